@@ -1,0 +1,3 @@
+//! Weft, a service mesh in one command.
+
+fn main() {}

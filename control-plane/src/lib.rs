@@ -1,0 +1,1 @@
+//! The control plane of Weft: sources, compiler, discovery and identity.

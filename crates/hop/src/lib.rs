@@ -1,0 +1,1 @@
+//! The weft/1 protocol between two sidecars, without I/O.

@@ -1,0 +1,1 @@
+//! Certificates, SPIFFE verification, join tokens and rotation of Weft.

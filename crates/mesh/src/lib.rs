@@ -1,0 +1,1 @@
+//! Routes, splits, policies, balancing and statistics of Weft, without I/O.

@@ -1,0 +1,1 @@
+//! A delta xDS client and server, generic over the resource.

@@ -1,0 +1,1 @@
+//! Small services that show Weft at work.

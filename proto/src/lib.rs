@@ -1,0 +1,1 @@
+//! The gRPC contracts of Weft and the types generated from them.

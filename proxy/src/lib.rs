@@ -1,0 +1,1 @@
+//! The data plane of Weft: a sidecar proxy.
