@@ -1,1 +1,10 @@
 //! Routes, splits, policies, balancing and statistics of Weft, without I/O.
+//!
+//! Everything here is a pure function or a state machine: time, randomness and addresses are arguments. The proxy
+//! compiles these types once, when a snapshot is built, and asks them on every request.
+
+mod error;
+
+pub mod name;
+
+pub use error::Error;
