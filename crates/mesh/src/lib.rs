@@ -5,6 +5,9 @@
 
 mod error;
 
+pub mod hash;
 pub mod name;
+pub mod protocol;
+pub mod reason;
 
 pub use error::Error;
