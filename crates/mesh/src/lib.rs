@@ -5,9 +5,12 @@
 
 mod error;
 
+pub mod backoff;
+pub mod deadline;
 pub mod hash;
 pub mod name;
 pub mod protocol;
 pub mod reason;
+pub mod split;
 
 pub use error::Error;
