@@ -7,8 +7,11 @@ mod error;
 
 pub mod backoff;
 pub mod deadline;
+pub mod filter;
+pub mod fraction;
 pub mod hash;
 pub mod name;
+pub mod pattern;
 pub mod protocol;
 pub mod reason;
 pub mod split;
