@@ -9,7 +9,7 @@ mod load;
 mod request;
 pub mod rotate;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -180,7 +180,10 @@ fn serial() -> SerialNumber {
 }
 
 fn hex(serial: &SerialNumber) -> String {
-    serial.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    serial.to_bytes().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

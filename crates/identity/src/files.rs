@@ -52,10 +52,12 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
     sync_folder(path)
 }
 
-/// Renames within one folder, over what is there.
+/// Renames within one folder, over what is there; fine when another process just did.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(|source| Error::io("rename", from, source))?;
-    sync_folder(to)
+    match fs::rename(from, to) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::io("rename", from, source)),
+        _ => sync_folder(to),
+    }
 }
 
 /// Removes a file; one that isn't there is fine.

@@ -10,7 +10,7 @@ const JITTER: f64 = 0.1;
 /// The first wait after a failed renewal.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait, so that renewal follows soon after an outage ends.
-const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// How urgent a renewal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -67,13 +67,11 @@ fn read_or_create(folder: &Path, trust_domain: &TrustDomain, now: SystemTime) ->
         Some(key) => key,
         None => create_or_read(&key_path, new_key()?)?,
     };
-    let certificate_pem = match certificate {
-        Some(certificate) => certificate,
-        None => {
-            let certificate =
-                self_sign(&key_pem, trust_domain, now).map_err(|error| error.in_file(&key_path))?;
-            create_or_read(&certificate_path, certificate)?
-        }
+    let certificate_pem = if let Some(certificate) = certificate {
+        certificate
+    } else {
+        let certificate = self_sign(&key_pem, trust_domain, now).map_err(|error| error.in_file(&key_path))?;
+        create_or_read(&certificate_path, certificate)?
     };
     Ok(CaMaterial { certificate_pem, key_pem })
 }

@@ -25,7 +25,7 @@ impl CertificateAuthority {
         let key = parse_key(&files::read(&files.key)?).map_err(|error| error.in_file(&files.key))?;
         let roots = TrustBundle::from_pem(trust_domain, &files::read(&files.roots)?)
             .map_err(|error| error.in_file(&files.roots))?;
-        Self::load(certificates, key, roots, trust_domain, now).map_err(|error| error.in_file(&files.chain))
+        Self::load(&certificates, key, roots, trust_domain, now).map_err(|error| error.in_file(&files.chain))
     }
 
     /// An authority from PEM that is kept elsewhere. `roots_pem` holds the roots to believe besides the first
@@ -45,11 +45,11 @@ impl CertificateAuthority {
         if !roots_pem.trim().is_empty() {
             roots.merge(&TrustBundle::from_pem(trust_domain, roots_pem)?);
         }
-        Self::load(certificates, key, roots, trust_domain, now)
+        Self::load(&certificates, key, roots, trust_domain, now)
     }
 
     fn load(
-        certificates: Vec<CertificateDer<'static>>,
+        certificates: &[CertificateDer<'static>],
         key: KeyPair,
         bundle: TrustBundle,
         trust_domain: &TrustDomain,

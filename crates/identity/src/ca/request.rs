@@ -28,7 +28,7 @@ pub(super) fn public_key(csr_der: &[u8]) -> Result<SubjectPublicKeyInfo, Error> 
     let Some(public_key) = public_key else {
         let kind = match key.parsed() {
             Ok(PublicKey::RSA(rsa)) => format!("an RSA key of {} bits", rsa.key_size()),
-            Ok(PublicKey::EC(point)) => format!("an elliptic curve key of {} bits", point.key_size()),
+            Ok(PublicKey::EC(_)) => "an elliptic curve key on another curve".to_owned(),
             _ => format!("a key of type {}", key.algorithm.algorithm),
         };
         return Err(invalid(format!("{kind}; use an ECDSA key on P-256 or P-384")));

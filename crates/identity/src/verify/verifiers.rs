@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, PeerIncompatible, SignatureScheme};
 use webpki::KeyUsage;
-use weft_mesh::name::Identity;
+use weft_mesh::name::{Identity, TrustDomain};
 
 use super::{ExpectedIdentities, Reason, Refused, leaf_identity, verify_chain};
 use crate::bundle::anchor;
@@ -185,7 +185,7 @@ fn verify_in_bundle(
 ) -> Result<Identity, rustls::Error> {
     let identity = leaf_identity(leaf)?;
     let Some(anchors) = bundle.anchors(&identity.trust_domain()) else {
-        let trusted: Vec<_> = bundle.trust_domains().map(|trust_domain| trust_domain.as_str()).collect();
+        let trusted: Vec<_> = bundle.trust_domains().map(TrustDomain::as_str).collect();
         let problem = format!("the peer is {identity}, whose trust domain is not among {trusted:?}");
         return Err(Refused::new(Reason::WrongTrustDomain, problem).into());
     };
