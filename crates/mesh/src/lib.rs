@@ -5,15 +5,21 @@
 
 mod error;
 
+pub mod affinity;
 pub mod backoff;
+pub mod budget;
 pub mod deadline;
 pub mod filter;
 pub mod fraction;
 pub mod hash;
+pub mod headers;
+pub mod limits;
 pub mod name;
 pub mod pattern;
 pub mod protocol;
 pub mod reason;
+pub mod retry;
 pub mod split;
+pub mod statistics;
 
 pub use error::Error;

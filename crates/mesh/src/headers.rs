@@ -1,0 +1,118 @@
+//! Header fields that concern a proxy: those of one hop alone, and those about the caller.
+
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
+
+/// Removes the fields that are for one connection alone (RFC 9110 section 7.6.1), also those that `Connection` names.
+///
+/// `TE: trailers` stays, because gRPC asks for it end to end, and `Trailer` stays, because it announces fields that are
+/// forwarded.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        remove_named(headers);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHORIZATION] {
+        if headers.contains_key(&name) {
+            headers.remove(&name);
+        }
+    }
+    if headers.contains_key(TE) {
+        keep_te_trailers(headers);
+    }
+}
+
+fn remove_named(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+        // Fields without which the message is not what was sent: a sender that names them is mistaken or malicious.
+        .filter(|name| !matches!(name.as_str(), "te" | "host" | "content-length" | "trailer" | "authorization"))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    headers.remove(CONNECTION);
+}
+
+fn keep_te_trailers(headers: &mut HeaderMap) {
+    let trailers = headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
+    headers.remove(TE);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Whether a response's head announces trailers.
+pub fn announces_trailers(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRAILER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn map(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn fields_of_the_connection_go_and_the_others_stay() {
+        let mut headers = map(&[
+            ("connection", "keep-alive, X-One"),
+            ("connection", "x-two"),
+            ("keep-alive", "5"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("x-three", "3")]));
+    }
+
+    #[test]
+    fn te_trailers_stays_alone() {
+        let mut headers = map(&[("te", "gzip, trailers")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("te", "trailers")]));
+        let mut headers = map(&[("te", "gzip")]);
+        remove_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_message_cannot_lose_what_frames_it() {
+        let mut headers = map(&[("connection", "content-length, host"), ("content-length", "5"), ("host", "a")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("content-length", "5"), ("host", "a")]));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_else_is_touched(values in prop::collection::vec("[a-z]{1,8}", 0..8)) {
+            let fields: Vec<(String, String)> = values.iter().map(|v| (format!("x-{v}"), v.clone())).collect();
+            let borrowed: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let mut headers = map(&borrowed);
+            let before = headers.clone();
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            remove_hop_by_hop(&mut headers);
+            prop_assert_eq!(headers, before);
+        }
+    }
+}

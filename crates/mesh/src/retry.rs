@@ -1,0 +1,284 @@
+//! Whether a failed attempt is tried again.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use crate::backoff::{Backoff, Jitter};
+use crate::budget::RetryBudget;
+use crate::deadline::Deadline;
+
+/// Retries of what provably was not processed, whatever the route says.
+const UNPROCESSED_RETRIES: u32 = 2;
+/// Longest backoff, as a multiple of the first, where a route sets the first.
+const BACKOFF_GROWTH: u32 = 10;
+
+/// When a request is tried again although a backend may have seen it (`HTTPRouteRetry`, GEP-1731).
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// Statuses that are retried.
+    codes: Box<[u16]>,
+    /// Bit `n` is set if gRPC status `n` is retried.
+    grpc_codes: u32,
+    /// Attempts after the first.
+    attempts: u32,
+    backoff: Backoff,
+}
+
+impl RetryPolicy {
+    /// A policy. `backoff` is Gateway API's: no retry comes earlier than that; without one, delays are the default's.
+    pub fn new(
+        attempts: u32,
+        codes: impl IntoIterator<Item = u16>,
+        grpc_codes: impl IntoIterator<Item = u8>,
+        backoff: Option<Duration>,
+    ) -> Self {
+        let backoff = backoff.map_or(Backoff::RETRY, |first| Backoff {
+            first,
+            longest: first.saturating_mul(BACKOFF_GROWTH),
+            jitter: Jitter::AtLeast,
+        });
+        Self {
+            codes: codes.into_iter().collect(),
+            grpc_codes: grpc_codes.into_iter().filter(|code| *code < 32).fold(0, |set, code| set | 1 << code),
+            attempts,
+            backoff,
+        }
+    }
+
+    /// Attempts after the first.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    fn covers(&self, status: StatusCode, grpc_status: Option<u8>) -> bool {
+        self.codes.contains(&status.as_u16())
+            || grpc_status.is_some_and(|code| code < 32 && self.grpc_codes & 1 << code != 0)
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// No backend acted on it: no connection, `REFUSED_STREAM`, above the last stream of a GOAWAY or DRAIN, or a
+    /// reused HTTP/1 connection that closed before the request was written.
+    NotProcessed,
+    /// An answer's head came.
+    Response {
+        /// Its status.
+        status: StatusCode,
+        /// Its `grpc-status`, if the head already holds it (trailers-only).
+        grpc_status: Option<u8>,
+        /// Whether a proxy behind has tried all that it may and says so.
+        gave_up: bool,
+    },
+    /// The exchange ended after the request was sent, without an answer's head.
+    Reset,
+    /// The attempt's own time was over.
+    AttemptTimeout,
+}
+
+/// The request whose attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempted {
+    /// Attempts made after the first.
+    pub retries: u32,
+    /// Whether the request can be sent again as a whole: its body was kept, or none of it was read.
+    pub replayable: bool,
+    /// Until when an answer is worth anything.
+    pub deadline: Deadline,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Try again after this time, on an endpoint that was not tried yet if there is one.
+    Retry {
+        /// How long to wait.
+        after: Duration,
+    },
+    /// Pass on what happened.
+    GiveUp(GiveUp),
+}
+
+/// Why there is no further attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GiveUp {
+    /// What happened is not retried here.
+    NotRetryable,
+    /// A proxy behind has already given up on it.
+    PeerGaveUp,
+    /// All attempts were made.
+    Exhausted,
+    /// The body can't be sent again.
+    Body,
+    /// The destination's budget is spent.
+    Budget,
+    /// The request's time would be over before the next attempt.
+    Deadline,
+}
+
+impl GiveUp {
+    /// Whether this proxy would have retried but may not any more: the answer is then marked, so that the proxy
+    /// before it does not retry the same failure again.
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::NotRetryable)
+    }
+
+    /// The value of the metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotRetryable => "not_retryable",
+            Self::PeerGaveUp => "peer_gave_up",
+            Self::Exhausted => "exhausted",
+            Self::Body => "body",
+            Self::Budget => "budget",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// Decides whether to try again. Takes a retry from the budget only if the answer is yes.
+pub fn decide(
+    policy: Option<&RetryPolicy>,
+    happened: Happened,
+    attempted: Attempted,
+    budget: &mut RetryBudget,
+    now: Instant,
+    random: u64,
+) -> Decision {
+    let by_policy = policy.map_or(0, RetryPolicy::attempts);
+    let allowed = match happened {
+        Happened::NotProcessed => by_policy.max(UNPROCESSED_RETRIES),
+        Happened::Response { gave_up: true, .. } => return Decision::GiveUp(GiveUp::PeerGaveUp),
+        Happened::Response { status, grpc_status, .. } => match policy {
+            Some(policy) if policy.covers(status, grpc_status) => by_policy,
+            _ => return Decision::GiveUp(GiveUp::NotRetryable),
+        },
+        // Gateway API: with a retry stanza, errors of the connection are retried whatever its codes are.
+        Happened::Reset | Happened::AttemptTimeout if policy.is_some() => by_policy,
+        Happened::Reset | Happened::AttemptTimeout => return Decision::GiveUp(GiveUp::NotRetryable),
+    };
+    if attempted.retries >= allowed {
+        return Decision::GiveUp(GiveUp::Exhausted);
+    }
+    if !attempted.replayable {
+        return Decision::GiveUp(GiveUp::Body);
+    }
+    let backoff = policy.map_or(Backoff::RETRY, |policy| policy.backoff);
+    let after = backoff.delay(attempted.retries, random);
+    if attempted.deadline.remaining(now).is_some_and(|remaining| remaining <= after) {
+        return Decision::GiveUp(GiveUp::Deadline);
+    }
+    if !budget.try_retry(now) {
+        return Decision::GiveUp(GiveUp::Budget);
+    }
+    Decision::Retry { after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::BudgetPolicy;
+    use crate::deadline::Timeouts;
+
+    struct Case {
+        now: Instant,
+        budget: RetryBudget,
+        attempted: Attempted,
+    }
+
+    fn case(retries: u32) -> Case {
+        let now = Instant::now();
+        let deadline = Deadline::new(now, Timeouts::default(), None);
+        let policy = BudgetPolicy { min_per_second: 100.0, ..BudgetPolicy::default() };
+        let budget = RetryBudget::new(policy, 1, now);
+        Case { now, budget, attempted: Attempted { retries, replayable: true, deadline } }
+    }
+
+    impl Case {
+        fn decide(&mut self, policy: Option<&RetryPolicy>, happened: Happened) -> Decision {
+            decide(policy, happened, self.attempted, &mut self.budget, self.now, 7)
+        }
+    }
+
+    fn response(status: u16) -> Happened {
+        Happened::Response {
+            status: StatusCode::from_u16(status).unwrap(),
+            grpc_status: None,
+            gave_up: false,
+        }
+    }
+
+    #[test]
+    fn what_was_not_processed_is_retried_twice_without_a_policy() {
+        let retried =
+            |retries| matches!(case(retries).decide(None, Happened::NotProcessed), Decision::Retry { .. });
+        assert_eq!([0, 1, 2].map(retried), [true, true, false]);
+        let policy = RetryPolicy::new(4, [], [], None);
+        assert!(matches!(case(3).decide(Some(&policy), Happened::NotProcessed), Decision::Retry { .. }));
+    }
+
+    #[test]
+    fn what_may_have_been_processed_is_retried_only_as_the_route_says() {
+        let policy = RetryPolicy::new(2, [503], [14], None);
+        for (happened, expected) in [
+            (response(503), true),
+            (response(500), false),
+            (Happened::Reset, true),
+            (Happened::AttemptTimeout, true),
+            (Happened::Response { status: StatusCode::OK, grpc_status: Some(14), gave_up: false }, true),
+            (Happened::Response { status: StatusCode::OK, grpc_status: Some(13), gave_up: false }, false),
+        ] {
+            assert_eq!(
+                matches!(case(0).decide(Some(&policy), happened), Decision::Retry { .. }),
+                expected,
+                "{happened:?}"
+            );
+            assert_eq!(
+                case(0).decide(None, happened),
+                Decision::GiveUp(GiveUp::NotRetryable),
+                "{happened:?}"
+            );
+            if expected {
+                assert_eq!(case(2).decide(Some(&policy), happened), Decision::GiveUp(GiveUp::Exhausted));
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_that_a_proxy_behind_gave_up_on_is_not_retried() {
+        let policy = RetryPolicy::new(2, [503], [], None);
+        let happened =
+            Happened::Response { status: StatusCode::SERVICE_UNAVAILABLE, grpc_status: None, gave_up: true };
+        assert_eq!(case(0).decide(Some(&policy), happened), Decision::GiveUp(GiveUp::PeerGaveUp));
+    }
+
+    #[test]
+    fn body_deadline_and_budget_end_retries() {
+        let mut streaming = case(0);
+        streaming.attempted.replayable = false;
+        assert_eq!(streaming.decide(None, Happened::NotProcessed), Decision::GiveUp(GiveUp::Body));
+
+        let mut late = case(0);
+        let policy = RetryPolicy::new(2, [503], [], Some(Duration::from_millis(100)));
+        let timeouts = Timeouts { request: Some(Duration::from_millis(100)), backend_request: None };
+        late.attempted.deadline = Deadline::new(late.now, timeouts, None);
+        assert_eq!(late.decide(Some(&policy), response(503)), Decision::GiveUp(GiveUp::Deadline));
+
+        let mut spent = case(0);
+        while spent.budget.try_retry(spent.now) {}
+        assert_eq!(spent.decide(None, Happened::NotProcessed), Decision::GiveUp(GiveUp::Budget));
+    }
+
+    #[test]
+    fn no_retry_comes_earlier_than_the_routes_backoff() {
+        let policy = RetryPolicy::new(3, [503], [], Some(Duration::from_millis(100)));
+        for (retries, least) in [(0, 100), (1, 200), (2, 400)] {
+            let Decision::Retry { after } = case(retries).decide(Some(&policy), response(503)) else {
+                panic!("retry {retries} was refused");
+            };
+            assert!(after >= Duration::from_millis(least) && after <= Duration::from_millis(2 * least));
+        }
+    }
+}
