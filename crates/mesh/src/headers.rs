@@ -32,7 +32,9 @@ fn remove_named(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|token| HeaderName::try_from(token.trim()).ok())
         // Fields without which the message is not what was sent: a sender that names them is mistaken or malicious.
-        .filter(|name| !matches!(name.as_str(), "te" | "host" | "content-length" | "trailer" | "authorization"))
+        .filter(|name| {
+            !matches!(name.as_str(), "te" | "host" | "content-length" | "trailer" | "authorization")
+        })
         .collect();
     for name in named {
         headers.remove(name);
@@ -98,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_message_cannot_lose_what_frames_it() {
-        let mut headers = map(&[("connection", "content-length, host"), ("content-length", "5"), ("host", "a")]);
+        let mut headers =
+            map(&[("connection", "content-length, host"), ("content-length", "5"), ("host", "a")]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("content-length", "5"), ("host", "a")]));
     }
