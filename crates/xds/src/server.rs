@@ -1,5 +1,6 @@
 //! The server: one gRPC service in front of a [`ResourceSource`].
 
+mod build;
 mod codec;
 mod mailbox;
 mod notifier;
@@ -98,7 +99,10 @@ pub struct Server {
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let clients = self.shared.streams.lock().len();
-        f.debug_struct("Server").field("config", &self.shared.config).field("clients", &clients).finish()
+        f.debug_struct("Server")
+            .field("config", &self.shared.config)
+            .field("clients", &clients)
+            .finish_non_exhaustive()
     }
 }
 

@@ -78,8 +78,6 @@ impl Encoder for ResponseEncoder {
     type Item = Response;
     type Error = Status;
 
-    // The error type is tonic's.
-    #[allow(clippy::result_large_err)]
     fn encode(&mut self, response: Response, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.reserve(response.encoded_len());
         response.encode(buffer);

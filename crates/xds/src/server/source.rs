@@ -34,8 +34,6 @@ pub struct ClientContext {
 /// peer's certificate). An error ends the call before anything is read from it.
 pub trait Identify: Send + Sync + 'static {
     /// Who the caller is; `UNAUTHENTICATED` or `PERMISSION_DENIED` to refuse.
-    // A status is large, and is tonic's one way to refuse a call.
-    #[allow(clippy::result_large_err)]
     fn identify(&self, headers: &MetadataMap, extensions: &http::Extensions) -> Result<Peer, Status>;
 }
 

@@ -1,18 +1,14 @@
-//! What one stream subscribes to and was told, for one type: decides what a response holds. No I/O.
+//! What one stream subscribes to and was told, for one type. No I/O.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use envoy_types::pb::google::rpc::Status;
 use tokio::time::Instant;
 
-use super::mailbox::{Dirty, DirtyMembers};
-use super::source::{ClientContext, Lookup, Members, ResourceSource};
+use super::build::{Batch, Work};
 use crate::resource::{collection_of, is_collection};
-use crate::{EncodedResource, Rejection, Version, rejection};
-
-/// How many lookups one step does before others get the thread.
-const LOOKUPS_MAX: usize = 1_000;
+use crate::{Rejection, Version, rejection};
 
 /// What the client was last told about a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,29 +21,11 @@ pub(super) enum Told {
     Absent,
 }
 
+/// What the client was told of a collection.
 #[derive(Debug)]
-struct Collection {
-    told: Told,
-    members: HashMap<Arc<str>, Version>,
-}
-
-/// Something to look at.
-#[derive(Debug)]
-enum Work {
-    Name(Arc<str>),
-    Member { collection: Arc<str>, name: Arc<str> },
-    Collection(Arc<str>),
-    Complete(Arc<str>),
-}
-
-impl Work {
-    fn name(&self) -> &str {
-        match self {
-            Self::Name(name) | Self::Member { name, .. } | Self::Collection(name) | Self::Complete(name) => {
-                name
-            }
-        }
-    }
+pub(super) struct Collection {
+    pub(super) told: Told,
+    pub(super) members: HashMap<Arc<str>, Version>,
 }
 
 /// A response that waits for its ACK.
@@ -63,66 +41,22 @@ struct InFlight {
 pub(super) enum Answer {
     /// It is for no response that waits.
     Stale,
-    Accepted {
-        sent_at: Instant,
-    },
-    Refused {
-        message: String,
-        rejections: Vec<Rejection>,
-    },
-}
-
-/// The content of a response.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) resources: Vec<Arc<EncodedResource>>,
-    pub(super) removed: Vec<Arc<str>>,
-    pub(super) bytes: usize,
-    /// What is in it: a name may be in a response once, or it would not be clear which came last.
-    names: HashSet<Arc<str>>,
-}
-
-impl Batch {
-    pub(super) fn is_empty(&self) -> bool {
-        self.resources.is_empty() && self.removed.is_empty()
-    }
-
-    /// Whether there is room for something about this name.
-    fn takes(&self, name: &str, view: &View<'_>) -> bool {
-        self.bytes < view.batch_bytes && !self.names.contains(name)
-    }
-
-    fn push(&mut self, resource: Arc<EncodedResource>) {
-        self.bytes += resource.wire().len();
-        self.names.insert(Arc::clone(resource.name()));
-        self.resources.push(resource);
-    }
-
-    fn remove(&mut self, name: Arc<str>) {
-        self.bytes += name.len();
-        self.names.insert(Arc::clone(&name));
-        self.removed.push(name);
-    }
-}
-
-/// The resources of one type for one client.
-pub(super) struct View<'a> {
-    pub(super) source: &'a dyn ResourceSource,
-    pub(super) client: &'a ClientContext,
-    /// A response is closed once its resources have this many bytes.
-    pub(super) batch_bytes: usize,
+    /// All of it was accepted.
+    Accepted { sent_at: Instant },
+    /// These of it were refused.
+    Refused { message: String, rejections: Vec<Rejection> },
 }
 
 /// One type of one stream.
 #[derive(Debug)]
 pub(super) struct TypeState {
-    type_url: Arc<str>,
-    names: HashMap<Arc<str>, Told>,
-    collections: HashMap<Arc<str>, Collection>,
+    pub(super) type_url: Arc<str>,
+    pub(super) names: HashMap<Arc<str>, Told>,
+    pub(super) collections: HashMap<Arc<str>, Collection>,
     /// Taken from the mailbox and not looked at yet, because a response was full.
-    backlog: VecDeque<Work>,
+    pub(super) backlog: VecDeque<Work>,
     in_flight: Option<InFlight>,
-    rejected: HashMap<Arc<str>, String>,
+    pub(super) rejected: HashMap<Arc<str>, String>,
     pub(super) history: History,
 }
 
@@ -163,11 +97,12 @@ impl TypeState {
     }
 
     /// Begins a subscription, or begins it again: a client that subscribes has to be answered, even with what it was
-    /// told before. What it was given stays known, so that it is told of what is removed. True
-    /// if it did not subscribe to this before.
+    /// told before. What it was given stays known, so that it is told of what is removed. True if it did not subscribe
+    /// to this before.
     pub(super) fn subscribe(&mut self, name: Arc<str>) -> bool {
         if is_collection(&name) {
             let fresh = !self.collections.contains_key(&name);
+            self.begin_again(&name);
             let empty = || Collection { told: Told::Nothing, members: HashMap::new() };
             let collection = self.collections.entry(name).or_insert_with(empty);
             collection.told = Told::Nothing;
@@ -182,6 +117,12 @@ impl TypeState {
             };
             fresh
         }
+    }
+
+    /// Forgets what was left to look at in a collection: a subscription that begins looks at all of it, and what the
+    /// one before it had left must not complete it.
+    fn begin_again(&mut self, collection: &str) {
+        self.backlog.retain(|work| work.collection() != Some(collection));
     }
 
     /// What a client that resumes still holds; called after its subscriptions.
@@ -201,6 +142,7 @@ impl TypeState {
     pub(super) fn unsubscribe(&mut self, name: &str) -> bool {
         self.rejected.remove(name);
         if let Some(collection) = self.collections.remove(name) {
+            self.begin_again(name);
             for member in collection.members.keys() {
                 self.rejected.remove(member);
             }
@@ -272,143 +214,5 @@ impl TypeState {
         self.history.responses += 1;
         self.history.resources += batch.resources.len() as u64;
         self.history.removals += batch.removed.len() as u64;
-    }
-
-    /// Looks at what changed until a response is full, nothing is left, or others should get the thread. Does nothing
-    /// while a response waits for its ACK.
-    pub(super) fn build(&mut self, view: &View<'_>, mut take: impl FnMut() -> Dirty) -> Batch {
-        let mut batch = Batch::default();
-        if self.in_flight.is_some() {
-            return batch;
-        }
-        for _ in 0..LOOKUPS_MAX {
-            if batch.bytes >= view.batch_bytes {
-                break;
-            }
-            if self.backlog.is_empty() {
-                self.refill(take());
-            }
-            let Some(work) = self.backlog.pop_front_if(|work| !batch.names.contains(work.name())) else {
-                break;
-            };
-            self.look_at(work, view, &mut batch);
-        }
-        batch
-    }
-
-    fn refill(&mut self, dirty: Dirty) {
-        self.backlog.extend(dirty.names.into_iter().map(Work::Name));
-        for (collection, members) in dirty.collections {
-            // Until a collection is complete at the client, single changes can't complete it.
-            let complete =
-                self.collections.get(&collection).is_some_and(|c| matches!(c.told, Told::Version(_)));
-            match members {
-                DirtyMembers::Named(names) if complete => {
-                    let member = |name| Work::Member { collection: Arc::clone(&collection), name };
-                    self.backlog.extend(names.into_iter().map(member));
-                }
-                DirtyMembers::Named(_) | DirtyMembers::All => {
-                    self.backlog.push_back(Work::Collection(collection))
-                }
-            }
-        }
-    }
-
-    fn look_at(&mut self, work: Work, view: &View<'_>, batch: &mut Batch) {
-        match work {
-            Work::Name(name) => self.look_at_name(name, view, batch),
-            Work::Member { collection, name } => self.look_at_member(&collection, name, view, batch),
-            Work::Collection(collection) => self.look_at_collection(collection, view, batch),
-            Work::Complete(name) => {
-                let Some(collection) = self.collections.get_mut(&name) else { return };
-                if !matches!(collection.told, Told::Version(_)) {
-                    let complete = EncodedResource::complete(name);
-                    collection.told = Told::Version(complete.version());
-                    batch.push(Arc::new(complete));
-                }
-            }
-        }
-    }
-
-    fn look_at_name(&mut self, name: Arc<str>, view: &View<'_>, batch: &mut Batch) {
-        let Some(told) = self.names.get_mut(&name) else { return };
-        match view.source.resource(view.client, &self.type_url, &name) {
-            Lookup::Found(resource) if *told == Told::Version(resource.version()) => {}
-            Lookup::Found(resource) => {
-                *told = Told::Version(resource.version());
-                batch.push(resource);
-            }
-            Lookup::Absent if *told == Told::Absent => {}
-            Lookup::Absent => {
-                *told = Told::Absent;
-                self.rejected.remove(&name);
-                batch.remove(name);
-            }
-            Lookup::Pending => {}
-        }
-    }
-
-    fn look_at_member(&mut self, collection: &str, name: Arc<str>, view: &View<'_>, batch: &mut Batch) {
-        let Some(collection) = self.collections.get_mut(collection) else { return };
-        match view.source.resource(view.client, &self.type_url, &name) {
-            Lookup::Found(resource) => {
-                if collection.members.insert(name, resource.version()) != Some(resource.version()) {
-                    batch.push(resource);
-                }
-            }
-            Lookup::Absent => {
-                if collection.members.remove(&name).is_some() {
-                    self.rejected.remove(&name);
-                    batch.remove(name);
-                }
-            }
-            Lookup::Pending => {}
-        }
-    }
-
-    fn look_at_collection(&mut self, name: Arc<str>, view: &View<'_>, batch: &mut Batch) {
-        let Some(collection) = self.collections.get_mut(&name) else { return };
-        let found = match view.source.members(view.client, &self.type_url, &name) {
-            Members::Found(found) => found,
-            Members::Pending => return,
-            Members::Absent => {
-                for (member, _) in collection.members.drain() {
-                    self.rejected.remove(&member);
-                }
-                if collection.told != Told::Absent {
-                    collection.told = Told::Absent;
-                    batch.remove(name);
-                }
-                return;
-            }
-        };
-        // What doesn't fit is looked up again when there is room: what is sent then is as fresh as it can be.
-        let later =
-            |member: &Arc<str>| Work::Member { collection: Arc::clone(&name), name: Arc::clone(member) };
-        let current: HashSet<&str> = found.iter().map(|member| &**member.name()).collect();
-        collection.members.retain(|member, _| {
-            if current.contains(&**member) {
-                return true;
-            }
-            if !batch.takes(member, view) {
-                self.backlog.push_back(later(member));
-                return true;
-            }
-            self.rejected.remove(member);
-            batch.remove(Arc::clone(member));
-            false
-        });
-        for member in found {
-            if collection.members.get(member.name()) == Some(&member.version()) {
-                continue;
-            }
-            if !batch.takes(member.name(), view) {
-                self.backlog.push_back(later(member.name()));
-                continue;
-            }
-            collection.members.insert(Arc::clone(member.name()), member.version());
-            batch.push(member);
-        }
-        self.backlog.push_back(Work::Complete(name));
     }
 }

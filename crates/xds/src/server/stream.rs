@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use super::Shared;
+use super::build::View;
 use super::codec::Response;
 use super::mailbox::Mailbox;
 use super::source::{ClientContext, Peer};
-use super::state::{Answer, TypeState, View};
+use super::state::{Answer, TypeState};
 use crate::resource::{collection_of, is_collection};
 
 /// Longest name and longest type URL: well above what Kubernetes names can add up to.
@@ -68,8 +69,6 @@ where
     }
 }
 
-// The error type is tonic's.
-#[allow(clippy::result_large_err)]
 impl ClientStream {
     fn open(shared: Arc<Shared>, peer: Peer, first: &DeltaDiscoveryRequest, responses: Responses) -> Self {
         let client = Arc::new(ClientContext {
