@@ -56,3 +56,15 @@ fn on_runtime(running: impl Future<Output = Result<ExitCode, Error>>) -> Result<
     runtime.shutdown_background();
     ended
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Subcommand;
+
+    use super::*;
+
+    #[test]
+    fn the_programs_fit_into_a_command_line_with_a_version_of_its_own() {
+        Program::augment_subcommands(clap::Command::new("weft").version("1")).debug_assert();
+    }
+}
