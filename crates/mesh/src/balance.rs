@@ -199,10 +199,12 @@ impl Picker {
                 let endpoint = member.endpoint();
                 endpoint.health == Health::Ready && endpoint.weight > 0 && !tried.contains(&endpoint.id)
             };
-            let all = self.members.iter().enumerate().filter(|(_, member)| usable(member)).map(|(index, _)| index);
+            let all =
+                self.members.iter().enumerate().filter(|(_, member)| usable(member)).map(|(index, _)| index);
             self.candidates.extend(all);
         }
-        let member = self.choose(now, random).ok_or(if any { NoEndpoint::AllTried } else { NoEndpoint::None })?;
+        let member =
+            self.choose(now, random).ok_or(if any { NoEndpoint::AllTried } else { NoEndpoint::None })?;
         member.begin();
         Ok(Picked { member, probe: false })
     }
@@ -232,13 +234,16 @@ impl Picker {
         let at = |position: u64| self.candidates.get(position as usize).copied().unwrap_or_default();
         let (first, second) = (at(first), at(second));
         let rated = |index: usize| {
-            self.members.get(index).map_or(f64::INFINITY, |member| cost(member) / member.share(self.policy.slow_start))
+            self.members
+                .get(index)
+                .map_or(f64::INFINITY, |member| cost(member) / member.share(self.policy.slow_start))
         };
         if rated(second) < rated(first) { second } else { first }
     }
 
     fn weighted(&self, random: u32) -> Option<usize> {
-        let weight = |index: &usize| self.members.get(*index).map_or(0, |member| u64::from(member.endpoint().weight));
+        let weight =
+            |index: &usize| self.members.get(*index).map_or(0, |member| u64::from(member.endpoint().weight));
         let total: u64 = self.candidates.iter().map(weight).sum();
         let mut left = (u64::from(random) * total) >> 32;
         for index in &self.candidates {
@@ -263,7 +268,8 @@ impl Picker {
     ) {
         let ejected = self.members.iter().filter(|member| member.is_ejected()).count();
         let may_eject = ejected < self.policy.outlier.most_ejected(self.members.len());
-        let now_ejected = picked.member.end(now, outcome, latency, picked.probe, may_eject, &self.policy.outlier, random);
+        let now_ejected =
+            picked.member.end(now, outcome, latency, picked.probe, may_eject, &self.policy.outlier, random);
         self.ejections += u64::from(now_ejected);
     }
 }

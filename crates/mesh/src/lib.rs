@@ -6,7 +6,9 @@
 mod error;
 
 pub mod affinity;
+pub mod authorization;
 pub mod backoff;
+pub mod balance;
 pub mod budget;
 pub mod deadline;
 pub mod filter;
@@ -15,10 +17,12 @@ pub mod hash;
 pub mod headers;
 pub mod limits;
 pub mod name;
+pub mod outlier;
 pub mod pattern;
 pub mod protocol;
 pub mod reason;
 pub mod retry;
+pub mod route;
 pub mod split;
 pub mod statistics;
 

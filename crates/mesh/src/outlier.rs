@@ -169,7 +169,14 @@ impl Breaker {
         }
     }
 
-    fn count(&mut self, now: Instant, outcome: Outcome, may_eject: bool, policy: &OutlierPolicy, random: u64) -> bool {
+    fn count(
+        &mut self,
+        now: Instant,
+        outcome: Outcome,
+        may_eject: bool,
+        policy: &OutlierPolicy,
+        random: u64,
+    ) -> bool {
         if now.duration_since(self.window_began) >= policy.window {
             self.window_began = now;
             self.successes = 0;
@@ -218,7 +225,8 @@ impl Breaker {
     }
 
     fn eject(&mut self, now: Instant, policy: &OutlierPolicy, random: u64) {
-        let doubled = policy.base_ejection.saturating_mul(1_u32.checked_shl(self.ejections).unwrap_or(u32::MAX));
+        let doubled =
+            policy.base_ejection.saturating_mul(1_u32.checked_shl(self.ejections).unwrap_or(u32::MAX));
         let time = doubled.min(policy.max_ejection);
         // 20 % either way, so that what was ejected together does not come back together.
         let share = 0.8 + 0.4 * (random >> 11) as f64 / (1_u64 << 53) as f64;

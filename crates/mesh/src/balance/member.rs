@@ -97,7 +97,10 @@ impl Member {
         self.known.in_flight.set(self.in_flight() + 1);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call from one place, each argument a different kind of fact")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call from one place, each argument a different kind of fact"
+    )]
     pub(super) fn end(
         &self,
         now: Instant,

@@ -1,0 +1,116 @@
+//! The rules of a policy.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+use http::Method;
+use ipnet::IpNet;
+
+use super::path::PathRule;
+use super::{Action, Seen};
+use crate::Error;
+use crate::name::{Identity, TrustDomain};
+
+/// A rule as it is written: lists of text. All lists that are not empty must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleSpec {
+    /// Callers: SPIFFE ids, `<namespace>/<service account>`, or `*` for every caller with an identity.
+    pub identities: Vec<String>,
+    /// Namespaces of callers.
+    pub namespaces: Vec<String>,
+    /// Addresses of callers: CIDR blocks or single addresses.
+    pub ip_blocks: Vec<String>,
+    /// Ports of the workload.
+    pub ports: Vec<u16>,
+    /// HTTP methods.
+    pub methods: Vec<String>,
+    /// HTTP paths: exact, a prefix with a trailing `*`, a suffix with a leading `*`, or `*`.
+    pub paths: Vec<String>,
+}
+
+/// A compiled rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    any_identity: bool,
+    identities: HashSet<Identity, RandomState>,
+    namespaces: HashSet<Box<str>, RandomState>,
+    trust_domain: TrustDomain,
+    ip_blocks: Box<[IpNet]>,
+    ports: Box<[u16]>,
+    methods: Box<[Method]>,
+    paths: Box<[PathRule]>,
+}
+
+impl Rule {
+    /// Compiles a rule. Identities without a trust domain, and namespaces, are those of `trust_domain`.
+    pub fn compile(spec: &RuleSpec, trust_domain: &TrustDomain) -> Result<Self, Error> {
+        let any_identity = spec.identities.iter().any(|identity| identity == "*");
+        let named = spec.identities.iter().filter(|identity| *identity != "*");
+        Ok(Self {
+            any_identity,
+            identities: named
+                .map(|identity| parse_identity(identity, trust_domain))
+                .collect::<Result<_, _>>()?,
+            namespaces: spec.namespaces.iter().map(|namespace| namespace.as_str().into()).collect(),
+            trust_domain: trust_domain.clone(),
+            ip_blocks: spec.ip_blocks.iter().map(|block| parse_block(block)).collect::<Result<_, _>>()?,
+            ports: spec.ports.clone().into(),
+            methods: spec.methods.iter().map(|method| parse_method(method)).collect::<Result<_, _>>()?,
+            paths: spec.paths.iter().map(|path| PathRule::new(path)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(super) fn matches(&self, call: &Seen<'_>, action: Action) -> bool {
+        self.matches_caller(call) && self.matches_target(call, action)
+    }
+
+    fn matches_caller(&self, call: &Seen<'_>) -> bool {
+        let by_identity =
+            || call.identity.is_some_and(|identity| self.any_identity || self.identities.contains(identity));
+        let by_namespace = || {
+            call.identity.is_some_and(|identity| {
+                identity.trust_domain_str() == self.trust_domain.as_str()
+                    && self.namespaces.contains(identity.namespace())
+            })
+        };
+        (!self.any_identity && self.identities.is_empty() || by_identity())
+            && (self.namespaces.is_empty() || by_namespace())
+            && (self.ip_blocks.is_empty() || self.ip_blocks.iter().any(|block| block.contains(&call.source)))
+    }
+
+    fn matches_target(&self, call: &Seen<'_>, action: Action) -> bool {
+        if !self.ports.is_empty() && !self.ports.contains(&call.port) {
+            return false;
+        }
+        if self.methods.is_empty() && self.paths.is_empty() {
+            return true;
+        }
+        let Some((method, path)) = &call.http else { return action != Action::Allow };
+        let by_path = |rule: &PathRule| {
+            if action == Action::Allow { path.surely_matches(rule) } else { path.possibly_matches(rule) }
+        };
+        (self.methods.is_empty() || self.methods.contains(method))
+            && (self.paths.is_empty() || self.paths.iter().any(by_path))
+    }
+}
+
+fn parse_identity(value: &str, trust_domain: &TrustDomain) -> Result<Identity, Error> {
+    if value.contains("://") {
+        return value.parse();
+    }
+    let refuse =
+        || Error::invalid("identity", value, "write a SPIFFE id, <namespace>/<service account>, or '*'");
+    let (namespace, account) = value.split_once('/').ok_or_else(refuse)?;
+    Identity::new(trust_domain, namespace, account)
+}
+
+fn parse_block(value: &str) -> Result<IpNet, Error> {
+    let block = value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(IpNet::from));
+    block.map_err(|_| Error::invalid("IP block", value, "write an address, or a block such as 10.0.0.0/8"))
+}
+
+fn parse_method(value: &str) -> Result<Method, Error> {
+    Method::from_bytes(value.as_bytes())
+        .map_err(|_| Error::invalid("method", value, "write a method such as GET"))
+}
