@@ -81,7 +81,7 @@ where
                 next += 1;
                 let deadline = due + plan.timeout;
                 if full || Instant::now() >= deadline {
-                    tally.ended(Outcome::failed("no free slot before the timeout"), plan.timeout);
+                    tally.ended(Outcome::failed("not sent before the timeout"), plan.timeout);
                 } else {
                     tally.sent();
                     flying.spawn(timed(due, send(deadline)));
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(most, 2);
         assert_eq!(summary.ok + summary.failed, 200);
         assert_eq!(summary.failures.values().sum::<u64>(), summary.failed);
-        assert!(summary.failures.contains_key("no free slot before the timeout"), "{summary:?}");
+        assert!(summary.failures.contains_key("not sent before the timeout"), "{summary:?}");
         assert!(summary.sent < 200);
     }
 

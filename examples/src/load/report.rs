@@ -16,7 +16,7 @@ pub struct Report {
     pub sent: u64,
     /// Requests that got a whole answer with a status under 400.
     pub ok: u64,
-    /// Requests that didn't, also those for which no slot was free in time.
+    /// Requests that didn't, also those that found no free slot in time.
     pub failed: u64,
     /// Sent and not ended yet, at its end.
     pub in_flight: u64,
