@@ -8,6 +8,31 @@
 //! - both speak TLS with it: [`Generation`] makes the rustls configurations, [`TrustBundle`] says whom to believe,
 //!   and [`Refusal`] says in a word why a handshake failed.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::{Duration, SystemTime};
+//! use weft_identity::tls::{ALPN_WEFT, Generation};
+//! use weft_identity::{CaMaterial, CertificateAuthority, ExpectedIdentities, KeyAndCsr};
+//!
+//! # fn main() -> Result<(), weft_identity::Error> {
+//! let now = SystemTime::now();
+//! let trust_domain = "cluster.local".parse()?;
+//! let authority =
+//!     CertificateAuthority::from_pem(&CaMaterial::generate(&trust_domain, now)?, "", &trust_domain, now)?;
+//!
+//! let request = KeyAndCsr::generate()?;
+//! let identity = "spiffe://cluster.local/ns/shop/sa/web".parse()?;
+//! let issued = authority.sign(request.csr_der(), &identity, Duration::from_hours(24), now)?;
+//!
+//! let bundle = Arc::new(authority.bundle().clone());
+//! let generation = Generation::new(request.into_certificate(issued.chain)?, bundle);
+//! let inbound = generation.mesh_server(&[ALPN_WEFT]);
+//! let cart = ExpectedIdentities::one("spiffe://cluster.local/ns/shop/sa/cart".parse()?);
+//! let outbound = generation.client(cart, &[ALPN_WEFT]);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Time is an argument throughout, except that rustls asks the clock of its own configuration during a handshake.
 
 pub mod bundle;

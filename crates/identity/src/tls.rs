@@ -192,6 +192,3 @@ fn finish_client(mut config: ClientConfig, alpn: &[&[u8]]) -> ClientConfig {
 fn owned(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
     alpn.iter().map(|protocol| protocol.to_vec()).collect()
 }
-
-#[cfg(test)]
-mod tests;

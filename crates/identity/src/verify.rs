@@ -107,6 +107,3 @@ fn leaf_identity(leaf: &CertificateDer<'_>) -> Result<Identity, Refused> {
     }
     Ok(identity)
 }
-
-#[cfg(test)]
-mod tests;

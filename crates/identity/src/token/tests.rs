@@ -70,6 +70,7 @@ fn a_token_ends_at_its_expiry() {
     let held = JoinToken::parse(&text).unwrap();
     held.check_expiry(now()).unwrap();
     assert_eq!(held.check_expiry(now() + HOUR).unwrap_err().to_string(), expected);
+    assert!(issuer.mint(&NewToken { roots: Vec::new(), ..new_token() }, now()).is_err());
     assert!(issuer.mint(&NewToken { ttl: Duration::ZERO, ..new_token() }, now()).is_err());
 }
 
