@@ -117,7 +117,10 @@ impl TokenIssuer {
     /// Makes a token; refused without a root, by which its holder is to know the control plane.
     pub fn mint(&self, new: &NewToken, now: SystemTime) -> Result<String, Error> {
         if new.roots.is_empty() {
-            return Err(Error::invalid("join token", "no fingerprint of a root to know the control plane by"));
+            return Err(Error::invalid(
+                "join token",
+                "no fingerprint of a root to know the control plane by",
+            ));
         }
         let expires_at = now.checked_add(new.ttl).filter(|end| unix(*end) > unix(now)).ok_or_else(|| {
             Error::invalid("join token", format!("{:?} is no lifetime; use seconds or more", new.ttl))

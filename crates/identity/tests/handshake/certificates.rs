@@ -3,11 +3,13 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CustomExtension, IsCa, ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use rcgen::{BasicConstraints, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use weft_identity::tls::{self, ALPN_WEFT};
-use weft_identity::{ExpectedIdentities, Generation, Reason, TrustBundle, WorkloadCertificate, peer_identity};
+use weft_identity::{
+    ExpectedIdentities, Generation, Reason, TrustBundle, WorkloadCertificate, peer_identity,
+};
 
 use crate::world::{
     DAY, Forged, World, both_refuse, by_peer, client_refuses, local, now, pem_key, server_refuses, shake,
