@@ -1,0 +1,83 @@
+//! The machine that the benchmark runs on: folders, programs, ports, and what to say about it in results.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+/// Ports are taken below the range from which the kernel picks them for outgoing connections, so that none of those
+/// occupies one between its choice and its use.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// This crate's folder.
+pub(crate) fn bench_folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+}
+
+/// Where everything is written that isn't kept: `.work` in this crate's folder.
+pub(crate) fn work_folder() -> PathBuf {
+    bench_folder().join(".work")
+}
+
+/// The program `name`: in `.work/bin`, beside this program, or in `PATH`.
+pub(crate) fn find_program(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = [Some(work_folder().join("bin")), own].into_iter().flatten();
+    let mut candidates = folders.chain(std::env::split_paths(&path)).map(|folder| folder.join(name));
+    candidates.find(|candidate| candidate.is_file()).with_context(|| {
+        format!("no program {name}: neither in bench/.work/bin, nor beside weft-bench, nor in PATH")
+    })
+}
+
+/// A port of the loopback interface that nobody listens on.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    for _ in 0..1000 {
+        let port = fastrand::u16(PORTS);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no free port found between {} and {}", PORTS.start, PORTS.end)
+}
+
+/// What results depend on.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Host {
+    pub(crate) kernel: String,
+    pub(crate) processor: String,
+    pub(crate) cores: usize,
+    pub(crate) memory_gib: f64,
+    /// When the run began, UTC.
+    pub(crate) date: String,
+}
+
+impl Host {
+    pub(crate) fn describe() -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let after_colon = |text: &str, key: &str| {
+            let line = text.lines().find(|line| line.starts_with(key));
+            line.and_then(|line| line.split_once(':'))
+                .map(|(_, value)| value.trim().to_owned())
+                .unwrap_or_default()
+        };
+        let memory = after_colon(&read("/proc/meminfo"), "MemTotal");
+        let memory_kib: f64 =
+            memory.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default();
+        Self {
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            processor: after_colon(&read("/proc/cpuinfo"), "model name"),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            memory_gib: memory_kib / f64::from(1 << 20),
+            date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        }
+    }
+}
+
+/// The command that repeats this run.
+pub(crate) fn command_line() -> String {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    format!("cargo run --release -p weft-bench -- {}", arguments.join(" "))
+}

@@ -1,1 +1,0 @@
-//! Side-by-side benchmarks of Weft and other proxies.

@@ -1,0 +1,56 @@
+//! Side-by-side benchmarks of Weft and other proxies.
+//!
+//! `compare` measures pairs of sidecars, `check` only verifies that they do what is measured, `idle` measures memory
+//! per connection. The same program is also the load generator (`load`) and the application (`serve`).
+
+use clap::Parser;
+
+mod certificates;
+mod check;
+mod compare;
+mod h2load;
+mod host;
+mod idle;
+mod load;
+mod options;
+mod process;
+mod report;
+mod sample;
+mod server;
+mod stage;
+mod subject;
+mod workload;
+
+use options::{Command, Options};
+
+fn main() -> anyhow::Result<()> {
+    match Options::parse().command {
+        Command::Exec(exec) => Err(process::exec::replace(&exec)),
+        Command::Serve(serve) => local_runtime()?.block_on(server::serve(serve.protocol)),
+        Command::Load(load) => local_runtime()?.block_on(load::run(&load)),
+        Command::Compare(compare) => supervised(compare::run(compare)),
+        Command::Check(check) => supervised(check::run(check)),
+        Command::Idle(idle) => supervised(idle::run(idle)),
+    }
+}
+
+/// Everything runs on one thread: children are tied to the thread that started them, and a second thread would
+/// only compete for the core it shares with the application.
+fn local_runtime() -> std::io::Result<tokio::runtime::LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+}
+
+/// Runs `work` until it ends or a signal arrives; either way its processes are dropped, and so ended, before return.
+fn supervised(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    local_runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            result = work => result,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted; every process it started has been ended"),
+            _ = terminate.recv() => anyhow::bail!("terminated; every process it started has been ended"),
+        }
+    })
+}
