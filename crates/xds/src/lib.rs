@@ -23,6 +23,9 @@
 //! - the collection's own name in `removed_resources`: there is no such collection (any more). It stands for all its
 //!   members.
 //!
+//! A resource may be subscribed to by its name and by its collection. When a client takes back the name, the server
+//! says what the collection makes of it: it sends the resource, or removes it.
+//!
 //! A first request of a type that names nothing subscribes to `*`, as clients do that are older than that name.
 //!
 //! **Versions.** The version of a resource is a hash of its content, written as 16 hexadecimal digits, so equal content

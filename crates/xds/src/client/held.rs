@@ -40,7 +40,8 @@ impl Held {
         if is_collection(name) {
             self.collections.insert(Arc::clone(name), Collection::default());
         } else {
-            self.names.insert(Arc::clone(name), None);
+            let held = self.collections.get(collection_of(name).as_str()).and_then(|c| c.members.get(name));
+            self.names.insert(Arc::clone(name), held.cloned());
         }
         true
     }
@@ -51,9 +52,15 @@ impl Held {
             let members = collection.members.into_keys().filter(|member| !self.names.contains_key(member));
             return Some(members.chain([Arc::clone(name)]).collect());
         }
-        self.names.remove(name)?;
-        let covered = self.collections.contains_key(collection_of(name).as_str());
-        Some(if covered { Vec::new() } else { vec![Arc::clone(name)] })
+        let version = self.names.remove(name)?;
+        let Some(collection) = self.collections.get_mut(collection_of(name).as_str()) else {
+            return Some(vec![Arc::clone(name)]);
+        };
+        // Whether it is a member is for the server to say: it answers with the resource or its removal.
+        if let Some(version) = version {
+            collection.members.entry(Arc::clone(name)).or_insert(version);
+        }
+        Some(Vec::new())
     }
 
     fn covers(&self, name: &str) -> bool {

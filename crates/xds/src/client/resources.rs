@@ -50,12 +50,14 @@ impl Resources {
             };
             let mut request = DeltaDiscoveryRequest { type_url: type_url.to_string(), ..Default::default() };
             let mut forgotten = Vec::new();
-            for (name, subscribe) in wishes {
-                if subscribe {
-                    if kind.held.subscribe(&name) {
-                        request.resource_names_subscribe.push(name.to_string());
-                    }
-                } else if let Some(dropped) = kind.held.unsubscribe(&name) {
+            // In the order in which the server reads them.
+            for name in wishes.iter().filter_map(|(name, subscribe)| subscribe.then_some(name)) {
+                if kind.held.subscribe(name) {
+                    request.resource_names_subscribe.push(name.to_string());
+                }
+            }
+            for name in wishes.iter().filter_map(|(name, subscribe)| (!subscribe).then_some(name)) {
+                if let Some(dropped) = kind.held.unsubscribe(name) {
                     request.resource_names_unsubscribe.push(name.to_string());
                     forgotten.extend(dropped);
                 }

@@ -165,7 +165,8 @@ impl TypeState {
                 }
             }
             Lookup::Absent => {
-                if collection.members.remove(&name).is_some() {
+                // Who subscribes to it by its name as well is told by that.
+                if collection.members.remove(&name).is_some() && !self.names.contains_key(&name) {
                     self.rejected.remove(&name);
                     batch.remove(name);
                 }
@@ -180,10 +181,15 @@ impl TypeState {
             Members::Found(found) => found,
             Members::Pending => return,
             Members::Absent => {
+                // The collection's name stands for its members, but for those that the client has from elsewhere.
+                let apart = collection.told == Told::Absent;
                 for (member, _) in collection.members.drain() {
                     self.rejected.remove(&member);
+                    if apart && !self.names.contains_key(&member) {
+                        batch.remove(member);
+                    }
                 }
-                if collection.told != Told::Absent {
+                if !apart {
                     collection.told = Told::Absent;
                     batch.remove(name);
                 }
@@ -197,6 +203,9 @@ impl TypeState {
         collection.members.retain(|member, _| {
             if current.contains(&**member) {
                 return true;
+            }
+            if self.names.contains_key(member) {
+                return false;
             }
             if !batch.takes(member, view) {
                 self.backlog.push_back(later(member));

@@ -138,6 +138,20 @@ impl TypeState {
         }
     }
 
+    /// A resource to which the client no longer subscribes by name may be covered by a collection, which then has to
+    /// say whether it is a member: gives that collection.
+    pub(super) fn leave_to_collection(&mut self, name: &str) -> Option<Arc<str>> {
+        if is_collection(name) {
+            return None;
+        }
+        let collection_name = collection_of(name);
+        let (shared, _) = self.collections.get_key_value(collection_name.as_str())?;
+        let shared = Arc::clone(shared);
+        let collection = self.collections.get_mut(&shared)?;
+        collection.members.insert(name.into(), Version::FOREIGN);
+        Some(shared)
+    }
+
     /// Ends a subscription; false if there was none.
     pub(super) fn unsubscribe(&mut self, name: &str) -> bool {
         self.rejected.remove(name);

@@ -132,7 +132,6 @@ impl ClientStream {
             self.check_type(&request.type_url, types.len())?;
             types.push(TypeState::new(request.type_url.as_str().into()));
         }
-        let subscribed: usize = types.iter().map(TypeState::subscription_count).sum();
         let at = known.unwrap_or(types.len() - 1);
         let Some(state) = types.get_mut(at) else { return Ok(()) };
         if !request.response_nonce.is_empty() {
@@ -144,7 +143,9 @@ impl ClientStream {
             // How clients asked for everything before `*` was a name.
             subscribe.push("*".to_owned());
         }
-        self.check_names(&subscribe, subscribed)?;
+        if subscribe.iter().any(|name| name.is_empty() || name.len() > NAME_MAX) {
+            return Err(Status::invalid_argument("a resource name has to have 1 to 1024 bytes"));
+        }
         let names = subscribe.iter().map(String::as_str);
         let id = self.state.client.id;
         let names = self.shared.notifier.subscribe(id, &self.state.mailbox, state.type_url(), names);
@@ -161,7 +162,7 @@ impl ClientStream {
         }
         self.resume(state, &fresh, &request.initial_resource_versions)?;
         self.unsubscribe(state, &request.resource_names_unsubscribe);
-        Ok(())
+        self.check_subscriptions(types.iter().map(TypeState::subscription_count).sum())
     }
 
     fn check_type(&self, type_url: &str, types: usize) -> Result<(), Status> {
@@ -176,16 +177,12 @@ impl ClientStream {
         Ok(())
     }
 
-    fn check_names(&self, names: &[String], subscribed: usize) -> Result<(), Status> {
+    fn check_subscriptions(&self, subscriptions: usize) -> Result<(), Status> {
         let max = self.shared.config.max_subscriptions;
-        if names.iter().any(|name| name.is_empty() || name.len() > NAME_MAX) {
-            return Err(Status::invalid_argument("a resource name has to have 1 to 1024 bytes"));
-        }
-        let wanted = subscribed + names.len();
-        if wanted > max {
+        if subscriptions > max {
             let reason = format!(
-                "{wanted} subscriptions on one stream, the limit is {max}; unsubscribe from what is not used or raise \
-                 the server's limit"
+                "{subscriptions} subscriptions on one stream, the limit is {max}; unsubscribe from what is not used \
+                 or raise the server's limit"
             );
             return Err(Status::resource_exhausted(reason));
         }
@@ -234,6 +231,11 @@ impl ClientStream {
             .map(|name| Arc::from(name.as_str()))
             .collect();
         self.shared.notifier.unsubscribe(self.state.client.id, state.type_url(), &ended);
+        for name in &ended {
+            if let Some(collection) = state.leave_to_collection(name) {
+                self.state.mailbox.member(state.type_url(), &collection, name);
+            }
+        }
     }
 
     /// Queues a response for each type that may have one. True if there is more to look at and nothing to wait for.

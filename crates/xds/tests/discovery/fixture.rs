@@ -5,8 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::service::discovery::v3::Resource;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -86,6 +88,13 @@ impl Store {
 
     pub(crate) fn value(&self, type_url: &str, name: &str) -> Option<Arc<EncodedResource>> {
         self.content.lock().resources.get(&(type_url.into(), name.into())).cloned()
+    }
+
+    /// The text of a resource; empty if there is none.
+    pub(crate) fn text(&self, type_url: &str, name: &str) -> String {
+        let Some(resource) = self.value(type_url, name) else { return String::new() };
+        let wire = Resource::decode(resource.wire().clone()).unwrap();
+        String::decode(wire.resource.unwrap().value.as_slice()).unwrap()
     }
 
     pub(crate) fn exists(&self, type_url: &str, collection: &str) -> bool {

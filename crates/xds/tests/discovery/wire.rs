@@ -212,3 +212,27 @@ async fn strangers_and_other_methods_are_refused() {
         client.stream_aggregated_resources(tokio_stream::empty::<DiscoveryRequest>()).await.unwrap_err();
     assert_eq!(whole.code(), Code::Unimplemented);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_collection_says_what_becomes_of_a_name_that_is_taken_back() {
+    let mesh = Mesh::new();
+    mesh.store.collect(FRUIT, "tree/*");
+    mesh.store.set(FRUIT, "tree/1", "ripe");
+    mesh.store.set(FRUIT, "bush/1", "ripe");
+    let mut raw = Raw::open(&mesh).await;
+    raw.subscribe(FRUIT, &["tree/*", "bush/*", "tree/1", "bush/1"]).await;
+    while !raw.is_silent().await {
+        let response = raw.next().await;
+        raw.ack(&response).await;
+    }
+    let request = DeltaDiscoveryRequest {
+        type_url: FRUIT.into(),
+        resource_names_unsubscribe: vec!["tree/1".into(), "bush/1".into()],
+        ..Default::default()
+    };
+    raw.send(request).await.unwrap();
+    let response = raw.next().await;
+    assert_eq!(response.removed_resources, ["bush/1"]);
+    assert_eq!(response.resources.len(), 1);
+    assert_eq!(response.resources[0].name, "tree/1");
+}
