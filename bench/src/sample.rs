@@ -47,20 +47,18 @@ pub(crate) struct Meter {
     at: Instant,
     client_sidecar: Duration,
     server_sidecar: Duration,
-    client_core: Duration,
-    proxy_core: Duration,
+    client_core_idle: Duration,
+    proxy_core_idle: Duration,
 }
 
 impl Meter {
     pub(crate) fn read(stage: &Stage, cores: Cores) -> anyhow::Result<Self> {
-        let (client_busy, client_stolen) = usage::core_busy(cores.client)?;
-        let (proxy_busy, proxy_stolen) = usage::core_busy(cores.proxy)?;
         Ok(Self {
             at: Instant::now(),
             client_sidecar: stage.cpu_time(Role::ClientSidecar)?,
             server_sidecar: stage.cpu_time(Role::ServerSidecar)?,
-            client_core: client_busy + client_stolen,
-            proxy_core: proxy_busy + proxy_stolen,
+            client_core_idle: usage::core_idle(cores.client)?,
+            proxy_core_idle: usage::core_idle(cores.proxy)?,
         })
     }
 
@@ -74,7 +72,10 @@ impl Meter {
             throughput: outcome.answered as f64 / outcome.seconds,
             outcome,
             pair,
-            client_core_busy_percent: percent(end.client_core.saturating_sub(self.client_core), elapsed),
+            client_core_busy_percent: percent(
+                busy(self.client_core_idle, end.client_core_idle, elapsed),
+                elapsed,
+            ),
         })
     }
 
@@ -87,7 +88,7 @@ impl Meter {
     ) -> anyhow::Result<PairUse> {
         let client = end.client_sidecar.saturating_sub(self.client_sidecar);
         let server = end.server_sidecar.saturating_sub(self.server_sidecar);
-        let core = end.proxy_core.saturating_sub(self.proxy_core);
+        let core = busy(self.proxy_core_idle, end.proxy_core_idle, elapsed);
         let per_request = |time: Duration| time.as_secs_f64() * 1e6 / outcome.answered as f64;
         // No proxy handles a request in less than a microsecond; one that seems to was bypassed.
         for (role, time) in [(Role::ClientSidecar, client), (Role::ServerSidecar, server)] {
@@ -102,6 +103,10 @@ impl Meter {
             memory: stage.memory(Role::ClientSidecar)? + stage.memory(Role::ServerSidecar)?,
         })
     }
+}
+
+fn busy(idle_before: Duration, idle_after: Duration, elapsed: Duration) -> Duration {
+    elapsed.saturating_sub(idle_after.saturating_sub(idle_before))
 }
 
 fn percent(part: Duration, whole: Duration) -> f64 {
