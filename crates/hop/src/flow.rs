@@ -1,0 +1,191 @@
+//! Credit: how much DATA may be under way on a stream, in both directions.
+
+use crate::error::ConnectionError;
+use crate::frame::{FrameKind, MAX_PAYLOAD};
+
+/// The credit that each direction of each stream begins with, in octets.
+///
+/// It is part of the protocol and not announced, so that a client can send its first request and
+/// body without waiting for SETTINGS.
+pub const INITIAL_WINDOW: u32 = 64 * 1024;
+
+/// What a DATA frame costs beyond its payload, in octets.
+///
+/// Without it a peer could make us keep one queue entry for each octet of window; this is about what
+/// an entry takes.
+pub const FRAME_COST: u32 = 64;
+
+/// The most credit that a stream can have.
+pub const MAX_CREDIT: u32 = i32::MAX as u32;
+
+/// What `payload` octets cost when they are sent in as few frames as possible.
+pub(crate) fn cost(payload: usize) -> u64 {
+    payload as u64 + payload.div_ceil(MAX_PAYLOAD) as u64 * u64::from(FRAME_COST)
+}
+
+/// The largest payload whose [`cost`] is at most `credit`.
+pub(crate) fn payload_within(credit: u32) -> usize {
+    let full_cost = MAX_PAYLOAD as u32 + FRAME_COST;
+    let full = (credit / full_cost) as usize * MAX_PAYLOAD;
+    full + (credit % full_cost).saturating_sub(FRAME_COST) as usize
+}
+
+/// The credit that the peer has on one stream.
+///
+/// Between calls, `window == available + payload + overhead + released`: what the peer may still send, what it
+/// sent and we have not consumed, and what we have consumed and not given back yet.
+#[derive(Debug)]
+pub(crate) struct ReceiveFlow {
+    window: u32,
+    available: u32,
+    payload: u32,
+    overhead: u32,
+    released: u32,
+    finished: bool,
+}
+
+impl ReceiveFlow {
+    pub(crate) fn new() -> Self {
+        Self {
+            window: INITIAL_WINDOW,
+            available: INITIAL_WINDOW,
+            payload: 0,
+            overhead: 0,
+            released: 0,
+            finished: false,
+        }
+    }
+
+    /// How much the peer may make us hold.
+    pub(crate) fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// How much has arrived and was not consumed, with the cost of its frames.
+    pub(crate) fn held(&self) -> u32 {
+        self.payload + self.overhead
+    }
+
+    /// Accounts for one DATA frame.
+    pub(crate) fn receive(&mut self, stream: u32, length: usize) -> Result<(), ConnectionError> {
+        if length == 0 {
+            return Ok(());
+        }
+        let cost = length as u32 + FRAME_COST;
+        let Some(available) = self.available.checked_sub(cost) else {
+            let excess = u64::from(cost - self.available);
+            return Err(ConnectionError::FlowControl { kind: FrameKind::Data, stream, excess });
+        };
+        self.available = available;
+        self.payload += length as u32;
+        self.overhead += FRAME_COST;
+        Ok(())
+    }
+
+    /// Accounts for `length` octets of payload having been taken, and for their share of the cost of
+    /// their frames. Returns how much less is held.
+    pub(crate) fn consume(&mut self, length: usize) -> u32 {
+        let length = u32::try_from(length).unwrap_or(u32::MAX).min(self.payload);
+        if length == 0 {
+            return 0;
+        }
+        let share = u64::from(self.overhead) * u64::from(length) / u64::from(self.payload);
+        let share = share as u32;
+        self.payload -= length;
+        self.overhead -= share;
+        if self.finished {
+            self.window -= length + share;
+        } else {
+            self.released += length + share;
+        }
+        length + share
+    }
+
+    /// Accounts for everything having been taken. Returns how much less is held.
+    pub(crate) fn consume_all(&mut self) -> u32 {
+        self.consume(self.payload as usize)
+    }
+
+    /// Whether enough was consumed to tell the peer. Half a window at a time keeps the peer sending
+    /// and needs few frames.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.finished && self.released >= self.window / 2
+    }
+
+    /// By how much the window should grow: it doubles as long as the reader keeps up, which it does when
+    /// at most a quarter of the window waits for it.
+    pub(crate) fn growth(&self, max_window: u32) -> u32 {
+        if self.held() > self.window / 4 {
+            return 0;
+        }
+        self.window.min(max_window.saturating_sub(self.window))
+    }
+
+    /// Gives back what was consumed and widens the window by `growth`; returns the credit to announce.
+    pub(crate) fn grant(&mut self, growth: u32) -> u32 {
+        let credit = self.released + growth;
+        self.released = 0;
+        self.window += growth;
+        self.available += credit;
+        credit
+    }
+
+    /// The peer sends no more: keeps only what it already made us hold. Returns by how much the window shrank.
+    pub(crate) fn finish(&mut self) -> u32 {
+        let before = self.window;
+        self.window = self.held();
+        self.available = 0;
+        self.released = 0;
+        self.finished = true;
+        before - self.window
+    }
+}
+
+/// The credit that the peer gave us on one stream.
+#[derive(Debug)]
+pub(crate) struct SendFlow {
+    /// What may still be queued.
+    credit: u32,
+    /// How many frames the queued octets were charged for.
+    frames: u32,
+}
+
+impl SendFlow {
+    pub(crate) fn new() -> Self {
+        Self { credit: INITIAL_WINDOW, frames: 0 }
+    }
+
+    /// How many octets of payload the credit is good for.
+    pub(crate) fn capacity(&self) -> usize {
+        payload_within(self.credit)
+    }
+
+    /// Charges for `payload` octets about to be queued, at most [`SendFlow::capacity`].
+    pub(crate) fn charge(&mut self, payload: usize) {
+        let cost = u32::try_from(cost(payload)).unwrap_or(u32::MAX);
+        debug_assert!(cost <= self.credit);
+        self.credit = self.credit.saturating_sub(cost);
+        self.frames += payload.div_ceil(MAX_PAYLOAD) as u32;
+    }
+
+    /// Notes that a frame was written. When `emptied`, the frames that were charged for and not
+    /// needed, because several pieces went into one, are credited again.
+    pub(crate) fn frame_written(&mut self, emptied: bool) {
+        self.frames = self.frames.saturating_sub(1);
+        if emptied {
+            self.credit += std::mem::take(&mut self.frames) * FRAME_COST;
+        }
+    }
+
+    /// Takes over credit from the peer.
+    pub(crate) fn add(&mut self, stream: u32, credit: u32) -> Result<(), ConnectionError> {
+        // What was charged in advance may come back, so it counts towards the most there can be.
+        let total = u64::from(self.credit) + u64::from(self.frames * FRAME_COST) + u64::from(credit);
+        if total > u64::from(MAX_CREDIT) {
+            let excess = total - u64::from(MAX_CREDIT);
+            return Err(ConnectionError::FlowControl { kind: FrameKind::Credit, stream, excess });
+        }
+        self.credit += credit;
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! One stream: how far each direction has come, its credit and its queue.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::code::Code;
+use crate::flow::{ReceiveFlow, SendFlow};
+use crate::frame::{FLAG_END, FrameKind};
+use crate::frame::{MAX_PAYLOAD, put_data, put_header, put_reset};
+use crate::queue::SendQueue;
+
+/// How far a direction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The head has not come yet.
+    Head,
+    /// The head was there; DATA may follow.
+    Body,
+    /// Sending only: the end is queued behind DATA.
+    Ending,
+    /// Nothing follows.
+    Ended,
+}
+
+/// A stream that is open, or whose last octets were not consumed yet.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) receive: ReceiveFlow,
+    pub(crate) receive_phase: Phase,
+    /// Nobody wants what still arrives.
+    pub(crate) discard: bool,
+    /// Credit that was granted and not written yet.
+    pub(crate) credit: u32,
+    pub(crate) send: SendFlow,
+    pub(crate) send_phase: Phase,
+    pub(crate) queue: SendQueue,
+    /// Frames of trailers, to be written behind the queue.
+    trailers: Option<Bytes>,
+    /// The stream stands in line for writing.
+    pub(crate) scheduled: bool,
+    /// The sender found no capacity and waits for [`Event::Writable`](crate::Event::Writable).
+    pub(crate) starved: bool,
+    /// The stream counts towards those that are open.
+    pub(crate) counted: bool,
+}
+
+impl Stream {
+    /// A stream whose request was just sent or received.
+    pub(crate) fn new(receive_phase: Phase, send_phase: Phase) -> Self {
+        Self {
+            receive: ReceiveFlow::new(),
+            receive_phase,
+            discard: false,
+            credit: 0,
+            send: SendFlow::new(),
+            send_phase,
+            queue: SendQueue::default(),
+            trailers: None,
+            scheduled: false,
+            starved: false,
+            counted: true,
+        }
+    }
+
+    /// Whether both directions have come to their end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.receive_phase == Phase::Ended && self.send_phase == Phase::Ended
+    }
+
+    /// How many octets may be queued when a stream may have `bound` of them waiting.
+    pub(crate) fn capacity(&self, bound: usize) -> usize {
+        self.send.capacity().min(bound.saturating_sub(self.queue.len()))
+    }
+
+    /// Queues the end, behind `trailers` if there are any.
+    pub(crate) fn end(&mut self, trailers: Option<Bytes>) {
+        self.trailers = trailers;
+        self.send_phase = Phase::Ending;
+    }
+
+    /// Writes one DATA frame, and what ends the direction if that is next. Returns how many octets left
+    /// the queue.
+    pub(crate) fn write_turn(&mut self, id: u32, out: &mut BytesMut) -> usize {
+        let length = self.queue.len().min(MAX_PAYLOAD);
+        let emptied = length == self.queue.len();
+        let ends = emptied && self.send_phase == Phase::Ending;
+        let ends_here = ends && self.trailers.is_none();
+        if length > 0 {
+            let flags = if ends_here { FLAG_END } else { 0 };
+            put_header(out, length, FrameKind::Data, flags, id);
+            self.queue.take_into(out, length);
+            self.send.frame_written(emptied);
+        } else if ends_here {
+            put_data(out, id, &[], true);
+        }
+        if ends {
+            if let Some(trailers) = self.trailers.take() {
+                out.put_slice(&trailers);
+            }
+            self.send_phase = Phase::Ended;
+            self.write_stop(id, out);
+        }
+        length
+    }
+
+    /// Tells the peer that nothing more is needed from it, once our own direction has ended.
+    pub(crate) fn write_stop(&mut self, id: u32, out: &mut BytesMut) {
+        if self.discard && self.send_phase == Phase::Ended && self.receive_phase != Phase::Ended {
+            put_reset(out, id, Code::NoError, true);
+            self.receive_phase = Phase::Ended;
+        }
+    }
+
+    /// Whether another turn would write something.
+    pub(crate) fn has_more(&self) -> bool {
+        self.queue.len() > 0 || self.send_phase == Phase::Ending
+    }
+}
