@@ -1,0 +1,67 @@
+//! Checking a folder without running anything.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::Error;
+use crate::resource::Severity;
+use crate::source::{Diagnostic, Folder, read};
+
+/// What is wrong with a folder of resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What would be refused.
+    pub errors: Vec<Diagnostic>,
+    /// What would be taken, and would probably not do what was meant.
+    pub warnings: Vec<Diagnostic>,
+    /// How many resources are right, by kind.
+    pub resources: BTreeMap<String, usize>,
+}
+
+impl Report {
+    /// Whether everything would be taken.
+    pub fn is_ok(&self) -> bool {
+        self.errors.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for error in &self.errors {
+            writeln!(f, "error: {error}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let total = self.resources.values().sum();
+        write!(f, "{}", counted(total, "resource"))?;
+        if total > 0 {
+            let kinds: Vec<String> = self.resources.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            write!(f, " ({})", kinds.join(", "))?;
+        }
+        write!(f, ", {}, {}", counted(self.errors.len(), "error"), counted(self.warnings.len(), "warning"))
+    }
+}
+
+/// Checks a folder as the control plane would read it.
+///
+/// Fails only when the folder can't be read; what is wrong in it is in the report.
+pub fn check(folder: &Path) -> Result<Report, Error> {
+    let texts = read(folder).map_err(|source| Error::Path {
+        what: "configuration folder",
+        path: folder.to_owned(),
+        source,
+    })?;
+    let outcome = Folder::default().update(texts);
+    let mut report = Report::default();
+    for object in outcome.objects.values() {
+        *report.resources.entry(object.key.kind.to_string()).or_default() += 1;
+    }
+    (report.errors, report.warnings) =
+        outcome.diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+    Ok(report)
+}

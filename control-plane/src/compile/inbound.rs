@@ -1,0 +1,120 @@
+//! `Inbound`: what a workload's own proxy has to know to let connections in.
+
+use std::collections::BTreeMap;
+
+use weft_mesh::protocol::Protocol;
+use weft_proto::v1;
+
+use super::filter::rate_limit;
+use super::{Reader, SYSTEM_NAMESPACE, protocol, resource_ref};
+use crate::index::{Workload, selects};
+use crate::resource::{
+    Action, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key, MeshPolicySpec, Selector, Spec,
+    TlsMode,
+};
+
+/// Builds the `Inbound` of a workload; `None` if there is no such workload.
+pub(crate) fn inbound(reader: &Reader<'_>, id: &str) -> Option<v1::Inbound> {
+    let workload = reader.workload(id)?;
+    let policies = Policies::of(reader, workload);
+    // An application that serves two services on one port speaks one protocol on it.
+    let mut ports: BTreeMap<u16, Protocol> = BTreeMap::new();
+    for offer in &workload.offers {
+        ports.entry(offer.application_port).or_insert(offer.protocol);
+    }
+    let ports = ports.into_iter().map(|(port, spoken)| policies.port(port, spoken)).collect();
+    Some(v1::Inbound { ports, default_port: Some(policies.port(0, Protocol::Detect)) })
+}
+
+/// The policies for one workload.
+struct Policies<'a> {
+    /// The nearest first: those that select the workload, then its namespace's, then the mesh's.
+    mesh: Vec<&'a MeshPolicySpec>,
+    authorization: Vec<v1::AuthorizationPolicy>,
+}
+
+impl<'a> Policies<'a> {
+    fn of(reader: &Reader<'a>, workload: &Workload) -> Self {
+        let namespace = workload.identity.namespace();
+        let own = reader.workload_policies(namespace);
+        // The system namespace's policies are the mesh's: listed once if the workload is there itself.
+        let mesh_wide = if namespace == SYSTEM_NAMESPACE { &[] } else { reader.workload_policies(SYSTEM_NAMESPACE) };
+        let mut found = Vec::new();
+        let mut authorization = Vec::new();
+        for (mesh_wide, object) in own.iter().map(|own| (false, own)).chain(mesh_wide.iter().map(|all| (true, all))) {
+            match &object.spec {
+                Spec::MeshPolicy(spec) if applies(spec.selector.as_ref(), workload) => {
+                    let selecting = spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
+                    found.push((mesh_wide, !selecting, spec));
+                }
+                // Who may call a workload is for its own namespace to say.
+                Spec::AuthorizationPolicy(spec) if !mesh_wide && applies(spec.selector.as_ref(), workload) => {
+                    authorization.push(authorization_policy(&object.key, spec));
+                }
+                _ => {}
+            }
+        }
+        found.sort_by_key(|(mesh_wide, whole, _)| (*mesh_wide, *whole));
+        // The order of evaluation; the sort keeps the order of age among equals.
+        authorization.sort_by_key(|policy: &v1::AuthorizationPolicy| {
+            policy.action != i32::from(v1::AuthorizationAction::Deny)
+        });
+        Self { mesh: found.into_iter().map(|(_, _, spec)| spec).collect(), authorization }
+    }
+
+    fn port(&self, port: u16, spoken: Protocol) -> v1::InboundPort {
+        let deny = self.mesh.iter().find_map(|policy| policy.default_authorization);
+        v1::InboundPort {
+            port: port.into(),
+            protocol: protocol(spoken).into(),
+            tls_mode: self.tls_mode(port).into(),
+            authorization: self.authorization.clone(),
+            deny_by_default: deny == Some(DefaultAuthorization::Deny),
+            rate_limit: self.mesh.iter().find_map(|policy| policy.rate_limit.as_ref()).map(rate_limit),
+        }
+    }
+
+    fn tls_mode(&self, port: u16) -> v1::TlsMode {
+        let of_policy = |policy: &&MeshPolicySpec| {
+            let tls = policy.tls.as_ref()?;
+            let of_port = tls.ports.iter().find(|of_port| of_port.port == port && port != 0);
+            of_port.map(|of_port| of_port.mode).or(tls.mode)
+        };
+        match self.mesh.iter().find_map(of_policy) {
+            None | Some(TlsMode::Permissive) => v1::TlsMode::Permissive,
+            Some(TlsMode::Strict) => v1::TlsMode::Strict,
+            Some(TlsMode::Disabled) => v1::TlsMode::Disabled,
+        }
+    }
+}
+
+fn applies(selector: Option<&Selector>, workload: &Workload) -> bool {
+    selector.is_none_or(|selector| selects(&selector.match_labels, &workload.labels))
+}
+
+fn authorization_policy(key: &Key, spec: &AuthorizationPolicySpec) -> v1::AuthorizationPolicy {
+    let action = match spec.action {
+        Action::Allow => v1::AuthorizationAction::Allow,
+        Action::Deny => v1::AuthorizationAction::Deny,
+        Action::Audit => v1::AuthorizationAction::Audit,
+    };
+    v1::AuthorizationPolicy {
+        resource: Some(resource_ref(key)),
+        action: action.into(),
+        rules: spec.rules.iter().map(authorization_rule).collect(),
+        invalid: String::new(),
+    }
+}
+
+fn authorization_rule(rule: &AuthorizationRule) -> v1::AuthorizationRule {
+    let from = rule.from.clone().unwrap_or_default();
+    let to = rule.to.clone().unwrap_or_default();
+    v1::AuthorizationRule {
+        identities: from.identities,
+        namespaces: from.namespaces,
+        ip_blocks: from.ip_blocks,
+        ports: to.ports.into_iter().map(u32::from).collect(),
+        methods: to.methods,
+        paths: to.paths,
+    }
+}

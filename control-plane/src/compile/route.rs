@@ -1,0 +1,151 @@
+//! HTTPRoute, GRPCRoute, TCPRoute and TLSRoute as they travel.
+
+use weft_mesh::route::{GrpcMatch, NameMatch, PathMatch as CompiledPath};
+use weft_proto::v1;
+use weft_proto::v1::{http_match, value_match, weighted_backend};
+
+use super::backend::{resolve, route_retry};
+use super::filter::filters;
+use super::{Reader, duration, resource_ref};
+use crate::resource::{
+    BackendReference, ConnectionRouteSpec, GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec,
+    HttpRouteMatch, HttpRouteRule, HttpRouteSpec, Key, MatchType, PathMatchType, RouteBackend, SessionPersistence,
+    SessionType, ValueMatch,
+};
+
+/// Weight of a backend that has none (Gateway API, BackendRef).
+const DEFAULT_WEIGHT: u32 = 1;
+
+/// `hostnames` are left out: Gateway API gives them no meaning for a route of a Service (GEP-1294).
+pub(super) fn http(reader: &Reader<'_>, key: &Key, spec: &HttpRouteSpec) -> v1::HttpRoute {
+    let rule = |rule| http_rule(reader, key, rule);
+    let rules = if spec.rules.is_empty() {
+        vec![rule(&HttpRouteRule::default())]
+    } else {
+        spec.rules.iter().map(rule).collect()
+    };
+    v1::HttpRoute { resource: Some(resource_ref(key)), hostnames: Vec::new(), rules, grpc: false }
+}
+
+fn http_rule(reader: &Reader<'_>, key: &Key, rule: &HttpRouteRule) -> v1::HttpRule {
+    let timeouts = rule.timeouts.clone().unwrap_or_default();
+    // The default of `matches` is a prefix, and so comes before a regular expression.
+    let everything = [HttpRouteMatch::default()];
+    let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
+    v1::HttpRule {
+        name: rule.name.clone().unwrap_or_default(),
+        matches: matches.iter().map(http_match).collect(),
+        filters: filters(reader, key, &rule.filters),
+        backends: backends(reader, key, &rule.backend_refs),
+        request_timeout: duration(timeouts.request),
+        backend_request_timeout: duration(timeouts.backend_request),
+        retry: rule.retry.as_ref().map(route_retry),
+        session_persistence: rule.session_persistence.as_ref().map(|session| persistence(key, session)),
+    }
+}
+
+fn http_match(condition: &HttpRouteMatch) -> v1::HttpMatch {
+    let path = match &condition.path {
+        None => http_match::Path::PathPrefix("/".to_owned()),
+        Some(path) => match path.r#type {
+            PathMatchType::Exact => http_match::Path::PathExact(path.value.clone()),
+            PathMatchType::PathPrefix => http_match::Path::PathPrefix(path.value.clone()),
+            PathMatchType::RegularExpression => http_match::Path::PathRegex(path.value.clone()),
+        },
+    };
+    v1::HttpMatch {
+        path: Some(path),
+        headers: condition.headers.iter().map(value_match).collect(),
+        query: condition.query_params.iter().map(value_match).collect(),
+        method: condition.method.map(|method| method.as_str().to_owned()).unwrap_or_default(),
+    }
+}
+
+fn value_match(condition: &ValueMatch) -> v1::ValueMatch {
+    let value = match condition.r#type {
+        MatchType::Exact => value_match::Value::Exact(condition.value.clone()),
+        MatchType::RegularExpression => value_match::Value::Regex(condition.value.clone()),
+    };
+    v1::ValueMatch { name: condition.name.clone(), value: Some(value) }
+}
+
+pub(super) fn grpc(reader: &Reader<'_>, key: &Key, spec: &GrpcRouteSpec) -> v1::HttpRoute {
+    let rule = |rule: &GrpcRouteRule| v1::HttpRule {
+        name: rule.name.clone().unwrap_or_default(),
+        matches: rule.matches.iter().map(grpc_match).collect(),
+        filters: filters(reader, key, &rule.filters),
+        backends: backends(reader, key, &rule.backend_refs),
+        session_persistence: rule.session_persistence.as_ref().map(|session| persistence(key, session)),
+        ..v1::HttpRule::default()
+    };
+    let rules = if spec.rules.is_empty() {
+        vec![rule(&GrpcRouteRule::default())]
+    } else {
+        spec.rules.iter().map(rule).collect()
+    };
+    v1::HttpRoute { resource: Some(resource_ref(key)), hostnames: Vec::new(), rules, grpc: true }
+}
+
+fn grpc_match(condition: &GrpcRouteMatch) -> v1::HttpMatch {
+    v1::HttpMatch {
+        path: condition.method.as_ref().and_then(grpc_path),
+        headers: condition.headers.iter().map(value_match).collect(),
+        ..v1::HttpMatch::default()
+    }
+}
+
+/// The path `/<service>/<method>` that a condition on the method means (gRPC over HTTP/2).
+fn grpc_path(condition: &GrpcMethodMatch) -> Option<http_match::Path> {
+    match grpc_names(condition).compile().ok()?.path {
+        CompiledPath::Exact(path) => Some(http_match::Path::PathExact(path.into())),
+        CompiledPath::Prefix(path) => Some(http_match::Path::PathPrefix(path.into())),
+        CompiledPath::GrpcMethod(method) => Some(http_match::Path::PathRegex(format!("/[^/]+/{method}"))),
+        CompiledPath::Regex(pattern) => Some(http_match::Path::PathRegex(pattern.as_str().to_owned())),
+        CompiledPath::Any => None,
+    }
+}
+
+/// A condition on the method, as `weft-mesh` has it.
+pub(crate) fn grpc_names(condition: &GrpcMethodMatch) -> GrpcMatch<'_> {
+    let name = match condition.r#type {
+        MatchType::Exact => NameMatch::Exact,
+        MatchType::RegularExpression => NameMatch::Regex,
+    };
+    GrpcMatch { service: condition.service.as_deref().map(name), method: condition.method.as_deref().map(name) }
+}
+
+fn backends(reader: &Reader<'_>, key: &Key, refs: &[RouteBackend]) -> Vec<v1::WeightedBackend> {
+    let weighted = refs.iter().map(|backend| v1::WeightedBackend {
+        weight: backend.weight.unwrap_or(DEFAULT_WEIGHT),
+        target: Some(target(reader, key, &backend.reference())),
+        filters: filters(reader, key, &backend.filters),
+    });
+    weighted.collect()
+}
+
+fn target(reader: &Reader<'_>, key: &Key, reference: &BackendReference) -> weighted_backend::Target {
+    match resolve(reader, key, reference) {
+        Ok(backend) => weighted_backend::Target::Backend(backend),
+        Err(reason) => weighted_backend::Target::Invalid(reason),
+    }
+}
+
+/// Where the connections of a TCPRoute or TLSRoute go: its first rule takes all of them.
+pub(super) fn connections(reader: &Reader<'_>, key: &Key, spec: &ConnectionRouteSpec) -> Vec<v1::WeightedBackend> {
+    let backends = spec.rules.first().map(|rule| rule.backend_refs.as_slice()).unwrap_or_default();
+    let weighted = backends.iter().map(|backend| v1::WeightedBackend {
+        weight: backend.weight.unwrap_or(DEFAULT_WEIGHT),
+        target: Some(target(reader, key, &backend.reference())),
+        filters: Vec::new(),
+    });
+    weighted.collect()
+}
+
+fn persistence(key: &Key, session: &SessionPersistence) -> v1::SessionPersistence {
+    let kind = match session.r#type {
+        SessionType::Cookie => v1::SessionKind::Cookie,
+        SessionType::Header => v1::SessionKind::Header,
+    };
+    let name = session.session_name.clone().unwrap_or_else(|| format!("weft-{}-{}", key.namespace, key.name));
+    v1::SessionPersistence { name, kind: kind.into(), absolute_timeout: duration(session.absolute_timeout) }
+}

@@ -1,0 +1,224 @@
+//! What there is: resources and workloads in compact form, and what follows from them.
+//!
+//! Every change yields exactly what it touched: facts that compiled resources may rest on, and endpoints. The
+//! compiler notes the facts that it reads, so that a change reaches the resources it concerns and no others.
+
+mod address;
+mod endpoint;
+mod object;
+mod service;
+mod workload;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use weft_mesh::name::{ServiceName, ServicePort};
+
+use crate::resource::{Key, Object};
+
+pub(crate) use object::{parent_refs, parents};
+pub(crate) use address::{direct_name, parse_direct_name};
+pub(crate) use endpoint::{Endpoint, EndpointId, Hop, selects};
+pub(crate) use service::{Port, Service};
+pub use workload::{Health, Locality, Offer, Workload};
+
+/// Label by which an EndpointSlice names its Service.
+pub(crate) const SLICE_SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// Something that a compiled resource may rest on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Fact {
+    /// Whether a service exists, its ports and what is spoken on them.
+    Service(ServiceName),
+    /// The routes that belong to a service.
+    Routes(ServiceName),
+    /// The BackendPolicies of a service.
+    Policies(ServiceName),
+    /// A filter that a route refers to.
+    Filter(Key),
+    /// The ReferenceGrants of a namespace.
+    Grants(Arc<str>),
+    /// The policies for the workloads of a namespace.
+    WorkloadPolicies(Arc<str>),
+    /// A workload.
+    Workload(Arc<str>),
+    /// Which service a host name stands for.
+    Host(Arc<str>),
+    /// Which service an address stands for.
+    Ip(IpAddr),
+    /// Which endpoint an address and port belong to.
+    Address(SocketAddr),
+}
+
+/// What a change touched.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub(crate) facts: HashSet<Fact>,
+    /// Endpoints that appeared, changed or disappeared, with the addresses that they have or had.
+    pub(crate) endpoints: HashMap<(ServicePort, EndpointId), HashSet<SocketAddr>>,
+    /// Service ports that appeared or disappeared.
+    pub(crate) ports: HashSet<ServicePort>,
+}
+
+impl Changes {
+    fn fact(&mut self, fact: Fact) {
+        self.facts.insert(fact);
+    }
+}
+
+/// Where endpoints come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    Workload(Arc<str>),
+    Object(Key),
+}
+
+/// Resources and workloads, and what follows from them.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    objects: HashMap<Key, Arc<Object>>,
+    workloads: HashMap<Arc<str>, Arc<Workload>>,
+
+    /// Routes by parent, in the order of their precedence.
+    routes: HashMap<ServiceName, Vec<Arc<Object>>>,
+    /// BackendPolicies by target, the one in force first.
+    policies: HashMap<ServiceName, Vec<Arc<Object>>>,
+    grants: HashMap<Arc<str>, Vec<Arc<Object>>>,
+    workload_policies: HashMap<Arc<str>, Vec<Arc<Object>>>,
+
+    services: HashMap<ServiceName, Arc<Service>>,
+    /// Services that select workloads, by namespace.
+    selecting: HashMap<Arc<str>, BTreeSet<ServiceName>>,
+    hosts: HashMap<Arc<str>, BTreeSet<ServiceName>>,
+    ips: HashMap<IpAddr, BTreeSet<ServiceName>>,
+
+    slices: HashMap<ServiceName, BTreeSet<Key>>,
+    offering: HashMap<ServiceName, BTreeSet<Arc<str>>>,
+    by_namespace: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+
+    endpoints: HashMap<ServicePort, BTreeMap<EndpointId, Arc<Endpoint>>>,
+    addresses: HashMap<SocketAddr, BTreeSet<(ServicePort, EndpointId)>>,
+    /// The endpoints that each origin gives to each service.
+    given: HashMap<(Origin, ServiceName), Vec<(ServicePort, EndpointId)>>,
+}
+
+impl Index {
+    /// Makes the resources the given ones.
+    pub(crate) fn set_objects(&mut self, objects: &BTreeMap<Key, Arc<Object>>) -> Changes {
+        let mut changes = Changes::default();
+        let gone: Vec<Key> = self.objects.keys().filter(|key| !objects.contains_key(*key)).cloned().collect();
+        for key in gone {
+            self.remove_object(&key, &mut changes);
+        }
+        for (key, object) in objects {
+            if self.objects.get(key).is_none_or(|old| !Arc::ptr_eq(old, object) && **old != **object) {
+                self.put_object(Arc::clone(object), &mut changes);
+            }
+        }
+        changes
+    }
+
+    /// Adds a workload or changes it.
+    pub(crate) fn set_workload(&mut self, workload: Arc<Workload>) -> Changes {
+        let mut changes = Changes::default();
+        let old = self.workloads.insert(Arc::clone(&workload.id), Arc::clone(&workload));
+        if old.as_ref().is_some_and(|old| **old == *workload) {
+            return changes;
+        }
+        self.workload_changed(old.as_deref(), Some(&workload), &mut changes);
+        changes
+    }
+
+    /// Removes a workload.
+    pub(crate) fn remove_workload(&mut self, id: &str) -> Changes {
+        let mut changes = Changes::default();
+        if let Some(old) = self.workloads.remove(id) {
+            self.workload_changed(Some(&old), None, &mut changes);
+        }
+        changes
+    }
+
+    pub(crate) fn object(&self, key: &Key) -> Option<&Arc<Object>> {
+        self.objects.get(key)
+    }
+
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.objects.values()
+    }
+
+    pub(crate) fn workload(&self, id: &str) -> Option<&Arc<Workload>> {
+        self.workloads.get(id)
+    }
+
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = &Arc<Workload>> {
+        self.workloads.values()
+    }
+
+    pub(crate) fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    pub(crate) fn service_count(&self) -> usize {
+        self.services.len()
+    }
+
+    pub(crate) fn endpoint_count(&self) -> usize {
+        self.endpoints.values().map(BTreeMap::len).sum()
+    }
+
+    /// The routes of a service, in the order of their precedence.
+    pub(crate) fn routes(&self, service: &ServiceName) -> &[Arc<Object>] {
+        self.routes.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The BackendPolicies of a service, the one in force first.
+    pub(crate) fn policies(&self, service: &ServiceName) -> &[Arc<Object>] {
+        self.policies.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn grants(&self, namespace: &str) -> &[Arc<Object>] {
+        self.grants.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
+    /// The AuthorizationPolicies and MeshPolicies of a namespace, in the order of their precedence.
+    pub(crate) fn workload_policies(&self, namespace: &str) -> &[Arc<Object>] {
+        self.workload_policies.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
+    /// The service that a host name from outside the mesh stands for.
+    pub(crate) fn host(&self, host: &str) -> Option<&ServiceName> {
+        self.hosts.get(host).and_then(BTreeSet::first)
+    }
+
+    /// The service that an address stands for.
+    pub(crate) fn ip(&self, ip: IpAddr) -> Option<&ServiceName> {
+        self.ips.get(&ip).and_then(BTreeSet::first)
+    }
+
+    /// The endpoint that an address and port belong to; the first by name when there are several.
+    pub(crate) fn address(&self, address: SocketAddr) -> Option<&(ServicePort, EndpointId)> {
+        self.addresses.get(&address).and_then(BTreeSet::first)
+    }
+
+    /// The endpoints of a service's port with this address.
+    pub(crate) fn at_address<'a>(
+        &'a self,
+        port: &'a ServicePort,
+        address: SocketAddr,
+    ) -> impl Iterator<Item = &'a EndpointId> {
+        let found = self.addresses.get(&address).into_iter().flatten();
+        found.filter(move |(at, _)| at == port).map(|(_, id)| id)
+    }
+
+    pub(crate) fn endpoint(&self, port: &ServicePort, id: &str) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(port)?.get(id)
+    }
+
+    pub(crate) fn endpoints(&self, port: &ServicePort) -> impl Iterator<Item = (&EndpointId, &Arc<Endpoint>)> {
+        self.endpoints.get(port).into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,2 @@
+//! The control plane as a program of its own.
+fn main() {}

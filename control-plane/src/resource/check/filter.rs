@@ -1,0 +1,218 @@
+//! Checks of filters.
+
+use super::{backend_reference, header_name, header_value};
+use crate::resource::kind::OWN_GROUP;
+use crate::resource::problem::{At, Problems};
+use crate::resource::{
+    Cors, FaultFilterSpec, FilterType, HeaderModifier, PathModifier, PathModifierType, RequestMirror,
+    RequestRedirect, RouteFilter,
+};
+
+/// What a rule's other parts mean for its filters.
+#[derive(Clone, Copy)]
+pub(super) struct Around {
+    /// Filters of one backend rather than of the rule.
+    pub(super) backend: bool,
+    /// Of a GRPCRoute.
+    pub(super) grpc: bool,
+    /// Every match of the rule is a prefix, so that a prefix can be replaced.
+    pub(super) prefix_only: bool,
+}
+
+pub(super) fn filters(filters: &[RouteFilter], around: Around, at: &At<'_>, problems: &mut Problems) {
+    for (index, filter) in filters.iter().enumerate() {
+        let at = at.item(index);
+        one_field(filter, &at, problems);
+        content(filter, around, &at, problems);
+        let repeatable = matches!(filter.r#type, FilterType::RequestMirror | FilterType::ExtensionRef);
+        if !repeatable && filters.iter().take(index).any(|earlier| earlier.r#type == filter.r#type) {
+            problems.error(
+                &at.field("type"),
+                format!("{:?} is there twice; join the two filters", filter.r#type),
+            );
+        }
+    }
+    let has = |kind| filters.iter().position(|filter| filter.r#type == kind);
+    if let (Some(index), Some(_)) = (has(FilterType::RequestRedirect), has(FilterType::UrlRewrite)) {
+        problems.error(&at.item(index), "RequestRedirect and URLRewrite exclude each other; remove one");
+    }
+}
+
+/// The field that `type` names is there, and no other.
+fn one_field(filter: &RouteFilter, at: &At<'_>, problems: &mut Problems) {
+    let fields = [
+        (FilterType::RequestHeaderModifier, "requestHeaderModifier", filter.request_header_modifier.is_some()),
+        (FilterType::ResponseHeaderModifier, "responseHeaderModifier", filter.response_header_modifier.is_some()),
+        (FilterType::RequestMirror, "requestMirror", filter.request_mirror.is_some()),
+        (FilterType::RequestRedirect, "requestRedirect", filter.request_redirect.is_some()),
+        (FilterType::UrlRewrite, "urlRewrite", filter.url_rewrite.is_some()),
+        (FilterType::Cors, "cors", filter.cors.is_some()),
+        (FilterType::ExtensionRef, "extensionRef", filter.extension_ref.is_some()),
+    ];
+    for (kind, name, present) in fields {
+        if kind == filter.r#type && !present {
+            problems.error(at, format!("the field {name:?} is missing; its type says that it is there"));
+        } else if kind != filter.r#type && present {
+            problems.error(&at.field(name), "does not go with the filter's type; remove it or change the type");
+        }
+    }
+}
+
+fn content(filter: &RouteFilter, around: Around, at: &At<'_>, problems: &mut Problems) {
+    if around.grpc && matches!(filter.r#type, FilterType::RequestRedirect | FilterType::UrlRewrite | FilterType::Cors) {
+        problems.error(&at.field("type"), format!("a GRPCRoute has no filter {:?}", filter.r#type));
+    }
+    if around.backend && matches!(filter.r#type, FilterType::RequestRedirect | FilterType::Cors) {
+        problems.error(
+            &at.field("type"),
+            format!("{:?} is a filter of a rule, not of a backend; move it there", filter.r#type),
+        );
+    }
+    if let Some(modifier) = &filter.request_header_modifier {
+        header_modifier(modifier, &at.field("requestHeaderModifier"), problems);
+    }
+    if let Some(modifier) = &filter.response_header_modifier {
+        header_modifier(modifier, &at.field("responseHeaderModifier"), problems);
+    }
+    if let Some(mirror) = &filter.request_mirror {
+        request_mirror(mirror, &at.field("requestMirror"), problems);
+    }
+    if let Some(redirect) = &filter.request_redirect {
+        request_redirect(redirect, around, &at.field("requestRedirect"), problems);
+    }
+    if let Some(rewrite) = &filter.url_rewrite {
+        let at = at.field("urlRewrite");
+        host(rewrite.hostname.as_deref(), &at, problems);
+        if let Some(path) = &rewrite.path {
+            path_modifier(path, around, &at.field("path"), problems);
+        }
+    }
+    if let Some(settings) = &filter.cors {
+        cors(settings, &at.field("cors"), problems);
+    }
+    if let Some(reference) = &filter.extension_ref
+        && (reference.group != OWN_GROUP || !matches!(reference.kind.as_str(), "FaultFilter" | "RateLimitFilter"))
+    {
+        problems.warn(
+            &at.field("extensionRef"),
+            format!(
+                "{} {} is no filter that is understood, so requests are answered with 500; \
+                 use FaultFilter or RateLimitFilter of {OWN_GROUP}",
+                reference.group, reference.kind
+            ),
+        );
+    }
+}
+
+fn header_modifier(modifier: &HeaderModifier, at: &At<'_>, problems: &mut Problems) {
+    let mut seen: Vec<String> = Vec::new();
+    let mut once = |name: &str, at: &At<'_>, problems: &mut Problems| {
+        header_name(name, at, problems);
+        let name = name.to_ascii_lowercase();
+        if seen.contains(&name) {
+            problems.error(at, format!("the header field {name:?} is there twice; keep one action for it"));
+        } else {
+            seen.push(name);
+        }
+    };
+    for (list, fields) in [("set", &modifier.set), ("add", &modifier.add)] {
+        let at = at.field(list);
+        for (index, field) in fields.iter().enumerate() {
+            let at = at.item(index);
+            once(&field.name, &at.field("name"), problems);
+            header_value(&field.value, &at.field("value"), problems);
+        }
+    }
+    let at = at.field("remove");
+    for (index, name) in modifier.remove.iter().enumerate() {
+        once(name, &at.item(index), problems);
+    }
+}
+
+fn request_mirror(mirror: &RequestMirror, at: &At<'_>, problems: &mut Problems) {
+    backend_reference(&mirror.backend_ref, &at.field("backendRef"), problems);
+    if let Some(fraction) = mirror.fraction {
+        if mirror.percent.is_some() {
+            problems.error(at, "percent and fraction exclude each other; remove one");
+        }
+        if fraction.numerator > fraction.denominator.unwrap_or(100) {
+            problems.error(&at.field("fraction"), "numerator is more than denominator; a share is at most 1");
+        }
+    }
+}
+
+fn request_redirect(redirect: &RequestRedirect, around: Around, at: &At<'_>, problems: &mut Problems) {
+    host(redirect.hostname.as_deref(), at, problems);
+    if let Some(status) = redirect.status_code
+        && !matches!(status, 301 | 302 | 303 | 307 | 308)
+    {
+        problems.error(&at.field("statusCode"), format!("is {status}; write 301, 302, 303, 307 or 308"));
+    }
+    if let Some(path) = &redirect.path {
+        path_modifier(path, around, &at.field("path"), problems);
+    }
+}
+
+fn host(name: Option<&str>, at: &At<'_>, problems: &mut Problems) {
+    if let Some(name) = name
+        && !crate::resource::decode::is_subdomain(name)
+    {
+        problems.error(&at.field("hostname"), format!("is {name:?}; write a host name in lower case"));
+    }
+}
+
+fn path_modifier(path: &PathModifier, around: Around, at: &At<'_>, problems: &mut Problems) {
+    let (expected, other, value) = match path.r#type {
+        PathModifierType::ReplaceFullPath => ("replaceFullPath", &path.replace_prefix_match, &path.replace_full_path),
+        PathModifierType::ReplacePrefixMatch => {
+            ("replacePrefixMatch", &path.replace_full_path, &path.replace_prefix_match)
+        }
+    };
+    match value {
+        None => problems.error(at, format!("the field {expected:?} is missing; its type says that it is there")),
+        Some(value) if !value.is_empty() && !value.starts_with('/') => {
+            problems.error(&at.field(expected), format!("is {value:?}; a path starts with '/'"));
+        }
+        Some(value) if value.bytes().any(|byte| byte <= b' ' || byte == 0x7f) => {
+            problems.error(&at.field(expected), format!("is {value:?}; a path has no spaces"));
+        }
+        Some(_) => {}
+    }
+    if other.is_some() {
+        problems.error(at, format!("has a field that does not go with its type; keep {expected:?} alone"));
+    }
+    if path.r#type == PathModifierType::ReplacePrefixMatch && !around.prefix_only {
+        problems.error(
+            &at.field("type"),
+            "ReplacePrefixMatch needs matches of type PathPrefix alone; change them or replace the full path",
+        );
+    }
+}
+
+fn cors(settings: &Cors, at: &At<'_>, problems: &mut Problems) {
+    for (list, names) in [("allowHeaders", &settings.allow_headers), ("exposeHeaders", &settings.expose_headers)] {
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| *name != "*") {
+            header_name(name, &at.field(list).item(index), problems);
+        }
+    }
+    let methods = at.field("allowMethods");
+    for (index, name) in settings.allow_methods.iter().enumerate().filter(|(_, name)| *name != "*") {
+        super::method(name, &methods.item(index), problems);
+    }
+    let origins = at.field("allowOrigins");
+    for (index, origin) in settings.allow_origins.iter().enumerate() {
+        let host = origin.split_once("://").map(|(_, host)| host);
+        if origin != "*" && host.is_none_or(|host| host.is_empty() || host.contains('/')) {
+            problems.error(
+                &origins.item(index),
+                format!("is {origin:?}; write '*' or an origin such as https://*.example.com"),
+            );
+        }
+    }
+}
+
+pub(super) fn fault(spec: &FaultFilterSpec, at: &At<'_>, problems: &mut Problems) {
+    if spec.delay.is_none() && spec.abort.is_none() {
+        problems.error(at, "does nothing; write delay, abort, or both");
+    }
+}

@@ -1,0 +1,167 @@
+//! Checks of Weft's policies.
+
+use ipnet::IpNet;
+use weft_mesh::name::Identity;
+
+use super::{header_name, method, selector, unique};
+use crate::resource::decode::is_label;
+use crate::resource::problem::{At, Problems};
+use crate::resource::{
+    Action, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationTo, BackendPolicySpec, Balancing,
+    MeshPolicySpec,
+};
+
+pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Problems) {
+    let targets = at.field("targetRefs");
+    for (index, target) in spec.target_refs.iter().enumerate() {
+        let expected = match target.kind {
+            crate::resource::TargetKind::Service => "",
+            crate::resource::TargetKind::ExternalService => crate::resource::kind::OWN_GROUP,
+        };
+        if target.group != expected && !(expected.is_empty() && target.group == "core") {
+            problems.error(
+                &targets.item(index).field("group"),
+                format!("is {:?}; for a {:?} write {expected:?}", target.group, target.kind),
+            );
+        }
+    }
+    let names = spec.target_refs.iter().map(|target| &target.name).enumerate();
+    unique(names, &targets, |name| format!("{name:?}"), problems);
+    if let Some(settings) = &spec.balancing {
+        balancing(settings, &at.field("balancing"), problems);
+    }
+    if let Some(detection) = &spec.outlier_detection
+        && let (Some(base), Some(max)) = (detection.base_ejection, detection.max_ejection)
+        && base > max
+    {
+        problems.error(
+            &at.field("outlierDetection").field("maxEjection"),
+            format!("is {max}, less than the first ejection of {base}; make it longer"),
+        );
+    }
+    if let Some(retry) = &spec.retry {
+        let at = at.field("retry");
+        for (index, code) in retry.codes.iter().enumerate() {
+            if !(400..=599).contains(code) {
+                problems.error(&at.field("codes").item(index), format!("is {code}; write a status from 400 to 599"));
+            }
+        }
+        for (index, code) in retry.grpc_codes.iter().enumerate() {
+            if !(1..=16).contains(code) {
+                problems.error(
+                    &at.field("grpcCodes").item(index),
+                    format!("is {code}; write a gRPC status from 1 to 16"),
+                );
+            }
+        }
+    }
+}
+
+fn balancing(settings: &Balancing, at: &At<'_>, problems: &mut Problems) {
+    let hashing = matches!(settings.algorithm, Algorithm::RingHash | Algorithm::Maglev);
+    let Some(key) = &settings.hash_key else {
+        if hashing {
+            problems.error(at, format!("the field \"hashKey\" is missing; {:?} needs it", settings.algorithm));
+        }
+        return;
+    };
+    let at_key = at.field("hashKey");
+    if !hashing {
+        problems.warn(&at_key, format!("has no effect with {:?}; RingHash and Maglev use it", settings.algorithm));
+    }
+    let given =
+        [key.header.is_some(), key.cookie.is_some(), key.source_address == Some(true)].into_iter().filter(|given| *given);
+    if given.count() != 1 {
+        problems.error(&at_key, "write exactly one of header, cookie and sourceAddress: true");
+    }
+    for (field, name) in [("header", &key.header), ("cookie", &key.cookie)] {
+        if let Some(name) = name {
+            header_name(name, &at_key.field(field), problems);
+        }
+    }
+}
+
+pub(super) fn authorization(spec: &AuthorizationPolicySpec, at: &At<'_>, problems: &mut Problems) {
+    selector(spec.selector.as_ref(), at, problems);
+    if spec.rules.is_empty() {
+        let effect = match spec.action {
+            Action::Allow => "nobody is let in by it, and so nobody at all unless another policy does",
+            Action::Deny | Action::Audit => "it has no effect",
+        };
+        problems.warn(at, format!("has no rules: {effect}; for everybody write a rule without conditions, {{}}"));
+    }
+    let rules = at.field("rules");
+    for (index, rule) in spec.rules.iter().enumerate() {
+        let at = rules.item(index);
+        if let Some(from) = &rule.from {
+            caller(from, &at.field("from"), problems);
+        }
+        if let Some(to) = &rule.to {
+            called(to, &at.field("to"), problems);
+        }
+    }
+}
+
+fn caller(from: &AuthorizationFrom, at: &At<'_>, problems: &mut Problems) {
+    let identities = at.field("identities");
+    for (index, identity) in from.identities.iter().enumerate() {
+        let short = identity.split_once('/').is_some_and(|(namespace, account)| {
+            is_label(namespace) && !account.is_empty() && !account.contains('/')
+        });
+        if !short && identity.parse::<Identity>().is_err() {
+            problems.error(
+                &identities.item(index),
+                format!(
+                    "is {identity:?}; write <namespace>/<service account> or \
+                     spiffe://<trust domain>/ns/<namespace>/sa/<service account>"
+                ),
+            );
+        }
+    }
+    let namespaces = at.field("namespaces");
+    for (index, namespace) in from.namespaces.iter().enumerate() {
+        if !is_label(namespace) {
+            problems.error(
+                &namespaces.item(index),
+                format!("is {namespace:?}; write at most 63 lower-case letters, digits and '-'"),
+            );
+        }
+    }
+    let blocks = at.field("ipBlocks");
+    for (index, block) in from.ip_blocks.iter().enumerate() {
+        if block.parse::<IpNet>().is_err() && block.parse::<std::net::IpAddr>().is_err() {
+            problems.error(&blocks.item(index), format!("is {block:?}; write a block such as 10.0.0.0/8"));
+        }
+    }
+}
+
+fn called(to: &AuthorizationTo, at: &At<'_>, problems: &mut Problems) {
+    for (index, port) in to.ports.iter().enumerate() {
+        if *port == 0 {
+            problems.error(&at.field("ports").item(index), "is 0; it must be from 1 to 65535");
+        }
+    }
+    for (index, name) in to.methods.iter().enumerate() {
+        method(name, &at.field("methods").item(index), problems);
+    }
+    let paths = at.field("paths");
+    for (index, path) in to.paths.iter().enumerate() {
+        let bare = path.strip_suffix('*').or_else(|| path.strip_prefix('*')).unwrap_or(path);
+        let rooted = path.starts_with('/') || path.starts_with('*');
+        if !rooted || bare.contains('*') {
+            problems.error(
+                &paths.item(index),
+                format!("is {path:?}; write a path that starts with '/', with one '*' at its end or start at most"),
+            );
+        }
+    }
+}
+
+pub(super) fn mesh(spec: &MeshPolicySpec, at: &At<'_>, problems: &mut Problems) {
+    selector(spec.selector.as_ref(), at, problems);
+    if let Some(tls) = &spec.tls {
+        let at = at.field("tls");
+        let ports = tls.ports.iter().map(|port| port.port).enumerate();
+        unique(ports, &at.field("ports"), |port| format!("port {port}"), problems);
+    }
+}

@@ -1,0 +1,229 @@
+//! Filters of Gateway API's routes, and the kinds of Weft that an `ExtensionRef` may name.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::GatewayDuration;
+use super::reference::{BackendReference, LocalReference};
+
+/// A filter of an HTTPRoute or GRPCRoute: `type` and the one field that goes with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteFilter {
+    /// Which field is set.
+    pub r#type: FilterType,
+    /// Changes the request's header fields.
+    pub request_header_modifier: Option<HeaderModifier>,
+    /// Changes the response's header fields.
+    pub response_header_modifier: Option<HeaderModifier>,
+    /// Sends a copy elsewhere.
+    pub request_mirror: Option<RequestMirror>,
+    /// Answers with a redirect.
+    pub request_redirect: Option<RequestRedirect>,
+    /// Changes host and path.
+    #[serde(rename = "urlRewrite")]
+    pub url_rewrite: Option<UrlRewrite>,
+    /// Answers cross-origin requests.
+    pub cors: Option<Cors>,
+    /// A filter of another kind.
+    pub extension_ref: Option<LocalReference>,
+}
+
+/// What a filter does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FilterType {
+    /// `requestHeaderModifier`
+    RequestHeaderModifier,
+    /// `responseHeaderModifier`
+    ResponseHeaderModifier,
+    /// `requestMirror`
+    RequestMirror,
+    /// `requestRedirect`
+    RequestRedirect,
+    /// `urlRewrite`
+    #[serde(rename = "URLRewrite")]
+    UrlRewrite,
+    /// `cors`
+    #[serde(rename = "CORS")]
+    Cors,
+    /// `extensionRef`
+    ExtensionRef,
+}
+
+/// Changes header fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct HeaderModifier {
+    /// Fields that take the place of those with the same name.
+    #[schemars(length(max = 16))]
+    pub set: Vec<HeaderField>,
+    /// Fields that are added to those with the same name.
+    #[schemars(length(max = 16))]
+    pub add: Vec<HeaderField>,
+    /// Names of fields to remove.
+    #[schemars(length(max = 16))]
+    pub remove: Vec<String>,
+}
+
+/// A header field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeaderField {
+    /// Name.
+    #[schemars(length(min = 1, max = 256))]
+    pub name: String,
+    /// Value.
+    #[schemars(length(min = 1, max = 4096))]
+    pub value: String,
+}
+
+/// Sends copies of requests elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestMirror {
+    /// Where to.
+    pub backend_ref: BackendReference,
+    /// Percentage of the requests; all when neither this nor `fraction` is given.
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: Option<u32>,
+    /// Share of the requests.
+    pub fraction: Option<Fraction>,
+}
+
+/// A share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fraction {
+    /// So many.
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub numerator: u32,
+    /// Of so many; 100 when left out.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub denominator: Option<u32>,
+}
+
+/// Answers with a redirect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestRedirect {
+    /// Scheme; the request's when left out.
+    pub scheme: Option<Scheme>,
+    /// Host; the request's when left out.
+    #[schemars(length(min = 1, max = 253))]
+    pub hostname: Option<String>,
+    /// Path; the request's when left out.
+    pub path: Option<PathModifier>,
+    /// Port.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+    /// 301, 302, 303, 307 or 308; 302 when left out.
+    pub status_code: Option<u16>,
+}
+
+/// Scheme of a redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// Plain text.
+    Http,
+    /// TLS.
+    Https,
+}
+
+/// Changes a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PathModifier {
+    /// Which field is set.
+    pub r#type: PathModifierType,
+    /// The new path.
+    #[schemars(length(max = 1024))]
+    pub replace_full_path: Option<String>,
+    /// Takes the place of the prefix that the rule matched.
+    #[schemars(length(max = 1024))]
+    pub replace_prefix_match: Option<String>,
+}
+
+/// How a path is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PathModifierType {
+    /// `replaceFullPath`
+    ReplaceFullPath,
+    /// `replacePrefixMatch`
+    ReplacePrefixMatch,
+}
+
+/// Changes host and path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UrlRewrite {
+    /// Host.
+    #[schemars(length(min = 1, max = 253))]
+    pub hostname: Option<String>,
+    /// Path.
+    pub path: Option<PathModifier>,
+}
+
+/// Answers cross-origin requests (GEP-1767).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cors {
+    /// Origins allowed.
+    #[schemars(length(max = 64))]
+    pub allow_origins: Vec<String>,
+    /// Methods allowed.
+    #[schemars(length(max = 64))]
+    pub allow_methods: Vec<String>,
+    /// Request header fields allowed.
+    #[schemars(length(max = 64))]
+    pub allow_headers: Vec<String>,
+    /// Response header fields exposed.
+    #[schemars(length(max = 64))]
+    pub expose_headers: Vec<String>,
+    /// Seconds that the answer to a preflight may be kept; 5 when left out.
+    #[schemars(range(min = 1))]
+    pub max_age: Option<u32>,
+    /// Whether credentials may be sent.
+    pub allow_credentials: Option<bool>,
+}
+
+/// A FaultFilter's `spec`: delays and aborts a share of the requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FaultFilterSpec {
+    /// Delays.
+    pub delay: Option<FaultDelay>,
+    /// Aborts.
+    pub abort: Option<FaultAbort>,
+}
+
+/// Delays a share of the requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FaultDelay {
+    /// How long.
+    pub duration: GatewayDuration,
+    /// Percentage of the requests, such as 0.1; 100 when left out.
+    #[schemars(range(min = 0, max = 100))]
+    pub percentage: Option<f64>,
+}
+
+/// Aborts a share of the requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FaultAbort {
+    /// HTTP status of the answer.
+    #[schemars(range(min = 200, max = 599))]
+    pub status: u16,
+    /// Percentage of the requests, such as 0.1; 100 when left out.
+    #[schemars(range(min = 0, max = 100))]
+    pub percentage: Option<f64>,
+}
+
+/// A RateLimitFilter's `spec`: how many requests a proxy lets through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitFilterSpec {
+    /// Requests in each interval, and the most at once.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub requests: u32,
+    /// The interval; 1 s when left out.
+    pub interval: Option<GatewayDuration>,
+}

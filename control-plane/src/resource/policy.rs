@@ -1,0 +1,286 @@
+//! Weft's policies: BackendPolicy, AuthorizationPolicy and MeshPolicy (`mesh.weft.dev/v1alpha1`).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::GatewayDuration;
+use super::filter::RateLimitFilterSpec;
+use super::reference::{Selector, TargetReference};
+
+/// A BackendPolicy's `spec`: how clients balance over a Service and protect it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackendPolicySpec {
+    /// The Services it is for, in its own namespace.
+    #[schemars(length(min = 1, max = 16))]
+    pub target_refs: Vec<TargetReference>,
+    /// Balancing.
+    pub balancing: Option<Balancing>,
+    /// Limits of one client's proxy.
+    pub limits: Option<Limits>,
+    /// Ejection of endpoints that fail.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// Bound on retries.
+    pub retry_budget: Option<RetryBudget>,
+    /// When to retry, for requests whose route does not say.
+    pub retry: Option<BackendRetry>,
+    /// Timeouts of connections.
+    pub timeouts: Option<ConnectionTimeouts>,
+}
+
+/// How to choose an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Balancing {
+    /// The algorithm; `PeakEwma` when left out.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// What `RingHash` and `Maglev` hash; required for them.
+    pub hash_key: Option<HashKey>,
+    /// Time over which a new endpoint grows to its full share.
+    pub slow_start: Option<GatewayDuration>,
+}
+
+/// An algorithm of balancing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    /// The better of two by latency and outstanding requests.
+    #[default]
+    PeakEwma,
+    /// The better of two by outstanding requests.
+    LeastRequest,
+    /// In turn.
+    RoundRobin,
+    /// At random.
+    Random,
+    /// Consistent hashing on a ring.
+    RingHash,
+    /// Consistent hashing by Maglev's table.
+    Maglev,
+}
+
+/// What is hashed: one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HashKey {
+    /// A header field.
+    pub header: Option<String>,
+    /// A cookie.
+    pub cookie: Option<String>,
+    /// The client's address.
+    pub source_address: Option<bool>,
+}
+
+/// Limits of one client's proxy towards the Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// Connections; 1024 when left out.
+    #[schemars(range(min = 1))]
+    pub max_connections: Option<u32>,
+    /// Requests that wait for a connection; 1024 when left out.
+    #[schemars(range(min = 1))]
+    pub max_pending_requests: Option<u32>,
+    /// Requests in flight; unlimited when left out.
+    #[schemars(range(min = 1))]
+    pub max_requests: Option<u32>,
+}
+
+/// Ejection of endpoints that fail; on when left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutlierDetection {
+    /// Turns it off.
+    pub disabled: Option<bool>,
+    /// Gateway failures in a row; 5 when left out.
+    #[schemars(range(min = 1))]
+    pub consecutive_failures: Option<u32>,
+    /// Success rate in percent under which an endpoint is ejected; 80 when left out.
+    #[schemars(range(min = 1, max = 100))]
+    pub success_rate_percent: Option<u32>,
+    /// Requests below which the success rate says nothing; 20 when left out.
+    #[schemars(range(min = 1))]
+    pub success_rate_requests: Option<u32>,
+    /// Window of the success rate; 10 s when left out.
+    pub window: Option<GatewayDuration>,
+    /// First ejection; 1 s when left out.
+    pub base_ejection: Option<GatewayDuration>,
+    /// Longest ejection; 60 s when left out.
+    pub max_ejection: Option<GatewayDuration>,
+    /// Most endpoints ejected, in percent; 50 when left out.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_ejected_percent: Option<u32>,
+}
+
+/// Bound on retries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryBudget {
+    /// Retries as a percentage of the requests; 20 when left out.
+    #[schemars(range(min = 1, max = 100))]
+    pub percent: Option<u32>,
+    /// The window; 10 s when left out.
+    pub interval: Option<GatewayDuration>,
+    /// Retries that are always allowed, per second; 3 when left out.
+    #[schemars(range(min = 1))]
+    pub min_retries_per_second: Option<u32>,
+}
+
+/// When to retry what reached an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackendRetry {
+    /// Attempts after the first; 1 when left out.
+    #[schemars(range(min = 1, max = 100))]
+    pub attempts: Option<u32>,
+    /// Least time between attempts; 25 ms when left out.
+    pub backoff: Option<GatewayDuration>,
+    /// HTTP statuses.
+    #[serde(default)]
+    pub codes: Vec<u16>,
+    /// gRPC statuses, by number.
+    #[serde(default)]
+    pub grpc_codes: Vec<u16>,
+}
+
+/// Timeouts of connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConnectionTimeouts {
+    /// For a TCP connection; 1 s when left out.
+    pub connect: Option<GatewayDuration>,
+    /// After which an unused connection is closed; 60 s when left out.
+    pub idle: Option<GatewayDuration>,
+}
+
+/// An AuthorizationPolicy's `spec`: who may call the workloads that it selects.
+///
+/// DENY policies come first; when there are ALLOW policies for a workload, one of them has to match; without any, the
+/// MeshPolicy's default decides. AUDIT policies are counted, never enforced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuthorizationPolicySpec {
+    /// The workloads; all of the namespace when left out.
+    pub selector: Option<Selector>,
+    /// What a match means; `ALLOW` when left out.
+    #[serde(default)]
+    pub action: Action,
+    /// The policy matches when any rule does; without rules it matches nothing.
+    #[serde(default)]
+    #[schemars(length(max = 512))]
+    pub rules: Vec<AuthorizationRule>,
+}
+
+/// What a match means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Action {
+    /// Lets in.
+    #[default]
+    Allow,
+    /// Keeps out.
+    Deny,
+    /// Is counted.
+    Audit,
+}
+
+/// A rule: it matches when both `from` and `to` do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuthorizationRule {
+    /// The caller; anyone when left out.
+    pub from: Option<AuthorizationFrom>,
+    /// What is called; anything when left out.
+    pub to: Option<AuthorizationTo>,
+}
+
+/// A caller: every list that is given must hold it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AuthorizationFrom {
+    /// Identities: SPIFFE ids, or `<namespace>/<service account>`.
+    #[schemars(length(max = 512))]
+    pub identities: Vec<String>,
+    /// Namespaces.
+    #[schemars(length(max = 512))]
+    pub namespaces: Vec<String>,
+    /// Addresses, as CIDR blocks.
+    #[schemars(length(max = 512))]
+    pub ip_blocks: Vec<String>,
+}
+
+/// What is called: every list that is given must hold it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AuthorizationTo {
+    /// Ports of the workload.
+    #[schemars(length(max = 512))]
+    pub ports: Vec<u16>,
+    /// HTTP methods.
+    #[schemars(length(max = 64))]
+    pub methods: Vec<String>,
+    /// HTTP paths: exact, or with one `*` at the end or at the start.
+    #[schemars(length(max = 512))]
+    pub paths: Vec<String>,
+}
+
+/// A MeshPolicy's `spec`: what holds for the workloads of its namespace, or of the whole mesh when it is in the
+/// control plane's namespace. Each field is taken from the nearest policy that has it: one that selects the workload,
+/// then one of the namespace, then one of the mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MeshPolicySpec {
+    /// The workloads; all when left out.
+    pub selector: Option<Selector>,
+    /// TLS between workloads.
+    pub tls: Option<TlsPolicy>,
+    /// What happens to calls where no ALLOW policy exists; `ALLOW` when left out.
+    pub default_authorization: Option<DefaultAuthorization>,
+    /// Limit of requests to each workload, for each calling identity.
+    pub rate_limit: Option<RateLimitFilterSpec>,
+}
+
+/// TLS between workloads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsPolicy {
+    /// The mode; `PERMISSIVE` when left out everywhere.
+    pub mode: Option<TlsMode>,
+    /// Ports of the workload with another mode.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub ports: Vec<PortTls>,
+}
+
+/// The mode of one port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortTls {
+    /// Port of the application.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// Its mode.
+    pub mode: TlsMode,
+}
+
+/// Which connections a workload takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum TlsMode {
+    /// Mesh TLS and plain text.
+    Permissive,
+    /// Mesh TLS only.
+    Strict,
+    /// Mesh TLS is left to the application.
+    Disabled,
+}
+
+/// What happens to calls where no ALLOW policy exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DefaultAuthorization {
+    /// They are let in.
+    Allow,
+    /// They are kept out.
+    Deny,
+}

@@ -1,0 +1,14 @@
+//! Where resources come from. A source tells of resources as they are, decoded and checked; who reads them does not
+//! know which source it was.
+
+mod diagnostic;
+mod files;
+mod folder;
+mod lint;
+mod watch;
+mod yaml;
+
+pub use diagnostic::Diagnostic;
+pub(crate) use files::read;
+pub(crate) use folder::{Folder, Outcome};
+pub(crate) use watch::Watcher;
