@@ -5,6 +5,35 @@
 //! front of a [`server::ResourceSource`]; [`client::Client`] is a task that keeps a stream and feeds a
 //! [`client::Handler`] for each type. Neither knows what a resource holds.
 //!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use tonic::transport::Endpoint;
+//! use weft_xds::client::{Builder, Changes, Config, Handler};
+//! use weft_xds::Rejection;
+//!
+//! struct Print;
+//!
+//! impl Handler<String> for Print {
+//!     fn apply(&mut self, changes: Changes<String>) -> Vec<Rejection> {
+//!         for update in changes.updates {
+//!             println!("{} is now {:?}", update.name, update.resource);
+//!         }
+//!         Vec::new()
+//!     }
+//!
+//!     fn forget(&mut self, _names: Vec<Arc<str>>) {}
+//! }
+//!
+//! # async fn example() {
+//! let mut builder = Builder::new(Config::new("web-1"));
+//! let texts = builder.handle::<String, _>("type.googleapis.com/google.protobuf.StringValue", Print);
+//! let client = builder.build(|| async { Endpoint::from_static("http://127.0.0.1:15010").connect().await });
+//! texts.subscribe("greeting");
+//! client.run().await;
+//! # }
+//! ```
+//!
 //! # The protocol, as it is used here
 //!
 //! **Subscribing.** A client names what it wants in `resource_names_subscribe`, whenever it wants it, and takes it back

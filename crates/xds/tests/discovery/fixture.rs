@@ -93,8 +93,9 @@ impl Store {
     /// The text of a resource; empty if there is none.
     pub(crate) fn text(&self, type_url: &str, name: &str) -> String {
         let Some(resource) = self.value(type_url, name) else { return String::new() };
-        let wire = Resource::decode(resource.wire().clone()).unwrap();
-        String::decode(wire.resource.unwrap().value.as_slice()).unwrap()
+        let wire = Resource::decode(resource.wire().clone()).expect("a resource");
+        let content = wire.resource.expect("a content");
+        String::decode(content.value.as_slice()).expect("a text")
     }
 
     pub(crate) fn exists(&self, type_url: &str, collection: &str) -> bool {

@@ -24,10 +24,11 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) async fn open(mesh: &Mesh) -> Self {
-        let channel = mesh.wire.connect().await.unwrap();
+        let channel = mesh.wire.connect().await.expect("a connection");
         let (requests, outgoing) = mpsc::channel(1);
         let mut client = AggregatedDiscoveryServiceClient::new(channel);
-        let responses = client.delta_aggregated_resources(ReceiverStream::new(outgoing)).await.unwrap();
+        let responses =
+            client.delta_aggregated_resources(ReceiverStream::new(outgoing)).await.expect("a stream");
         Self { requests, responses: responses.into_inner(), ahead: None }
     }
 
@@ -48,11 +49,11 @@ impl Raw {
             initial_resource_versions: held,
             ..Default::default()
         };
-        self.send(request).await.unwrap();
+        self.send(request).await.expect("an open stream");
     }
 
     pub(crate) async fn ack(&mut self, response: &DeltaDiscoveryResponse) {
-        self.ack_nonce(&response.type_url, &response.nonce).await.unwrap();
+        self.ack_nonce(&response.type_url, &response.nonce).await.expect("an open stream");
     }
 
     pub(crate) async fn ack_nonce(&mut self, type_url: &str, nonce: &str) -> Result<(), ()> {
@@ -68,7 +69,7 @@ impl Raw {
     }
 
     pub(crate) async fn next(&mut self) -> DeltaDiscoveryResponse {
-        self.message().await.unwrap().expect("a response")
+        self.message().await.expect("an open stream").expect("a response")
     }
 
     /// Whether the server has nothing to say.
