@@ -59,7 +59,7 @@ enum Place {
 pub struct Session {
     /// [`stable_hash`](crate::hash::stable_hash) of the backend's name.
     pub backend: u64,
-    /// [`EndpointKey`](crate::balance::EndpointKey) of the endpoint.
+    /// [`Endpoint::key`](crate::balance::Endpoint::key) of the endpoint.
     pub endpoint: u64,
     /// When it began, in seconds since 1970.
     pub began: u64,

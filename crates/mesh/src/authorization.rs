@@ -152,9 +152,8 @@ impl Authorizer {
         if self.denies.is_empty() && self.allows.is_empty() {
             return Decision { allowed: !self.deny_by_default, by: DecidedBy::Default };
         }
-        let enforced = self.denies.iter().chain(&self.allows);
-        let not_understood =
-            enforced.filter_map(|policy| Some((policy, policy.rules.as_ref().err()?))).next();
+        let mut enforced = self.denies.iter().chain(&self.allows);
+        let not_understood = enforced.find_map(|policy| Some((policy, policy.rules.as_ref().err()?)));
         if let Some((policy, problem)) = not_understood {
             return Decision { allowed: false, by: DecidedBy::NotUnderstood { policy: &policy.id, problem } };
         }

@@ -1,10 +1,15 @@
-//! Ejecting endpoints that fail: closed, ejected, half-open.
+//! Ejecting endpoints that fail: closed, ejected, probing.
 //!
-//! One [`Breaker`] watches one endpoint. It is ejected after several gateway failures in a row, or when its success rate
-//! over a window is low. An ejection lasts a second at first and doubles with each that follows; after it, exactly one
-//! request probes the endpoint.
+//! One [`Breaker`] watches one endpoint, for HTTP and TCP alike. It ejects after several gateway failures in a row, or
+//! when the success rate over a window is low. An ejection lasts a second at first and doubles with each that follows;
+//! after it exactly one request probes the endpoint.
+
+mod window;
 
 use std::time::{Duration, Instant};
+
+use self::window::Window;
+use crate::backoff::{Backoff, Jitter};
 
 /// When to eject, and for how long.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +30,7 @@ pub struct OutlierPolicy {
     pub max_ejection: Duration,
     /// Share (0 to 1) of the endpoints that may be ejected at once. With two or more endpoints at least one may be.
     pub max_ejected: f64,
-    /// Time for a probe to end before another may begin.
+    /// Time that a probe has for its answer. A probe without one fails.
     pub probe_deadline: Duration,
 }
 
@@ -38,7 +43,7 @@ impl Default for OutlierPolicy {
             success_rate_requests: 20,
             window: Duration::from_secs(10),
             base_ejection: Duration::from_secs(1),
-            max_ejection: Duration::from_secs(60),
+            max_ejection: Duration::from_mins(1),
             max_ejected: 0.5,
             probe_deadline: Duration::from_secs(10),
         }
@@ -48,10 +53,15 @@ impl Default for OutlierPolicy {
 impl OutlierPolicy {
     /// How many of `endpoints` may be ejected at once.
     pub fn most_ejected(&self, endpoints: usize) -> usize {
-        if !self.enabled || endpoints < 2 {
+        if !self.enabled || endpoints < 2 || self.max_ejected <= 0.0 {
             return 0;
         }
-        ((endpoints as f64 * self.max_ejected.clamp(0.0, 1.0)) as usize).max(1)
+        ((endpoints as f64 * self.max_ejected.min(1.0)) as usize).max(1)
+    }
+
+    /// 20 % either way, so that what was ejected together does not come back together.
+    fn backoff(&self) -> Backoff {
+        Backoff { first: self.base_ejection, longest: self.max_ejection, jitter: Jitter::Around(0.2) }
     }
 }
 
@@ -77,23 +87,37 @@ pub enum Availability {
     Ejected,
 }
 
+/// What changed for the number of endpoints that are ejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// The endpoint was ejected; it was not before.
+    Ejected,
+    /// The endpoint takes requests again.
+    Returned,
+}
+
+/// The number of a probe, by which a late answer to an earlier one is told apart.
+pub type ProbeNumber = u32;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Closed,
     Ejected { until: Instant },
-    Probing { deadline: Instant },
+    Probing { number: ProbeNumber, deadline: Instant },
 }
 
 /// Watches one endpoint.
 #[derive(Debug)]
 pub struct Breaker {
     state: State,
-    in_a_row: u32,
+    failures_in_a_row: u32,
+    /// Ejections without a long healthy time between them: what the next one's length depends on.
     ejections: u32,
-    window_began: Instant,
-    successes: u32,
-    failures: u32,
-    last_ejection_ended: Option<Instant>,
+    returned: Option<Instant>,
+    probes: ProbeNumber,
+    window: Window,
 }
 
 impl Breaker {
@@ -101,70 +125,93 @@ impl Breaker {
     pub fn new(now: Instant) -> Self {
         Self {
             state: State::Closed,
-            in_a_row: 0,
+            failures_in_a_row: 0,
             ejections: 0,
-            window_began: now,
-            successes: 0,
-            failures: 0,
-            last_ejection_ended: None,
+            returned: None,
+            probes: 0,
+            window: Window::new(now),
         }
     }
 
-    /// What the endpoint may be used for now.
-    pub fn availability(&self, now: Instant) -> Availability {
+    /// What the endpoint may be used for now. A probe whose deadline has passed fails here, which is why this needs
+    /// the policy and a random number: the endpoint is ejected anew.
+    pub fn availability(&mut self, now: Instant, policy: &OutlierPolicy, random: u64) -> Availability {
         match self.state {
             State::Closed => Availability::Open,
             State::Ejected { until } if now >= until => Availability::Probe,
             State::Ejected { .. } => Availability::Ejected,
-            // A probe that never came to an end does not keep the endpoint out for ever.
-            State::Probing { deadline } if now >= deadline => Availability::Probe,
-            State::Probing { .. } => Availability::Ejected,
+            State::Probing { deadline, .. } => {
+                if now >= deadline {
+                    self.eject(now, policy, random);
+                }
+                Availability::Ejected
+            }
         }
     }
 
-    /// Whether the endpoint is ejected or on probation.
+    /// Whether the endpoint is ejected, or on probation after it.
     pub fn is_ejected(&self) -> bool {
         self.state != State::Closed
     }
 
-    /// Begins the one probe that [`Availability::Probe`] allows.
-    pub fn begin_probe(&mut self, now: Instant, policy: &OutlierPolicy) {
-        self.state = State::Probing { deadline: now + policy.probe_deadline };
+    /// Until when the endpoint is ejected; `None` if it is not, or has begun a probe.
+    pub fn ejected_until(&self) -> Option<Instant> {
+        match self.state {
+            State::Ejected { until } => Some(until),
+            State::Closed | State::Probing { .. } => None,
+        }
     }
 
-    /// Takes note of an attempt that ended; `probe` says that it was the probe. `may_eject` says whether the cap leaves
-    /// room. Gives whether the endpoint was ejected now.
+    /// Begins the one probe that [`Availability::Probe`] allows.
+    pub fn begin_probe(&mut self, now: Instant, policy: &OutlierPolicy) -> ProbeNumber {
+        self.probes = self.probes.wrapping_add(1);
+        self.state = State::Probing { number: self.probes, deadline: now + policy.probe_deadline };
+        self.probes
+    }
+
+    /// Takes note of how an attempt ended; `probe` is the number of the probe that it was. `may_eject` says whether
+    /// the cap on ejected endpoints leaves room.
     pub fn ended(
         &mut self,
         now: Instant,
         outcome: Outcome,
-        probe: bool,
+        probe: Option<ProbeNumber>,
         may_eject: bool,
         policy: &OutlierPolicy,
         random: u64,
-    ) -> bool {
+    ) -> Change {
         match self.state {
-            State::Probing { .. } if probe => self.probe_ended(now, outcome, policy, random),
-            // Answers to requests from before the ejection change nothing.
-            State::Ejected { .. } | State::Probing { .. } => false,
             State::Closed => self.count(now, outcome, may_eject, policy, random),
+            State::Probing { number, .. } if probe == Some(number) => {
+                self.probe_ended(now, outcome, policy, random)
+            }
+            // Answers to requests from before the ejection change nothing.
+            State::Ejected { .. } | State::Probing { .. } => Change::None,
         }
     }
 
-    fn probe_ended(&mut self, now: Instant, outcome: Outcome, policy: &OutlierPolicy, random: u64) -> bool {
+    /// Lets the endpoint take requests again whatever is known of it: the set has become so small that it is needed.
+    pub fn release(&mut self, now: Instant) {
+        self.state = State::Closed;
+        self.failures_in_a_row = 0;
+        self.window = Window::new(now);
+        self.returned = Some(now);
+    }
+
+    fn probe_ended(&mut self, now: Instant, outcome: Outcome, policy: &OutlierPolicy, random: u64) -> Change {
         match outcome {
             Outcome::Success => {
-                self.close(now);
-                false
+                self.release(now);
+                Change::Returned
             }
             // The caller of the probe went away: the next request may probe at once.
             Outcome::Unknown => {
                 self.state = State::Ejected { until: now };
-                false
+                Change::None
             }
             Outcome::GatewayFailure => {
                 self.eject(now, policy, random);
-                true
+                Change::None
             }
         }
     }
@@ -176,157 +223,47 @@ impl Breaker {
         may_eject: bool,
         policy: &OutlierPolicy,
         random: u64,
-    ) -> bool {
-        if now.duration_since(self.window_began) >= policy.window {
-            self.window_began = now;
-            self.successes = 0;
-            self.failures = 0;
-        }
+    ) -> Change {
         match outcome {
-            Outcome::Unknown => return false,
+            Outcome::Unknown => return Change::None,
             Outcome::Success => {
-                self.in_a_row = 0;
-                self.successes += 1;
+                self.failures_in_a_row = 0;
+                self.window.count(now, policy.window, true);
                 self.forgive(now, policy);
+                return Change::None;
             }
             Outcome::GatewayFailure => {
-                self.in_a_row += 1;
-                self.failures += 1;
+                self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+                self.window.count(now, policy.window, false);
             }
         }
-        if !policy.enabled || !may_eject || outcome == Outcome::Success {
-            return false;
+        let low = || {
+            let (successes, total) = self.window.sums();
+            total >= policy.success_rate_requests
+                && f64::from(successes) < policy.success_rate * f64::from(total)
+        };
+        let outlier = self.failures_in_a_row >= policy.consecutive_failures || low();
+        if !(policy.enabled && may_eject && outlier) {
+            return Change::None;
         }
-        let total = self.successes + self.failures;
-        let rate = f64::from(self.successes) / f64::from(total.max(1));
-        let low = total >= policy.success_rate_requests && rate < policy.success_rate;
-        if self.in_a_row >= policy.consecutive_failures || low {
-            self.eject(now, policy, random);
-            return true;
-        }
-        false
+        self.eject(now, policy, random);
+        Change::Ejected
     }
 
     /// An endpoint that has been well for as long as the longest ejection starts anew.
     fn forgive(&mut self, now: Instant, policy: &OutlierPolicy) {
-        if self.last_ejection_ended.is_some_and(|ended| now.duration_since(ended) >= policy.max_ejection) {
+        if self.returned.is_some_and(|at| now.saturating_duration_since(at) >= policy.max_ejection) {
             self.ejections = 0;
-            self.last_ejection_ended = None;
+            self.returned = None;
         }
     }
 
-    fn close(&mut self, now: Instant) {
-        self.state = State::Closed;
-        self.in_a_row = 0;
-        self.successes = 0;
-        self.failures = 0;
-        self.window_began = now;
-        self.last_ejection_ended = Some(now);
-    }
-
     fn eject(&mut self, now: Instant, policy: &OutlierPolicy, random: u64) {
-        let doubled =
-            policy.base_ejection.saturating_mul(1_u32.checked_shl(self.ejections).unwrap_or(u32::MAX));
-        let time = doubled.min(policy.max_ejection);
-        // 20 % either way, so that what was ejected together does not come back together.
-        let share = 0.8 + 0.4 * (random >> 11) as f64 / (1_u64 << 53) as f64;
-        self.state = State::Ejected { until: now + time.mul_f64(share) };
-        self.ejections = (self.ejections + 1).min(31);
-        self.in_a_row = 0;
+        self.state = State::Ejected { until: now + policy.backoff().delay(self.ejections, random) };
+        self.ejections = self.ejections.saturating_add(1);
+        self.failures_in_a_row = 0;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIDDLE: u64 = u64::MAX / 2;
-
-    fn fail(breaker: &mut Breaker, now: Instant, times: u32) -> bool {
-        let policy = OutlierPolicy::default();
-        (0..times).any(|_| breaker.ended(now, Outcome::GatewayFailure, false, true, &policy, MIDDLE))
-    }
-
-    #[test]
-    fn five_failures_in_a_row_eject_and_a_success_between_them_does_not() {
-        let now = Instant::now();
-        let mut breaker = Breaker::new(now);
-        assert!(!fail(&mut breaker, now, 4));
-        breaker.ended(now, Outcome::Success, false, true, &OutlierPolicy::default(), MIDDLE);
-        assert!(!fail(&mut breaker, now, 4));
-        assert!(fail(&mut breaker, now, 1));
-        assert_eq!(breaker.availability(now), Availability::Ejected);
-    }
-
-    #[test]
-    fn a_low_success_rate_ejects_without_failures_in_a_row() {
-        let now = Instant::now();
-        let policy = OutlierPolicy::default();
-        let mut breaker = Breaker::new(now);
-        let ejected = (0..40).any(|i| {
-            let outcome = if i % 3 == 0 { Outcome::GatewayFailure } else { Outcome::Success };
-            breaker.ended(now, outcome, false, true, &policy, MIDDLE)
-        });
-        assert!(ejected);
-    }
-
-    #[test]
-    fn after_the_ejection_exactly_one_probe_is_let_through() {
-        let now = Instant::now();
-        let policy = OutlierPolicy::default();
-        let mut breaker = Breaker::new(now);
-        fail(&mut breaker, now, 5);
-        let later = now + Duration::from_millis(1300);
-        assert_eq!(breaker.availability(later), Availability::Probe);
-        breaker.begin_probe(later, &policy);
-        assert_eq!(breaker.availability(later), Availability::Ejected);
-        breaker.ended(later, Outcome::Success, true, true, &policy, MIDDLE);
-        assert_eq!(breaker.availability(later), Availability::Open);
-    }
-
-    #[test]
-    fn a_probe_whose_caller_goes_away_makes_room_for_another() {
-        let now = Instant::now();
-        let policy = OutlierPolicy::default();
-        let mut breaker = Breaker::new(now);
-        fail(&mut breaker, now, 5);
-        let later = now + Duration::from_secs(2);
-        breaker.begin_probe(later, &policy);
-        breaker.ended(later, Outcome::Unknown, true, true, &policy, MIDDLE);
-        assert_eq!(breaker.availability(later), Availability::Probe);
-    }
-
-    #[test]
-    fn a_probe_that_never_ends_is_given_up() {
-        let now = Instant::now();
-        let policy = OutlierPolicy::default();
-        let mut breaker = Breaker::new(now);
-        fail(&mut breaker, now, 5);
-        let later = now + Duration::from_secs(2);
-        breaker.begin_probe(later, &policy);
-        assert_eq!(breaker.availability(later + policy.probe_deadline), Availability::Probe);
-    }
-
-    #[test]
-    fn ejections_double_up_to_the_longest() {
-        let mut now = Instant::now();
-        let policy = OutlierPolicy::default();
-        let mut breaker = Breaker::new(now);
-        fail(&mut breaker, now, 5);
-        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let time = Duration::from_secs(seconds);
-            assert_eq!(breaker.availability(now + time.mul_f64(0.99)), Availability::Ejected, "{seconds}");
-            assert_eq!(breaker.availability(now + time.mul_f64(1.01)), Availability::Probe, "{seconds}");
-            now += time.mul_f64(1.01);
-            breaker.begin_probe(now, &policy);
-            breaker.ended(now, Outcome::GatewayFailure, true, true, &policy, MIDDLE);
-        }
-    }
-
-    #[test]
-    fn half_may_be_ejected_and_of_two_always_one() {
-        let policy = OutlierPolicy::default();
-        let most: Vec<usize> = (0..6).map(|endpoints| policy.most_ejected(endpoints)).collect();
-        assert_eq!(most, [0, 0, 1, 1, 2, 2]);
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Values are whole numbers (the proxy counts microseconds). Each power of two is divided into 16 buckets of the same
 //! width, so that a bucket is at most one sixteenth of its values wide and its middle is within 3.2 % of each of them.
-//! The scheme is that of HdrHistogram with four significant bits.
+//! The scheme is that of `HdrHistogram` with four significant bits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +20,7 @@ pub fn bucket_of(value: u64) -> usize {
     if value < LINEAR {
         return value as usize;
     }
-    let power = 63 - value.leading_zeros();
+    let power = value.ilog2();
     let shift = power - PRECISION;
     (((shift + 1) as usize) << PRECISION) + ((value >> shift) & (LINEAR - 1)) as usize
 }
@@ -206,7 +206,9 @@ mod tests {
         ) {
             let count = |values: &[u32]| {
                 let atomic = AtomicHistogram::default();
-                values.iter().for_each(|value| atomic.record(u64::from(*value)));
+                for value in values {
+                    atomic.record(u64::from(*value));
+                }
                 let mut histogram = Histogram::default();
                 atomic.add_to(&mut histogram);
                 histogram

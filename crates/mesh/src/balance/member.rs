@@ -6,47 +6,68 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Endpoint;
-use super::load::{PeakEwma, Report};
-use crate::outlier::{Availability, Breaker, Outcome, OutlierPolicy};
+use super::load::{PeakEwma, Report, Typical};
+use crate::outlier::{Availability, Breaker, OutlierPolicy, ProbeNumber};
+
+/// Share of a new endpoint at first, while it grows to its full one: nothing at all would never show that it is well.
+const SLOW_START_LEAST: f64 = 0.1;
 
 /// One endpoint, with what this worker knows of it.
 #[derive(Debug)]
 pub struct Member {
     endpoint: Arc<Endpoint>,
-    known: Rc<Known>,
+    key: u64,
+    /// What is typical of the service's endpoints, shared by all of a picker's members.
+    typical: Rc<Cell<Typical>>,
+    pub(super) known: Rc<Known>,
 }
 
 /// Shared between the forms that an endpoint has before and after a change of its weight or health.
 #[derive(Debug)]
-struct Known {
-    in_flight: Cell<u32>,
-    latency: Cell<PeakEwma>,
+pub(super) struct Known {
+    pub(super) in_flight: Cell<u32>,
+    pub(super) latency: Cell<PeakEwma>,
+    pub(super) breaker: RefCell<Breaker>,
+    /// When its turn comes next, in the time of [`Turns`](super::turns::Turns).
+    pub(super) turn: Cell<Option<u64>>,
+    /// The tier that it belongs to; `None` once it is no longer among the picker's members.
+    pub(super) tier: Cell<Option<usize>>,
     report: Cell<Option<Report>>,
-    breaker: RefCell<Breaker>,
+    /// When it came; `None` if it was there from the start and so has nobody to be newer than.
     since: Option<Instant>,
-    seen: Cell<Instant>,
 }
 
 impl Member {
-    pub(super) fn new(endpoint: Arc<Endpoint>, now: Instant, first: bool) -> Self {
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        typical: Rc<Cell<Typical>>,
+        now: Instant,
+        first: bool,
+    ) -> Self {
         let known = Known {
             in_flight: Cell::new(0),
-            latency: Cell::new(PeakEwma::new(now)),
-            report: Cell::new(None),
+            latency: Cell::default(),
             breaker: RefCell::new(Breaker::new(now)),
+            turn: Cell::new(None),
+            tier: Cell::new(None),
+            report: Cell::new(None),
             since: (!first).then_some(now),
-            seen: Cell::new(now),
         };
-        Self { endpoint, known: Rc::new(known) }
+        Self { key: endpoint.key(), endpoint, typical, known: Rc::new(known) }
     }
 
     pub(super) fn moved_to(&self, endpoint: Arc<Endpoint>) -> Self {
-        Self { endpoint, known: Rc::clone(&self.known) }
+        Self { endpoint, key: self.key, typical: Rc::clone(&self.typical), known: Rc::clone(&self.known) }
     }
 
     /// The endpoint.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// [`Endpoint::key`], computed once.
+    pub fn key(&self) -> u64 {
+        self.key
     }
 
     /// Requests of this worker that are under way to it.
@@ -59,64 +80,77 @@ impl Member {
         self.known.breaker.borrow().is_ejected()
     }
 
+    /// Until when it is ejected.
+    pub fn ejected_until(&self) -> Option<Instant> {
+        self.known.breaker.borrow().ejected_until()
+    }
+
     /// Takes note of what the endpoint said of its load: requests in flight from all its callers.
     pub fn report(&self, now: Instant, in_flight: u32) {
-        self.known.report.set(Some(Report { in_flight, at: now }));
+        let latency = self.fresh_report(now).and_then(|report| report.latency);
+        self.known.report.set(Some(Report { in_flight, latency, own_then: self.in_flight(), at: now }));
+        let mut typical = self.typical.get();
+        typical.report(now, f64::from(in_flight) / f64::from(self.endpoint.weight.max(1)));
+        self.typical.set(typical);
     }
 
-    /// Expected time of one more request, in microseconds: latency times what waits. What the endpoint reports of itself
-    /// counts when it is more than this worker sees.
-    pub fn cost(&self, now: Instant) -> f64 {
-        let own = self.in_flight();
-        let reported = self.known.report.get().and_then(|report| report.in_flight(now)).unwrap_or(0);
-        self.known.seen.set(now);
-        self.known.latency.get().micros(now) * (f64::from(own.max(reported)) + 1.0)
+    /// Takes note of the latency that the endpoint said it answers all its callers with; call it after
+    /// [`Member::report`].
+    pub fn report_latency(&self, latency: Duration) {
+        let report = self.known.report.get().map(|report| Report { latency: Some(latency), ..report });
+        self.known.report.set(report);
     }
 
-    /// Its weight, less while it is new.
-    pub(super) fn share(&self, slow_start: Duration) -> f64 {
-        let weight = f64::from(self.endpoint.weight.max(1));
-        let Some(since) = self.known.since else { return weight };
-        if slow_start.is_zero() {
-            return weight;
-        }
-        let age = self.known.seen.get().saturating_duration_since(since).as_secs_f64();
-        // A tenth at first: nothing at all would never show that it is well.
-        weight * (age / slow_start.as_secs_f64()).clamp(0.1, 1.0)
-    }
-
-    pub(super) fn availability(&self, now: Instant) -> Availability {
-        self.known.breaker.borrow().availability(now)
-    }
-
-    pub(super) fn begin_probe(&self, now: Instant, policy: &OutlierPolicy) {
-        self.known.breaker.borrow_mut().begin_probe(now, policy);
+    fn fresh_report(&self, now: Instant) -> Option<Report> {
+        self.known.report.get().filter(|report| report.is_fresh(now))
     }
 
     pub(super) fn begin(&self) {
-        self.known.in_flight.set(self.in_flight() + 1);
+        self.known.in_flight.set(self.in_flight().saturating_add(1));
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call from one place, each argument a different kind of fact"
-    )]
-    pub(super) fn end(
-        &self,
-        now: Instant,
-        outcome: Outcome,
-        latency: Option<Duration>,
-        probe: bool,
-        may_eject: bool,
-        policy: &OutlierPolicy,
-        random: u64,
-    ) -> bool {
+    pub(super) fn end(&self) {
         self.known.in_flight.set(self.in_flight().saturating_sub(1));
-        if let Some(latency) = latency {
-            let mut average = self.known.latency.get();
-            average.observe(now, latency);
-            self.known.latency.set(average);
+    }
+
+    pub(super) fn availability(&self, now: Instant, policy: &OutlierPolicy, random: u64) -> Availability {
+        self.known.breaker.borrow_mut().availability(now, policy, random)
+    }
+
+    /// Begins a probe. What made the endpoint slow may be over, so its latency is forgotten.
+    pub(super) fn begin_probe(&self, now: Instant, policy: &OutlierPolicy) -> ProbeNumber {
+        let mut latency = self.known.latency.get();
+        latency.forget();
+        self.known.latency.set(latency);
+        self.known.breaker.borrow_mut().begin_probe(now, policy)
+    }
+
+    /// What part of its weight it gets: less than all while it is new.
+    pub(super) fn grown(&self, now: Instant, slow_start: Duration) -> f64 {
+        match self.known.since {
+            Some(since) if !slow_start.is_zero() => {
+                let age = now.saturating_duration_since(since).as_secs_f64();
+                (age / slow_start.as_secs_f64()).clamp(SLOW_START_LEAST, 1.0)
+            }
+            _ => 1.0,
         }
-        self.known.breaker.borrow_mut().ended(now, outcome, probe, may_eject, policy, random)
+    }
+
+    /// Requests that wait or are worked on at the endpoint, from all callers as far as that is known.
+    pub(super) fn load(&self, now: Instant) -> f64 {
+        let own = f64::from(self.in_flight());
+        match self.fresh_report(now) {
+            // What was reported, and how this worker's part of it has changed since.
+            Some(report) => own.max(f64::from(report.in_flight) + own - f64::from(report.own_then)),
+            // Those that report must not look busier for it than those that don't.
+            None => own.max(self.typical.get().in_flight(now) * f64::from(self.endpoint.weight)),
+        }
+    }
+
+    /// The latency to expect, in microseconds.
+    pub(super) fn micros(&self, now: Instant) -> f64 {
+        let own = self.known.latency.get().micros(now, self.typical.get().micros());
+        let reported = self.fresh_report(now).and_then(|report| report.latency);
+        reported.map_or(own, |reported| own.max(reported.as_secs_f64() * 1e6))
     }
 }
