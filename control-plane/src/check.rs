@@ -36,11 +36,13 @@ impl fmt::Display for Report {
         for warning in &self.warnings {
             writeln!(f, "warning: {warning}")?;
         }
-        let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let counted =
+            |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let total = self.resources.values().sum();
         write!(f, "{}", counted(total, "resource"))?;
         if total > 0 {
-            let kinds: Vec<String> = self.resources.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let kinds: Vec<String> =
+                self.resources.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
             write!(f, " ({})", kinds.join(", "))?;
         }
         write!(f, ", {}, {}", counted(self.errors.len(), "error"), counted(self.warnings.len(), "warning"))

@@ -17,9 +17,9 @@ use weft_mesh::name::{ServiceName, ServicePort};
 
 use crate::resource::{Key, Object};
 
-pub(crate) use object::{parent_refs, parents};
 pub(crate) use address::{direct_name, parse_direct_name};
 pub(crate) use endpoint::{Endpoint, EndpointId, Hop, selects};
+pub(crate) use object::{parent_refs, parents};
 pub(crate) use service::{Port, Service};
 pub use workload::{Health, Locality, Offer, Workload};
 
@@ -215,7 +215,10 @@ impl Index {
         self.endpoints.get(port)?.get(id)
     }
 
-    pub(crate) fn endpoints(&self, port: &ServicePort) -> impl Iterator<Item = (&EndpointId, &Arc<Endpoint>)> {
+    pub(crate) fn endpoints(
+        &self,
+        port: &ServicePort,
+    ) -> impl Iterator<Item = (&EndpointId, &Arc<Endpoint>)> {
         self.endpoints.get(port).into_iter().flatten()
     }
 }

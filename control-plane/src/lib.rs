@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod discovery;
 mod error;
 mod index;
 pub mod resource;

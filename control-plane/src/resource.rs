@@ -24,8 +24,9 @@ use jiff::Timestamp;
 pub use decode::{Decoded, Head, decode};
 pub use duration::GatewayDuration;
 pub use filter::{
-    Cors, FaultAbort, FaultDelay, FaultFilterSpec, FilterType, Fraction, HeaderField, HeaderModifier, PathModifier,
-    PathModifierType, RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme, UrlRewrite,
+    Cors, FaultAbort, FaultDelay, FaultFilterSpec, FilterType, Fraction, HeaderField, HeaderModifier,
+    PathModifier, PathModifierType, RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme,
+    UrlRewrite,
 };
 pub use kind::Kind;
 pub use policy::{
@@ -35,13 +36,13 @@ pub use policy::{
 };
 pub use problem::{FieldPath, Problem, Segment, Severity};
 pub use reference::{
-    BackendReference, GrantFrom, GrantTo, LocalReference, ParentRef, ReferenceGrantSpec, Selector, TargetKind,
-    TargetReference,
+    BackendReference, GrantFrom, GrantTo, LocalReference, ParentRef, ReferenceGrantSpec, Selector,
+    TargetKind, TargetReference,
 };
 pub use route::{
-    ConnectionBackend, ConnectionRouteRule, ConnectionRouteSpec, GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule,
-    GrpcRouteSpec, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, MatchType, Method, PathMatch, PathMatchType,
-    RouteBackend, RouteRetry, RouteTimeouts, SessionPersistence, SessionType, ValueMatch,
+    ConnectionBackend, ConnectionRouteRule, ConnectionRouteSpec, GrpcMethodMatch, GrpcRouteMatch,
+    GrpcRouteRule, GrpcRouteSpec, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, MatchType, Method, PathMatch,
+    PathMatchType, RouteBackend, RouteRetry, RouteTimeouts, SessionPersistence, SessionType, ValueMatch,
 };
 pub use service::{
     AddressType, EndpointSliceSpec, ExternalEndpoint, ExternalPort, ExternalServiceSpec, PortOrName,

@@ -7,8 +7,8 @@ use weft_proto::v1::hash_key;
 
 use super::{Reader, duration, protocol, service_port};
 use crate::resource::{
-    Algorithm, BackendPolicySpec, BackendReference, BackendRetry, GrantFrom, HashKey, Key, Kind, OutlierDetection,
-    RetryBudget, Spec,
+    Algorithm, BackendPolicySpec, BackendReference, BackendRetry, GrantFrom, HashKey, Key, Kind,
+    OutlierDetection, RetryBudget, Spec,
 };
 
 /// Attempts after the first where a resource turns retries on and gives no number.
@@ -24,7 +24,11 @@ pub(super) fn service_backend(reader: &Reader<'_>, port: &ServicePort, spoken: P
 }
 
 /// Resolves a reference that a route makes; the error says why its share is answered with 500.
-pub(crate) fn resolve(reader: &Reader<'_>, from: &Key, reference: &BackendReference) -> Result<v1::Backend, String> {
+pub(crate) fn resolve(
+    reader: &Reader<'_>,
+    from: &Key,
+    reference: &BackendReference,
+) -> Result<v1::Backend, String> {
     let namespace = reference.namespace.as_deref().unwrap_or(&from.namespace);
     let kind = reference.kind.as_deref().unwrap_or("Service");
     let group = reference.group.as_deref().unwrap_or_default();
@@ -60,13 +64,17 @@ pub(crate) fn resolve(reader: &Reader<'_>, from: &Key, reference: &BackendRefere
 /// ReferenceGrant: the namespace referred to has to allow it.
 fn is_granted(reader: &Reader<'_>, from: &Key, group: &str, kind: &str, namespace: &str, name: &str) -> bool {
     let allows_from = |grant: &GrantFrom| {
-        grant.group == from.kind.group() && grant.kind == from.kind.as_str() && *grant.namespace == *from.namespace
+        grant.group == from.kind.group()
+            && grant.kind == from.kind.as_str()
+            && *grant.namespace == *from.namespace
     };
     reader.grants(namespace).iter().any(|object| match &object.spec {
         Spec::ReferenceGrant(spec) => {
             spec.from.iter().any(allows_from)
                 && spec.to.iter().any(|to| {
-                    to.group == group && to.kind == kind && to.name.as_deref().is_none_or(|allowed| allowed == name)
+                    to.group == group
+                        && to.kind == kind
+                        && to.name.as_deref().is_none_or(|allowed| allowed == name)
                 })
         }
         _ => false,

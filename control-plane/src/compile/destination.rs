@@ -73,7 +73,8 @@ pub(crate) fn destination(
         }
         Target::Service(_) => {
             let namespace = consumer.unwrap_or(port.service.namespace());
-            let belong = reader.routes(&port.service).iter().filter(|route| *route.key.namespace == *namespace);
+            let belong =
+                reader.routes(&port.service).iter().filter(|route| *route.key.namespace == *namespace);
             for object in belong.filter(|object| covers(object, port, &spoken.name)) {
                 routes.add(reader, object);
             }

@@ -27,7 +27,8 @@ pub(crate) fn endpoint(port: &ServicePort, endpoint: &Endpoint) -> v1::Endpoint 
         hop: hop.into(),
         weight: endpoint.weight,
         health: health.into(),
-        locality: known.then(|| v1::Locality { region: locality.region.clone(), zone: locality.zone.clone() }),
+        locality: known
+            .then(|| v1::Locality { region: locality.region.clone(), zone: locality.zone.clone() }),
         workload: endpoint.workload.to_string(),
         version: endpoint.version.to_string(),
     }

@@ -7,15 +7,16 @@ use weft_proto::v1::path_modifier;
 use super::backend::resolve;
 use super::{Reader, duration, wire_duration};
 use crate::resource::{
-    Cors, FaultFilterSpec, HeaderField, HeaderModifier, Key, Kind, LocalReference, PathModifier, PathModifierType,
-    RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme, Spec,
+    Cors, FaultFilterSpec, HeaderField, HeaderModifier, Key, Kind, LocalReference, PathModifier,
+    PathModifierType, RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme, Spec,
 };
 
 /// Shares of faults travel in millionths.
 const MILLION: f64 = 1_000_000.0;
 
 pub(super) fn filters(reader: &Reader<'_>, key: &Key, filters: &[RouteFilter]) -> Vec<v1::HttpFilter> {
-    let wire = |filter: &RouteFilter| Some(v1::HttpFilter { filter: Some(wire_filter(reader, key, filter)?) });
+    let wire =
+        |filter: &RouteFilter| Some(v1::HttpFilter { filter: Some(wire_filter(reader, key, filter)?) });
     filters.iter().filter_map(wire).collect()
 }
 
@@ -25,8 +26,10 @@ fn wire_filter(reader: &Reader<'_>, key: &Key, filter: &RouteFilter) -> Option<F
         return wire_mirror(reader, key, mirror);
     }
     // Exactly one of the fields is set: what is decoded was checked.
-    let request = filter.request_header_modifier.as_ref().map(|it| Filter::RequestHeaders(header_modifier(it)));
-    let response = || filter.response_header_modifier.as_ref().map(|it| Filter::ResponseHeaders(header_modifier(it)));
+    let request =
+        filter.request_header_modifier.as_ref().map(|it| Filter::RequestHeaders(header_modifier(it)));
+    let response =
+        || filter.response_header_modifier.as_ref().map(|it| Filter::ResponseHeaders(header_modifier(it)));
     let redirect = || filter.request_redirect.as_ref().map(|it| Filter::Redirect(redirect(it)));
     let rewrite = || {
         filter.url_rewrite.as_ref().map(|it| {
@@ -47,7 +50,11 @@ fn header_modifier(modifier: &HeaderModifier) -> v1::HeaderModifier {
         let field = |field: &HeaderField| v1::Header { name: field.name.clone(), value: field.value.clone() };
         fields.iter().map(field).collect()
     };
-    v1::HeaderModifier { set: fields(&modifier.set), add: fields(&modifier.add), remove: modifier.remove.clone() }
+    v1::HeaderModifier {
+        set: fields(&modifier.set),
+        add: fields(&modifier.add),
+        remove: modifier.remove.clone(),
+    }
 }
 
 fn wire_mirror(reader: &Reader<'_>, key: &Key, mirror: &RequestMirror) -> Option<Filter> {
@@ -78,7 +85,9 @@ fn redirect(redirect: &RequestRedirect) -> v1::Redirect {
 fn path_modifier(path: &PathModifier) -> v1::PathModifier {
     let path = match path.r#type {
         PathModifierType::ReplaceFullPath => path.replace_full_path.clone().map(path_modifier::Path::Full),
-        PathModifierType::ReplacePrefixMatch => path.replace_prefix_match.clone().map(path_modifier::Path::Prefix),
+        PathModifierType::ReplacePrefixMatch => {
+            path.replace_prefix_match.clone().map(path_modifier::Path::Prefix)
+        }
     };
     v1::PathModifier { path }
 }
@@ -103,7 +112,8 @@ fn extension(reader: &Reader<'_>, key: &Key, reference: &LocalReference) -> Filt
 
 fn find_extension(reader: &Reader<'_>, key: &Key, reference: &LocalReference) -> Result<Filter, String> {
     let kinds = [Kind::FaultFilter, Kind::RateLimitFilter];
-    let kind = kinds.into_iter().find(|kind| kind.as_str() == reference.kind && kind.group() == reference.group);
+    let kind =
+        kinds.into_iter().find(|kind| kind.as_str() == reference.kind && kind.group() == reference.group);
     let LocalReference { group, kind: kind_name, name } = reference;
     let kind = kind.ok_or_else(|| format!("{group}/{kind_name} is no filter that is understood"))?;
     let filter = Key { kind, namespace: key.namespace.clone(), name: name.as_str().into() };
@@ -115,7 +125,11 @@ fn find_extension(reader: &Reader<'_>, key: &Key, reference: &LocalReference) ->
 }
 
 /// Whether a route's `ExtensionRef` holds; the error says why not.
-pub(crate) fn check_extension(reader: &Reader<'_>, key: &Key, reference: &LocalReference) -> Result<(), String> {
+pub(crate) fn check_extension(
+    reader: &Reader<'_>,
+    key: &Key,
+    reference: &LocalReference,
+) -> Result<(), String> {
     find_extension(reader, key, reference).map(|_| ())
 }
 

@@ -9,8 +9,8 @@ use super::filter::rate_limit;
 use super::{Reader, SYSTEM_NAMESPACE, protocol, resource_ref};
 use crate::index::{Workload, selects};
 use crate::resource::{
-    Action, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key, MeshPolicySpec, Selector, Spec,
-    TlsMode,
+    Action, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key, MeshPolicySpec, Selector,
+    Spec, TlsMode,
 };
 
 /// Builds the `Inbound` of a workload; `None` if there is no such workload.
@@ -38,17 +38,23 @@ impl<'a> Policies<'a> {
         let namespace = workload.identity.namespace();
         let own = reader.workload_policies(namespace);
         // The system namespace's policies are the mesh's: listed once if the workload is there itself.
-        let mesh_wide = if namespace == SYSTEM_NAMESPACE { &[] } else { reader.workload_policies(SYSTEM_NAMESPACE) };
+        let mesh_wide =
+            if namespace == SYSTEM_NAMESPACE { &[] } else { reader.workload_policies(SYSTEM_NAMESPACE) };
         let mut found = Vec::new();
         let mut authorization = Vec::new();
-        for (mesh_wide, object) in own.iter().map(|own| (false, own)).chain(mesh_wide.iter().map(|all| (true, all))) {
+        for (mesh_wide, object) in
+            own.iter().map(|own| (false, own)).chain(mesh_wide.iter().map(|all| (true, all)))
+        {
             match &object.spec {
                 Spec::MeshPolicy(spec) if applies(spec.selector.as_ref(), workload) => {
-                    let selecting = spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
+                    let selecting =
+                        spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
                     found.push((mesh_wide, !selecting, spec));
                 }
                 // Who may call a workload is for its own namespace to say.
-                Spec::AuthorizationPolicy(spec) if !mesh_wide && applies(spec.selector.as_ref(), workload) => {
+                Spec::AuthorizationPolicy(spec)
+                    if !mesh_wide && applies(spec.selector.as_ref(), workload) =>
+                {
                     authorization.push(authorization_policy(&object.key, spec));
                 }
                 _ => {}

@@ -9,8 +9,8 @@ use super::filter::filters;
 use super::{Reader, duration, resource_ref};
 use crate::resource::{
     BackendReference, ConnectionRouteSpec, GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec,
-    HttpRouteMatch, HttpRouteRule, HttpRouteSpec, Key, MatchType, PathMatchType, RouteBackend, SessionPersistence,
-    SessionType, ValueMatch,
+    HttpRouteMatch, HttpRouteRule, HttpRouteSpec, Key, MatchType, PathMatchType, RouteBackend,
+    SessionPersistence, SessionType, ValueMatch,
 };
 
 /// Weight of a backend that has none (Gateway API, BackendRef).
@@ -111,7 +111,10 @@ pub(crate) fn grpc_names(condition: &GrpcMethodMatch) -> GrpcMatch<'_> {
         MatchType::Exact => NameMatch::Exact,
         MatchType::RegularExpression => NameMatch::Regex,
     };
-    GrpcMatch { service: condition.service.as_deref().map(name), method: condition.method.as_deref().map(name) }
+    GrpcMatch {
+        service: condition.service.as_deref().map(name),
+        method: condition.method.as_deref().map(name),
+    }
 }
 
 fn backends(reader: &Reader<'_>, key: &Key, refs: &[RouteBackend]) -> Vec<v1::WeightedBackend> {
@@ -131,7 +134,11 @@ fn target(reader: &Reader<'_>, key: &Key, reference: &BackendReference) -> weigh
 }
 
 /// Where the connections of a TCPRoute or TLSRoute go: its first rule takes all of them.
-pub(super) fn connections(reader: &Reader<'_>, key: &Key, spec: &ConnectionRouteSpec) -> Vec<v1::WeightedBackend> {
+pub(super) fn connections(
+    reader: &Reader<'_>,
+    key: &Key,
+    spec: &ConnectionRouteSpec,
+) -> Vec<v1::WeightedBackend> {
     let backends = spec.rules.first().map(|rule| rule.backend_refs.as_slice()).unwrap_or_default();
     let weighted = backends.iter().map(|backend| v1::WeightedBackend {
         weight: backend.weight.unwrap_or(DEFAULT_WEIGHT),

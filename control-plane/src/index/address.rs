@@ -19,8 +19,12 @@ pub(crate) fn direct_name(service: &ServiceName, address: SocketAddr) -> Option<
 pub(crate) fn parse_direct_name(name: &ServiceName) -> Option<(ServiceName, SocketAddr)> {
     let (label, service) = name.name().split_once('.')?;
     let (ip, port) = label.strip_prefix(PREFIX)?.rsplit_once('-')?;
-    let ip: IpAddr =
-        ip.replace('-', ".").parse().map(IpAddr::V4).or_else(|_| ip.replace('-', ":").parse().map(IpAddr::V6)).ok()?;
+    let ip: IpAddr = ip
+        .replace('-', ".")
+        .parse()
+        .map(IpAddr::V4)
+        .or_else(|_| ip.replace('-', ":").parse().map(IpAddr::V6))
+        .ok()?;
     let service = ServiceName::new(name.namespace(), service).ok()?;
     Some((service, SocketAddr::new(ip, port.parse().ok()?)))
 }

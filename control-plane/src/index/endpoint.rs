@@ -77,9 +77,11 @@ impl Index {
     fn gift(&self, origin: &Origin, name: &ServiceName) -> Gift {
         let Some(service) = self.services.get(name) else { return Gift::new() };
         match origin {
-            Origin::Workload(id) => {
-                self.workloads.get(id).map(|workload| of_workload(workload, name, service)).unwrap_or_default()
-            }
+            Origin::Workload(id) => self
+                .workloads
+                .get(id)
+                .map(|workload| of_workload(workload, name, service))
+                .unwrap_or_default(),
             Origin::Object(key) => {
                 self.objects.get(key).map(|object| of_object(object, name, service)).unwrap_or_default()
             }
@@ -132,7 +134,9 @@ fn of_workload(workload: &Workload, name: &ServiceName, service: &Service) -> Gi
         return Gift::new();
     }
     let chosen = |port: &Port| match &service.members {
-        MembersOf::Selector(selector) if selects(selector, &workload.labels) => offer_for(workload, name, port),
+        MembersOf::Selector(selector) if selects(selector, &workload.labels) => {
+            offer_for(workload, name, port)
+        }
         MembersOf::Offers => {
             workload.offers.iter().find(|offer| offer.service == name.name() && offer.port == port.number)
         }
@@ -198,7 +202,9 @@ fn of_slice(slice: &EndpointSliceSpec, name: &ServiceName, service: &Service) ->
         });
         let Some(number) = same.and_then(|same| same.port) else { continue };
         for endpoint in &slice.endpoints {
-            let Some(ip) = endpoint.addresses.first().and_then(|address| address.parse().ok()) else { continue };
+            let Some(ip) = endpoint.addresses.first().and_then(|address| address.parse().ok()) else {
+                continue;
+            };
             let address = SocketAddr::new(ip, number);
             let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.as_deref());
             let given = plain(address, 1, slice_health(endpoint), endpoint.zone.as_deref(), pod);

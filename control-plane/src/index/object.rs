@@ -23,7 +23,12 @@ impl Index {
         }
     }
 
-    fn object_changed(&mut self, old: Option<&Arc<Object>>, new: Option<&Arc<Object>>, changes: &mut Changes) {
+    fn object_changed(
+        &mut self,
+        old: Option<&Arc<Object>>,
+        new: Option<&Arc<Object>>,
+        changes: &mut Changes,
+    ) {
         let Some(key) = new.or(old).map(|object| object.key.clone()) else { return };
         let namespace = &key.namespace;
         match key.kind {
@@ -141,7 +146,8 @@ fn list_in<K: Clone + Eq + Hash + Ord>(
             list.insert(position, Arc::clone(object));
         }
         // An age that moves nothing is no change.
-        let same = |a: &Arc<Object>, b: &Arc<Object>| a.key == b.key && a.labels == b.labels && a.spec == b.spec;
+        let same =
+            |a: &Arc<Object>, b: &Arc<Object>| a.key == b.key && a.labels == b.labels && a.spec == b.spec;
         let unchanged = before.len() == list.len() && before.iter().zip(list.iter()).all(|(a, b)| same(a, b));
         if list.is_empty() {
             lists.remove(&at);

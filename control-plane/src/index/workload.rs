@@ -37,7 +37,8 @@ impl Workload {
 
     /// The services that it offers, each once.
     pub(crate) fn services(&self) -> Vec<ServiceName> {
-        let mut services: Vec<ServiceName> = self.offers.iter().filter_map(|offer| self.service(offer)).collect();
+        let mut services: Vec<ServiceName> =
+            self.offers.iter().filter_map(|offer| self.service(offer)).collect();
         services.sort();
         services.dedup();
         services

@@ -222,10 +222,16 @@ impl Metadata {
         if matches!(kind, Some(Kind::Service)) && !head.name.is_empty() && !is_label(&head.name) {
             problems.error(
                 &at.field("name"),
-                format!("is {:?}; a Service's name has at most 63 lower-case letters, digits and '-'", head.name),
+                format!(
+                    "is {:?}; a Service's name has at most 63 lower-case letters, digits and '-'",
+                    head.name
+                ),
             );
         }
-        Self { labels: read_labels(metadata.get("labels"), &at, problems), created: read_created(metadata, &at, problems) }
+        Self {
+            labels: read_labels(metadata.get("labels"), &at, problems),
+            created: read_created(metadata, &at, problems),
+        }
     }
 }
 
@@ -274,4 +280,3 @@ pub(crate) fn is_label(text: &str) -> bool {
 pub(crate) fn is_subdomain(text: &str) -> bool {
     text.len() <= NAME_MAX && text.split('.').all(is_label)
 }
-

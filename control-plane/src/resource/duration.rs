@@ -54,8 +54,12 @@ impl FromStr for GatewayDuration {
 impl fmt::Display for GatewayDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, milliseconds) = (self.0.as_secs(), self.0.subsec_millis());
-        let parts =
-            [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s"), (milliseconds.into(), "ms")];
+        let parts = [
+            (seconds / 3600, "h"),
+            (seconds / 60 % 60, "m"),
+            (seconds % 60, "s"),
+            (milliseconds.into(), "ms"),
+        ];
         if parts.iter().all(|(number, _)| *number == 0) {
             return f.write_str("0s");
         }
@@ -97,10 +101,19 @@ mod tests {
 
     #[test]
     fn durations_of_the_specification_are_read() {
-        for (text, milliseconds) in
-            [("0h", 0), ("1s", 1_000), ("1h30m", 5_400_000), ("250ms", 250), ("1s500ms", 1_500), ("99999h", 359_996_400_000)]
-        {
-            assert_eq!(text.parse::<GatewayDuration>().unwrap().0, Duration::from_millis(milliseconds), "{text}");
+        for (text, milliseconds) in [
+            ("0h", 0),
+            ("1s", 1_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("1s500ms", 1_500),
+            ("99999h", 359_996_400_000),
+        ] {
+            assert_eq!(
+                text.parse::<GatewayDuration>().unwrap().0,
+                Duration::from_millis(milliseconds),
+                "{text}"
+            );
         }
     }
 

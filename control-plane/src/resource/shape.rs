@@ -58,7 +58,8 @@ impl Shape {
         if schema.contains_key("x-kubernetes-int-or-string") {
             return Self::NumberOrText;
         }
-        if let Some(variants) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
+        if let Some(variants) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array)
+        {
             return Self::read_variants(variants);
         }
         if let Some(choices) = schema.get("enum").and_then(Value::as_array) {
@@ -106,7 +107,8 @@ impl Shape {
     }
 
     fn read_object(schema: &Map<String, Value>) -> Self {
-        let list = |key| schema.get(key).and_then(Value::as_array).map(|list| texts(list)).unwrap_or_default();
+        let list =
+            |key| schema.get(key).and_then(Value::as_array).map(|list| texts(list)).unwrap_or_default();
         if let Some(fields) = schema.get("properties").and_then(Value::as_object) {
             return Self::Struct(Struct {
                 fields: fields.iter().map(|(name, schema)| (name.clone(), Self::read(schema))).collect(),
@@ -116,7 +118,9 @@ impl Shape {
             });
         }
         match schema.get("additionalProperties") {
-            Some(Value::Object(values)) => Self::Mapping(Box::new(Self::read(&Value::Object(values.clone())))),
+            Some(Value::Object(values)) => {
+                Self::Mapping(Box::new(Self::read(&Value::Object(values.clone()))))
+            }
             Some(Value::Bool(false)) => Self::Struct(Struct {
                 fields: Vec::new(),
                 required: Vec::new(),
@@ -257,7 +261,8 @@ fn texts(list: &[Value]) -> Vec<String> {
 
 fn read_text(schema: &Map<String, Value>) -> Text {
     let pattern = schema.get("pattern").and_then(Value::as_str).map(|pattern| {
-        let regex = Regex::new(pattern).expect("the patterns of our own schemas compile, as their tests show");
+        let regex =
+            Regex::new(pattern).expect("the patterns of our own schemas compile, as their tests show");
         let expected = schema.get(EXPECTED).and_then(Value::as_str);
         (regex, expected.map_or_else(|| format!("text that matches {pattern}"), str::to_owned))
     });

@@ -46,7 +46,9 @@ mod tests {
 
     #[test]
     fn distance_counts_edits() {
-        for (left, right, expected) in [("", "", 0), ("a", "", 1), ("abc", "acb", 2), ("kitten", "sitting", 3)] {
+        for (left, right, expected) in
+            [("", "", 0), ("a", "", 1), ("abc", "acb", 2), ("kitten", "sitting", 3)]
+        {
             assert_eq!(distance(left, right), expected, "{left} {right}");
         }
     }

@@ -40,7 +40,10 @@ fn read_level(folder: &Path, prefix: &str, texts: &mut Texts) -> io::Result<()> 
             }
         } else if is_resource_file(&path) {
             if texts.len() >= FILES_MAX {
-                texts.insert(format!("{prefix}{name}"), Err(format!("is beyond {FILES_MAX} files; join some")));
+                texts.insert(
+                    format!("{prefix}{name}"),
+                    Err(format!("is beyond {FILES_MAX} files; join some")),
+                );
                 return Ok(());
             }
             if let Some(text) = read_file(&path, metadata.len()) {
@@ -61,9 +64,9 @@ fn read_file(path: &Path, length: u64) -> Option<Result<String, String>> {
         return Some(Err(format!("has {length} bytes; split it into files of at most {FILE_MAX}")));
     }
     match fs::read(path) {
-        Ok(bytes) => {
-            Some(String::from_utf8(bytes).map_err(|error| format!("is no UTF-8 text: {}", error.utf8_error())))
-        }
+        Ok(bytes) => Some(
+            String::from_utf8(bytes).map_err(|error| format!("is no UTF-8 text: {}", error.utf8_error())),
+        ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(Err(format!("can't be read: {error}"))),
     }

@@ -114,7 +114,10 @@ impl Folder {
                         name,
                         Severity::Error,
                         &FieldPath::default(),
-                        format!("namespace {} has one already, in {owner}; remove or rename one of them", key.namespace),
+                        format!(
+                            "namespace {} has one already, in {owner}; remove or rename one of them",
+                            key.namespace
+                        ),
                     ));
                 }
             }
@@ -178,8 +181,9 @@ impl Parsed {
         let mut lines: HashMap<Key, u64> = HashMap::new();
         for (index, node) in nodes.into_iter().flat_map(Node::into_resources).enumerate() {
             let decoded = decode(&node.value(), Age::Written(Arc::clone(&file), index as u32));
-            diagnostics
-                .extend(decoded.problems.into_iter().map(|problem| locate(name, &node, &decoded.head, problem)));
+            diagnostics.extend(
+                decoded.problems.into_iter().map(|problem| locate(name, &node, &decoded.head, problem)),
+            );
             let Some(object) = decoded.object else { continue };
             let resource = Resource { object: Arc::new(object), node: Arc::new(node) };
             let key = &resource.object.key;
@@ -188,7 +192,10 @@ impl Parsed {
                     name,
                     Severity::Error,
                     &FieldPath::default(),
-                    format!("namespace {} has one already, in line {line}; remove or rename one of them", key.namespace),
+                    format!(
+                        "namespace {} has one already, in line {line}; remove or rename one of them",
+                        key.namespace
+                    ),
                 ));
             }
             resources.push(resource);

@@ -9,7 +9,8 @@ use weft_mesh::name::ServiceName;
 use crate::compile::{Reader, check_extension, resolve};
 use crate::index::{Index, SLICE_SERVICE_LABEL, parents};
 use crate::resource::{
-    BackendReference, FieldPath, Key, Kind, Object, Problem, RouteBackend, RouteFilter, Segment, Severity, Spec,
+    BackendReference, FieldPath, Key, Kind, Object, Problem, RouteBackend, RouteFilter, Segment, Severity,
+    Spec,
 };
 
 /// Tells what resources refer to that is not there, and which of them have no effect because of others.
@@ -120,14 +121,19 @@ impl Lint<'_> {
                     services.insert((&key.namespace, &key.name), key);
                 }
                 Spec::ExternalService(_) if services.contains_key(&(&*key.namespace, &*key.name)) => {
-                    self.warn(object, &path("metadata.name"), "a Service has the same name and goes before it".to_owned());
+                    self.warn(
+                        object,
+                        &path("metadata.name"),
+                        "a Service has the same name and goes before it".to_owned(),
+                    );
                 }
                 Spec::BackendPolicy(spec) => {
                     for (index, target) in spec.target_refs.iter().enumerate() {
                         let Ok(name) = ServiceName::new(&key.namespace, &target.name) else { continue };
                         let first = self.index.policies(&name).first().filter(|first| first.key != *key);
                         if let Some(first) = first {
-                            let reason = format!("{} is for the same service and older; join them", first.key);
+                            let reason =
+                                format!("{} is for the same service and older; join them", first.key);
                             let at = item(&path("spec.targetRefs"), index);
                             self.warn(object, &at, reason);
                         }

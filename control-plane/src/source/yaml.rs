@@ -80,17 +80,19 @@ impl Node {
         match &self.content {
             Content::Scalar(value) => value.clone(),
             Content::List(items) => Value::Array(items.iter().map(Self::value).collect()),
-            Content::Mapping(fields) => {
-                Value::Object(fields.iter().map(|(name, _, node)| (name.clone(), node.value())).collect::<Map<_, _>>())
-            }
+            Content::Mapping(fields) => Value::Object(
+                fields.iter().map(|(name, _, node)| (name.clone(), node.value())).collect::<Map<_, _>>(),
+            ),
         }
     }
 
     /// The items of `kind: List`, or the node itself.
     pub(crate) fn into_resources(self) -> Vec<Self> {
         if let Content::Mapping(fields) = &self.content {
-            let text = |name: &str| fields.iter().find(|(field, ..)| field == name).map(|(.., node)| &node.content);
-            let is_list = matches!(text("kind"), Some(Content::Scalar(Value::String(kind))) if kind == "List");
+            let text =
+                |name: &str| fields.iter().find(|(field, ..)| field == name).map(|(.., node)| &node.content);
+            let is_list =
+                matches!(text("kind"), Some(Content::Scalar(Value::String(kind))) if kind == "List");
             if let (true, Some(Content::List(items))) = (is_list, text("items")) {
                 return items.clone();
             }
@@ -104,11 +106,12 @@ impl Node {
         let mut place = self.place;
         for segment in &path.0 {
             let next = match (segment, &node.content) {
-                (Segment::Field(name), Content::Mapping(fields)) => fields
-                    .iter()
-                    .find(|(field, ..)| field == name)
-                    .map(|(_, key, node)| (*key, node)),
-                (Segment::Item(index), Content::List(items)) => items.get(*index).map(|node| (node.place, node)),
+                (Segment::Field(name), Content::Mapping(fields)) => {
+                    fields.iter().find(|(field, ..)| field == name).map(|(_, key, node)| (*key, node))
+                }
+                (Segment::Item(index), Content::List(items)) => {
+                    items.get(*index).map(|node| (node.place, node))
+                }
                 _ => None,
             };
             let Some((found, inner)) = next else { break };

@@ -218,7 +218,7 @@ impl Connection {
 
     /// What this side takes.
     fn own_limits(&self) -> BlockLimits {
-        BlockLimits { octets: self.config.max_head, fields: self.config.max_fields }
+        (&self.config).into()
     }
 
     /// What the peer takes.

@@ -8,9 +8,11 @@ mod encode;
 mod names;
 mod table;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{request, response};
 
+use crate::error::HeadError;
+use crate::limits::{Config, FIELDS_CEILING};
 use crate::metadata::{RequestMetadata, ResponseMetadata};
 
 pub(crate) use decode::{decode_informational, decode_request, decode_response, decode_trailers};
@@ -29,6 +31,16 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// Reads the block of a head, as it stands in HEAD frames. Values share the block's memory.
+    pub fn decode(block: &Bytes, config: &Config) -> Result<Self, HeadError> {
+        decode_request(block, config.into())
+    }
+
+    /// Appends the block of the head to `out`, which is as before on an error.
+    pub fn encode(&self, out: &mut BytesMut, config: &Config) -> Result<(), HeadError> {
+        encode_request(out, &self.parts, &self.metadata, config.into())
+    }
+
     /// The request with `body`, and the metadata.
     pub fn into_request<B>(self, body: B) -> (http::Request<B>, RequestMetadata) {
         (http::Request::from_parts(self.parts, body), self.metadata)
@@ -45,6 +57,16 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Reads the block of a head, as it stands in HEAD frames. Values share the block's memory.
+    pub fn decode(block: &Bytes, config: &Config) -> Result<Self, HeadError> {
+        decode_response(block, config.into())
+    }
+
+    /// Appends the block of the head to `out`, which is as before on an error.
+    pub fn encode(&self, out: &mut BytesMut, config: &Config) -> Result<(), HeadError> {
+        encode_response(out, &self.parts, &self.metadata, config.into())
+    }
+
     /// The answer with `body`, and the metadata.
     pub fn into_response<B>(self, body: B) -> (http::Response<B>, ResponseMetadata) {
         (http::Response::from_parts(self.parts, body), self.metadata)
@@ -98,6 +120,13 @@ pub(crate) struct BlockLimits {
     pub(crate) octets: usize,
     /// Fields.
     pub(crate) fields: usize,
+}
+
+impl From<&Config> for BlockLimits {
+    fn from(config: &Config) -> Self {
+        // More names than this make `http::HeaderMap` panic.
+        Self { octets: config.max_head, fields: config.max_fields.min(FIELDS_CEILING) }
+    }
 }
 
 /// Whether an octet may be part of a token (RFC 9110, section 5.6.2).

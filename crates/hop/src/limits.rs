@@ -16,7 +16,7 @@ const MAX_HEAD: u16 = 2;
 const MAX_FIELDS: u16 = 3;
 
 /// `http::HeaderMap` holds 32,768 names at most and panics when asked for more room than that.
-const FIELDS_CEILING: usize = 10_000;
+pub(crate) const FIELDS_CEILING: usize = 10_000;
 
 /// The limits of one side of a connection.
 #[derive(Debug, Clone)]

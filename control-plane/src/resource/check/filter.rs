@@ -41,8 +41,16 @@ pub(super) fn filters(filters: &[RouteFilter], around: Around, at: &At<'_>, prob
 /// The field that `type` names is there, and no other.
 fn one_field(filter: &RouteFilter, at: &At<'_>, problems: &mut Problems) {
     let fields = [
-        (FilterType::RequestHeaderModifier, "requestHeaderModifier", filter.request_header_modifier.is_some()),
-        (FilterType::ResponseHeaderModifier, "responseHeaderModifier", filter.response_header_modifier.is_some()),
+        (
+            FilterType::RequestHeaderModifier,
+            "requestHeaderModifier",
+            filter.request_header_modifier.is_some(),
+        ),
+        (
+            FilterType::ResponseHeaderModifier,
+            "responseHeaderModifier",
+            filter.response_header_modifier.is_some(),
+        ),
         (FilterType::RequestMirror, "requestMirror", filter.request_mirror.is_some()),
         (FilterType::RequestRedirect, "requestRedirect", filter.request_redirect.is_some()),
         (FilterType::UrlRewrite, "urlRewrite", filter.url_rewrite.is_some()),
@@ -53,13 +61,16 @@ fn one_field(filter: &RouteFilter, at: &At<'_>, problems: &mut Problems) {
         if kind == filter.r#type && !present {
             problems.error(at, format!("the field {name:?} is missing; its type says that it is there"));
         } else if kind != filter.r#type && present {
-            problems.error(&at.field(name), "does not go with the filter's type; remove it or change the type");
+            problems
+                .error(&at.field(name), "does not go with the filter's type; remove it or change the type");
         }
     }
 }
 
 fn content(filter: &RouteFilter, around: Around, at: &At<'_>, problems: &mut Problems) {
-    if around.grpc && matches!(filter.r#type, FilterType::RequestRedirect | FilterType::UrlRewrite | FilterType::Cors) {
+    if around.grpc
+        && matches!(filter.r#type, FilterType::RequestRedirect | FilterType::UrlRewrite | FilterType::Cors)
+    {
         problems.error(&at.field("type"), format!("a GRPCRoute has no filter {:?}", filter.r#type));
     }
     if around.backend && matches!(filter.r#type, FilterType::RequestRedirect | FilterType::Cors) {
@@ -91,7 +102,8 @@ fn content(filter: &RouteFilter, around: Around, at: &At<'_>, problems: &mut Pro
         cors(settings, &at.field("cors"), problems);
     }
     if let Some(reference) = &filter.extension_ref
-        && (reference.group != OWN_GROUP || !matches!(reference.kind.as_str(), "FaultFilter" | "RateLimitFilter"))
+        && (reference.group != OWN_GROUP
+            || !matches!(reference.kind.as_str(), "FaultFilter" | "RateLimitFilter"))
     {
         problems.warn(
             &at.field("extensionRef"),
@@ -163,13 +175,17 @@ fn host(name: Option<&str>, at: &At<'_>, problems: &mut Problems) {
 
 fn path_modifier(path: &PathModifier, around: Around, at: &At<'_>, problems: &mut Problems) {
     let (expected, other, value) = match path.r#type {
-        PathModifierType::ReplaceFullPath => ("replaceFullPath", &path.replace_prefix_match, &path.replace_full_path),
+        PathModifierType::ReplaceFullPath => {
+            ("replaceFullPath", &path.replace_prefix_match, &path.replace_full_path)
+        }
         PathModifierType::ReplacePrefixMatch => {
             ("replacePrefixMatch", &path.replace_full_path, &path.replace_prefix_match)
         }
     };
     match value {
-        None => problems.error(at, format!("the field {expected:?} is missing; its type says that it is there")),
+        None => {
+            problems.error(at, format!("the field {expected:?} is missing; its type says that it is there"))
+        }
         Some(value) if !value.is_empty() && !value.starts_with('/') => {
             problems.error(&at.field(expected), format!("is {value:?}; a path starts with '/'"));
         }
@@ -190,7 +206,9 @@ fn path_modifier(path: &PathModifier, around: Around, at: &At<'_>, problems: &mu
 }
 
 fn cors(settings: &Cors, at: &At<'_>, problems: &mut Problems) {
-    for (list, names) in [("allowHeaders", &settings.allow_headers), ("exposeHeaders", &settings.expose_headers)] {
+    for (list, names) in
+        [("allowHeaders", &settings.allow_headers), ("exposeHeaders", &settings.expose_headers)]
+    {
         for (index, name) in names.iter().enumerate().filter(|(_, name)| *name != "*") {
             header_name(name, &at.field(list).item(index), problems);
         }

@@ -7,8 +7,8 @@ use super::{header_name, method, selector, unique};
 use crate::resource::decode::is_label;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
-    Action, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationTo, BackendPolicySpec, Balancing,
-    MeshPolicySpec,
+    Action, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationTo, BackendPolicySpec,
+    Balancing, MeshPolicySpec,
 };
 
 pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Problems) {
@@ -43,7 +43,10 @@ pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Prob
         let at = at.field("retry");
         for (index, code) in retry.codes.iter().enumerate() {
             if !(400..=599).contains(code) {
-                problems.error(&at.field("codes").item(index), format!("is {code}; write a status from 400 to 599"));
+                problems.error(
+                    &at.field("codes").item(index),
+                    format!("is {code}; write a status from 400 to 599"),
+                );
             }
         }
         for (index, code) in retry.grpc_codes.iter().enumerate() {
@@ -61,16 +64,21 @@ fn balancing(settings: &Balancing, at: &At<'_>, problems: &mut Problems) {
     let hashing = matches!(settings.algorithm, Algorithm::RingHash | Algorithm::Maglev);
     let Some(key) = &settings.hash_key else {
         if hashing {
-            problems.error(at, format!("the field \"hashKey\" is missing; {:?} needs it", settings.algorithm));
+            problems
+                .error(at, format!("the field \"hashKey\" is missing; {:?} needs it", settings.algorithm));
         }
         return;
     };
     let at_key = at.field("hashKey");
     if !hashing {
-        problems.warn(&at_key, format!("has no effect with {:?}; RingHash and Maglev use it", settings.algorithm));
+        problems.warn(
+            &at_key,
+            format!("has no effect with {:?}; RingHash and Maglev use it", settings.algorithm),
+        );
     }
-    let given =
-        [key.header.is_some(), key.cookie.is_some(), key.source_address == Some(true)].into_iter().filter(|given| *given);
+    let given = [key.header.is_some(), key.cookie.is_some(), key.source_address == Some(true)]
+        .into_iter()
+        .filter(|given| *given);
     if given.count() != 1 {
         problems.error(&at_key, "write exactly one of header, cookie and sourceAddress: true");
     }
@@ -88,7 +96,8 @@ pub(super) fn authorization(spec: &AuthorizationPolicySpec, at: &At<'_>, problem
             Action::Allow => "nobody is let in by it, and so nobody at all unless another policy does",
             Action::Deny | Action::Audit => "it has no effect",
         };
-        problems.warn(at, format!("has no rules: {effect}; for everybody write a rule without conditions, {{}}"));
+        problems
+            .warn(at, format!("has no rules: {effect}; for everybody write a rule without conditions, {{}}"));
     }
     let rules = at.field("rules");
     for (index, rule) in spec.rules.iter().enumerate() {
@@ -151,7 +160,9 @@ fn called(to: &AuthorizationTo, at: &At<'_>, problems: &mut Problems) {
         if !rooted || bare.contains('*') {
             problems.error(
                 &paths.item(index),
-                format!("is {path:?}; write a path that starts with '/', with one '*' at its end or start at most"),
+                format!(
+                    "is {path:?}; write a path that starts with '/', with one '*' at its end or start at most"
+                ),
             );
         }
     }

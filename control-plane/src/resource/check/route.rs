@@ -5,8 +5,9 @@ use super::{backend_reference, header_name, header_value, namespace, regex};
 use crate::compile::grpc_names;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
-    ConnectionRouteSpec, FilterType, GrpcMethodMatch, GrpcRouteSpec, HttpRouteMatch, HttpRouteRule, HttpRouteSpec,
-    MatchType, ParentRef, PathMatch, PathMatchType, RouteBackend, RouteFilter, SessionPersistence, ValueMatch,
+    ConnectionRouteSpec, FilterType, GrpcMethodMatch, GrpcRouteSpec, HttpRouteMatch, HttpRouteRule,
+    HttpRouteSpec, MatchType, ParentRef, PathMatch, PathMatchType, RouteBackend, RouteFilter,
+    SessionPersistence, ValueMatch,
 };
 
 pub(super) fn http(spec: &HttpRouteSpec, at: &At<'_>, problems: &mut Problems) {
@@ -82,7 +83,8 @@ fn path_match(path: &PathMatch, at: &At<'_>, problems: &mut Problems) {
     // The list of Gateway API's HTTPPathMatch.
     let forbidden = ["//", "/./", "/../", "%2f", "%2F", "#"];
     if let Some(part) = forbidden.into_iter().find(|part| value.contains(part)) {
-        problems.error(at, format!("is {value:?}; {part:?} can't be matched, write the normal form of the path"));
+        problems
+            .error(at, format!("is {value:?}; {part:?} can't be matched, write the normal form of the path"));
     } else if value.ends_with("/..") || value.ends_with("/.") {
         problems.error(at, format!("is {value:?}; write the normal form of the path"));
     } else if value.bytes().any(|byte| byte <= b' ' || byte >= 0x7f || byte == b'?') {
@@ -147,15 +149,24 @@ fn rule_names<'a>(names: impl Iterator<Item = Option<&'a str>>, at: &At<'_>, pro
 fn belongs(parents: &[ParentRef], hostnames: &[String], at: &At<'_>, problems: &mut Problems) {
     let parent_refs = at.field("parentRefs");
     if !parents.iter().any(ParentRef::is_service) {
-        problems.warn(&parent_refs, "names no Service (group \"\", kind Service), so the mesh leaves this route alone");
+        problems.warn(
+            &parent_refs,
+            "names no Service (group \"\", kind Service), so the mesh leaves this route alone",
+        );
     } else if !hostnames.is_empty() {
-        problems.warn(&at.field("hostnames"), "have no effect on a route of a Service; match the host header instead");
+        problems.warn(
+            &at.field("hostnames"),
+            "have no effect on a route of a Service; match the host header instead",
+        );
     }
     for (index, parent) in parents.iter().enumerate() {
         let at = parent_refs.item(index);
         namespace(parent.namespace.as_deref(), &at, problems);
         if parent.is_service() && parent.group.is_none() {
-            problems.warn(&at, "has no group; other implementations of Gateway API want group \"\" for a Service");
+            problems.warn(
+                &at,
+                "has no group; other implementations of Gateway API want group \"\" for a Service",
+            );
         }
         if parents.iter().take(index).any(|earlier| earlier == parent) {
             problems.error(&at, "is there twice; remove one");

@@ -147,11 +147,11 @@ impl Connection {
         now: Instant,
     ) -> Result<(), ConnectionError> {
         let id = header.stream;
+        let limits = self.own_limits();
         let is_interim = header.kind == FrameKind::Informational;
         if is_interim {
             self.rates.count(Rated::Informational, now)?;
         }
-        let limits = self.own_limits();
         let Some(state) = self.streams.get_mut(&id) else {
             self.counters.frames_late += 1;
             return Ok(());
@@ -191,6 +191,7 @@ impl Connection {
         block: Result<Bytes, HeadError>,
     ) -> Result<(), ConnectionError> {
         let id = header.stream;
+        let limits = self.own_limits();
         let Some(state) = self.streams.get_mut(&id) else {
             self.counters.frames_late += 1;
             return Ok(());
@@ -200,7 +201,6 @@ impl Connection {
             return Err(ConnectionError::Protocol { kind: header.kind, stream: id, rule });
         }
         let discard = state.discard;
-        let limits = self.own_limits();
         let (fields, names) = match block.and_then(|block| decode_trailers(&block, limits)) {
             Ok(trailers) => trailers,
             Err(error) => return self.abort(id, error),

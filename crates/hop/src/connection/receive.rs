@@ -138,14 +138,14 @@ impl Connection {
         mut payload: &[u8],
         now: Instant,
     ) -> Result<(), ConnectionError> {
-        let least = match header.kind {
+        let minimum = match header.kind {
             FrameKind::Credit => 4,
             FrameKind::Reset => 3,
             FrameKind::Ping => 8,
             FrameKind::Drain => 6,
             _ => 0,
         };
-        if payload.len() < least {
+        if payload.len() < minimum {
             return Err(ConnectionError::FrameTooShort { kind: header.kind, length: payload.len() });
         }
         match header.kind {

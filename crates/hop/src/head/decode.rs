@@ -20,7 +20,7 @@ pub(crate) fn decode_request(block: &Bytes, limits: BlockLimits) -> Result<Reque
     parts.version = version(&mut reader)?;
     parts.method = method(&mut reader)?;
     target(&mut reader, &mut parts)?;
-    let metadata = RequestMetadata::decode(&mut reader)?;
+    let metadata = RequestMetadata::read(&mut reader)?;
     let (fields, names) = fields(&mut reader, has_case(parts.version), limits)?;
     parts.headers = fields;
     if let Some(names) = names {
@@ -82,7 +82,7 @@ fn decode_answer(
         }
         _ => return Err(HeadError::Malformed("unknown parts of an answer's head")),
     }
-    let metadata = ResponseMetadata::decode(&mut reader)?;
+    let metadata = ResponseMetadata::read(&mut reader)?;
     let (fields, names) = fields(&mut reader, has_case(parts.version), limits)?;
     parts.headers = fields;
     if let Some(names) = names {

@@ -1,6 +1,6 @@
 //! Metadata as tags, lengths and values.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     Destination, EndpointLoad, FaultMarks, RequestMetadata, ResponseMarks, ResponseMetadata, RetryState,
@@ -56,8 +56,8 @@ fn number_len(value: u64) -> usize {
 }
 
 impl RequestMetadata {
-    /// Writes the metadata with its length in front.
-    pub(crate) fn encode(&self, out: &mut BytesMut) {
+    /// Appends the metadata to `out`, with its length in front.
+    pub fn encode(&self, out: &mut BytesMut) {
         put_varint(out, self.encoded_len() as u64);
         if let Some(destination) = &self.destination {
             put_named(out, DESTINATION, destination.port, &destination.service);
@@ -98,8 +98,13 @@ impl RequestMetadata {
             + octets.into_iter().filter(|present| *present).count() * (SHORT_ITEM + 1)
     }
 
+    /// Reads what [`RequestMetadata::encode`] writes, and nothing behind it. Names share the memory of `octets`.
+    pub fn decode(octets: &Bytes) -> Result<Self, HeadError> {
+        Self::read(&mut Reader::new(octets))
+    }
+
     /// Reads what [`RequestMetadata::encode`] writes, skipping unknown tags.
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, HeadError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, HeadError> {
         let mut metadata = Self::default();
         items(reader, |tag, value| {
             match tag {
@@ -126,8 +131,8 @@ impl RequestMetadata {
 }
 
 impl ResponseMetadata {
-    /// Writes the metadata with its length in front.
-    pub(crate) fn encode(&self, out: &mut BytesMut) {
+    /// Appends the metadata to `out`, with its length in front.
+    pub fn encode(&self, out: &mut BytesMut) {
         let length = self.load.map_or(0, |_| SHORT_ITEM + 8)
             + if self.marks.is_empty() { 0 } else { SHORT_ITEM + 1 }
             + self.attempts.map_or(0, |attempts| number_len(attempts.into()));
@@ -145,8 +150,13 @@ impl ResponseMetadata {
         }
     }
 
+    /// Reads what [`ResponseMetadata::encode`] writes, and nothing behind it. Names share the memory of `octets`.
+    pub fn decode(octets: &Bytes) -> Result<Self, HeadError> {
+        Self::read(&mut Reader::new(octets))
+    }
+
     /// Reads what [`ResponseMetadata::encode`] writes, skipping unknown tags.
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, HeadError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, HeadError> {
         let mut metadata = Self::default();
         items(reader, |tag, value| {
             match tag {

@@ -1,0 +1,287 @@
+//! What discovery answers, kept up to date.
+//!
+//! A resource is built when someone asks for it, once for all who get the same. It stays until a fact that it rests on
+//! changes; then those who subscribe to it are told, and whoever asks next has it built anew.
+
+mod cache;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use weft_identity::TrustBundle;
+use weft_mesh::name::{ServiceName, ServicePort, TrustDomain};
+use weft_proto::{Resource, v1};
+use weft_xds::EncodedResource;
+use weft_xds::server::{ClientContext, Lookup, Members, Notifier, ResourceSource};
+
+use self::cache::{Cache, Cached};
+use crate::compile::{self, Reader, Target};
+use crate::index::{Changes, Endpoint, EndpointId, Index, Workload, direct_name, parse_direct_name};
+use crate::resource::{Key, Object};
+
+/// The index and what was compiled of it.
+pub(crate) struct Discovery {
+    state: Mutex<State>,
+    notifier: Notifier,
+    trust_domain: TrustDomain,
+}
+
+#[derive(Default)]
+struct State {
+    index: Index,
+    cache: Cache,
+    /// Whether anyone ever asked for endpoints by address: only then are such names told of.
+    direct: bool,
+    bundle: Option<Arc<EncodedResource>>,
+}
+
+/// The names that a change concerns, by type.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) destinations: BTreeSet<Arc<str>>,
+    pub(crate) inbounds: BTreeSet<Arc<str>>,
+    /// Endpoints, and collections that appeared or disappeared.
+    pub(crate) endpoints: BTreeSet<String>,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) objects: usize,
+    pub(crate) services: usize,
+    pub(crate) endpoints: usize,
+    pub(crate) workloads: usize,
+    pub(crate) compiled: usize,
+}
+
+impl Discovery {
+    pub(crate) fn new(trust_domain: TrustDomain) -> Self {
+        Self { state: Mutex::default(), notifier: Notifier::new(), trust_domain }
+    }
+
+    /// Through which streams hear of changes.
+    pub(crate) fn notifier(&self) -> &Notifier {
+        &self.notifier
+    }
+
+    /// Makes the resources of the configuration the given ones.
+    pub(crate) fn set_objects(&self, objects: &BTreeMap<Key, Arc<Object>>) -> Touched {
+        self.change(|index| index.set_objects(objects))
+    }
+
+    /// Adds a workload or changes it.
+    pub(crate) fn set_workload(&self, workload: Arc<Workload>) -> Touched {
+        self.change(|index| index.set_workload(workload))
+    }
+
+    /// Removes a workload.
+    pub(crate) fn remove_workload(&self, id: &str) -> Touched {
+        self.change(|index| index.remove_workload(id))
+    }
+
+    /// Makes the roots of the trust domain the given ones.
+    pub(crate) fn set_bundle(&self, bundle: &TrustBundle) {
+        let roots = bundle.roots(&self.trust_domain).iter().map(|root| root.to_vec().into()).collect();
+        let message = v1::TrustBundle { trust_domain: self.trust_domain.as_str().to_owned(), roots };
+        let encoded = EncodedResource::new(v1::TrustBundle::TYPE_URL, self.trust_domain.as_str(), &message);
+        self.state.lock().bundle = Some(Arc::new(encoded));
+        self.notifier.changed(v1::TrustBundle::TYPE_URL, [self.trust_domain.as_str()]);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let state = self.state.lock();
+        Counts {
+            objects: state.index.objects().count(),
+            services: state.index.service_count(),
+            endpoints: state.index.endpoint_count(),
+            workloads: state.index.workloads().count(),
+            compiled: state.cache.len(),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Index) -> Changes) -> Touched {
+        let mut state = self.state.lock();
+        let changes = change(&mut state.index);
+        let touched = state.touched(&changes);
+        drop(state);
+        self.notifier.changed(v1::Destination::TYPE_URL, touched.destinations.iter().map(|name| &**name));
+        self.notifier.changed(v1::Inbound::TYPE_URL, touched.inbounds.iter().map(|name| &**name));
+        self.notifier.changed(v1::Endpoint::TYPE_URL, touched.endpoints.iter().map(String::as_str));
+        touched
+    }
+
+    fn destination(&self, namespace: &Arc<str>, name: &str) -> Lookup {
+        let mut state = self.state.lock();
+        let State { index, cache, .. } = &mut *state;
+        if let Some(found) = cache.destination(name, namespace) {
+            return lookup(found);
+        }
+        let reader = Reader::new(index);
+        let target = compile::find(&reader, name, namespace);
+        let consumer = match &target {
+            Some(Target::Service(port)) => {
+                compile::has_consumer_routes(&reader, &port.service, namespace).then(|| Arc::clone(namespace))
+            }
+            _ => None,
+        };
+        let build = || {
+            let target = target.as_ref()?;
+            let message = compile::destination(&reader, target, consumer.as_deref())?;
+            Some(Arc::new(EncodedResource::new(v1::Destination::TYPE_URL, name, &message)))
+        };
+        // Callers of other namespaces may have had it built; its facts are the same then, and were noted.
+        let variant = (target.clone(), consumer.clone());
+        let found = cache.variant(name, &variant).unwrap_or_else(build);
+        cache.insert_destination(name, namespace, variant, found.clone(), reader.into_facts());
+        cache.sweep(|cached| match cached {
+            Cached::Destination(name) => self.notifier.subscribers(v1::Destination::TYPE_URL, name) > 0,
+            Cached::Inbound(name) => self.notifier.subscribers(v1::Inbound::TYPE_URL, name) > 0,
+        });
+        lookup(found)
+    }
+
+    /// A workload's policies are for its own proxy.
+    fn inbound(&self, identity: &str, id: &str) -> Lookup {
+        let mut state = self.state.lock();
+        let State { index, cache, .. } = &mut *state;
+        let found = match cache.inbound(id) {
+            Some(found) => found,
+            None => {
+                let reader = Reader::new(index);
+                let built = compile::inbound(&reader, id)
+                    .map(|message| Arc::new(EncodedResource::new(v1::Inbound::TYPE_URL, id, &message)));
+                cache.insert_inbound(id, built.clone(), reader.into_facts());
+                built
+            }
+        };
+        let own = index.workload(id).is_some_and(|workload| workload.identity.as_str() == identity);
+        lookup(found.filter(|_| own))
+    }
+}
+
+impl ResourceSource for Discovery {
+    fn resource(&self, client: &ClientContext, type_url: &str, name: &str) -> Lookup {
+        match type_url {
+            v1::Destination::TYPE_URL => self.destination(&client.namespace, name),
+            v1::Endpoint::TYPE_URL => lookup(self.state.lock().endpoint(name)),
+            v1::Inbound::TYPE_URL => self.inbound(&client.identity, name),
+            v1::TrustBundle::TYPE_URL if name == self.trust_domain.as_str() => {
+                lookup(self.state.lock().bundle.clone())
+            }
+            _ => Lookup::Absent,
+        }
+    }
+
+    fn members(&self, _: &ClientContext, type_url: &str, collection: &str) -> Members {
+        if type_url != v1::Endpoint::TYPE_URL {
+            return Members::Absent;
+        }
+        self.state.lock().endpoints(collection).map_or(Members::Absent, Members::Found)
+    }
+}
+
+fn lookup(found: Option<Arc<EncodedResource>>) -> Lookup {
+    found.map_or(Lookup::Absent, Lookup::Found)
+}
+
+/// What a name of endpoints before its last `/` means.
+enum Place {
+    /// A port of a service.
+    Service(ServicePort),
+    /// One address of a port of a service.
+    Address(ServicePort, SocketAddr),
+}
+
+impl State {
+    fn place(&mut self, text: &str) -> Option<Place> {
+        let port: ServicePort = text.parse().ok()?;
+        if let Some(service) = self.index.service(&port.service) {
+            return service.port(port.port).map(|_| Place::Service(port));
+        }
+        let (service, address) = parse_direct_name(&port.service)?;
+        self.direct = true;
+        Some(Place::Address(ServicePort::new(service, port.port), address))
+    }
+
+    fn endpoint(&mut self, name: &str) -> Option<Arc<EncodedResource>> {
+        let (place, id) = name.rsplit_once('/')?;
+        match self.place(place)? {
+            Place::Service(port) => {
+                self.index.endpoint(&port, id).map(|endpoint| encoded(&port, id, endpoint))
+            }
+            Place::Address(port, address) => {
+                let id = self.index.at_address(&port, address).find(|at| ***at == *id)?;
+                self.direct_endpoint(&port, address, id)
+            }
+        }
+    }
+
+    fn endpoints(&mut self, collection: &str) -> Option<Vec<Arc<EncodedResource>>> {
+        match self.place(collection.strip_suffix("/*")?)? {
+            Place::Service(port) => {
+                let endpoints = self.index.endpoints(&port);
+                Some(endpoints.map(|(id, endpoint)| encoded(&port, id, endpoint)).collect())
+            }
+            Place::Address(port, address) => {
+                let ids = self.index.at_address(&port, address);
+                let found: Vec<_> = ids.filter_map(|id| self.direct_endpoint(&port, address, id)).collect();
+                Some(found).filter(|found| !found.is_empty())
+            }
+        }
+    }
+
+    fn direct_endpoint(
+        &self,
+        port: &ServicePort,
+        address: SocketAddr,
+        id: &EndpointId,
+    ) -> Option<Arc<EncodedResource>> {
+        let endpoint = self.index.endpoint(port, id)?;
+        let direct = direct_port(port, address)?;
+        let message = compile::endpoint(&direct, endpoint);
+        Some(Arc::new(EncodedResource::new(v1::Endpoint::TYPE_URL, format!("{direct}/{id}"), &message)))
+    }
+
+    /// Forgets what rests on what changed, and says who is to be told.
+    fn touched(&mut self, changes: &Changes) -> Touched {
+        let mut touched = Touched::default();
+        for cached in self.cache.invalidate(&changes.facts) {
+            match cached {
+                Cached::Destination(name) => touched.destinations.insert(name),
+                Cached::Inbound(name) => touched.inbounds.insert(name),
+            };
+        }
+        for ((port, id), addresses) in &changes.endpoints {
+            touched.endpoints.insert(format!("{port}/{id}"));
+            for direct in
+                addresses.iter().filter(|_| self.direct).filter_map(|address| direct_port(port, *address))
+            {
+                touched.endpoints.insert(format!("{direct}/{id}"));
+                touched.endpoints.insert(format!("{direct}/*"));
+            }
+        }
+        for port in &changes.ports {
+            touched.endpoints.insert(format!("{port}/*"));
+        }
+        touched
+    }
+}
+
+/// The port of the service of one address.
+fn direct_port(port: &ServicePort, address: SocketAddr) -> Option<ServicePort> {
+    let service: ServiceName = direct_name(&port.service, address)?;
+    Some(ServicePort::new(service, port.port))
+}
+
+fn encoded(port: &ServicePort, id: &str, endpoint: &Endpoint) -> Arc<EncodedResource> {
+    let encode = || {
+        let message = compile::endpoint(port, endpoint);
+        Arc::new(EncodedResource::new(v1::Endpoint::TYPE_URL, format!("{port}/{id}"), &message))
+    };
+    Arc::clone(endpoint.encoded.get_or_init(encode))
+}
+
+#[cfg(test)]
+mod tests;
