@@ -1,0 +1,146 @@
+//! Adaptive concurrency: how many requests to have in flight, found from how latency answers to it.
+//!
+//! While latency stays near its long-term value, the limit grows slowly; when latency rises, requests have begun to
+//! wait somewhere, and the limit shrinks in proportion. (A gradient limit, as Netflix described it in 2018.)
+
+use std::time::{Duration, Instant};
+
+/// Bounds of a limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConcurrencyPolicy {
+    /// The limit never goes below this.
+    pub least: u32,
+    /// The limit never goes above this.
+    pub most: u32,
+    /// The limit at first.
+    pub first: u32,
+    /// How many times its long-term value latency may be before the limit shrinks.
+    pub tolerance: f64,
+}
+
+impl Default for ConcurrencyPolicy {
+    fn default() -> Self {
+        Self { least: 4, most: 10_000, first: 20, tolerance: 1.5 }
+    }
+}
+
+/// Answers after which the limit is reconsidered, at least.
+const SAMPLES: u32 = 10;
+/// Time after which the limit is reconsidered, at least.
+const WINDOW: Duration = Duration::from_millis(100);
+/// Weight of the newest window in the long-term latency.
+const LONG_TERM: f64 = 0.01;
+/// Weight of a new limit beside the old one.
+const SMOOTHING: f64 = 0.2;
+/// What is left of the long-term latency with each window in which latency has fallen to less than half of it.
+const FORGET: f64 = 0.9;
+
+/// A limit that adapts.
+#[derive(Clone, Debug)]
+pub struct AdaptiveLimit {
+    policy: ConcurrencyPolicy,
+    limit: f64,
+    long_term: Option<f64>,
+    window_began: Instant,
+    sum: f64,
+    samples: u32,
+    most_in_flight: u32,
+}
+
+impl AdaptiveLimit {
+    /// A limit at its first value.
+    pub fn new(policy: ConcurrencyPolicy, now: Instant) -> Self {
+        Self {
+            policy,
+            limit: f64::from(policy.first),
+            long_term: None,
+            window_began: now,
+            sum: 0.0,
+            samples: 0,
+            most_in_flight: 0,
+        }
+    }
+
+    /// How many requests may be in flight.
+    pub fn limit(&self) -> u32 {
+        self.limit as u32
+    }
+
+    /// Takes note of an answer: how long it took, and how many requests were in flight when it came.
+    pub fn observe(&mut self, now: Instant, latency: Duration, in_flight: u32) {
+        self.sum += latency.as_secs_f64();
+        self.samples += 1;
+        self.most_in_flight = self.most_in_flight.max(in_flight);
+        if self.samples >= SAMPLES && now.saturating_duration_since(self.window_began) >= WINDOW {
+            self.reconsider();
+            self.window_began = now;
+            (self.sum, self.samples, self.most_in_flight) = (0.0, 0, 0);
+        }
+    }
+
+    fn reconsider(&mut self) {
+        let short = self.sum / f64::from(self.samples);
+        let mut long = self.long_term.map_or(short, |long| long + (short - long) * LONG_TERM);
+        if short * 2.0 < long {
+            long *= FORGET;
+        }
+        self.long_term = Some(long);
+        // A limit that is not used up is not what holds anything back: growing it would mean nothing.
+        if f64::from(self.most_in_flight) < self.limit / 2.0 {
+            return;
+        }
+        let gradient = (self.policy.tolerance * long / short.max(f64::MIN_POSITIVE)).clamp(0.5, 1.0);
+        let wanted = self.limit * gradient + self.limit.sqrt();
+        self.limit += (wanted - self.limit) * SMOOTHING;
+        self.limit = self.limit.clamp(f64::from(self.policy.least), f64::from(self.policy.most));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that works on `slots` requests at once, 10 ms each, kept as full as the limit allows.
+    fn saturate(slots: u32, rounds: usize) -> AdaptiveLimit {
+        let mut now = Instant::now();
+        let mut limit = AdaptiveLimit::new(ConcurrencyPolicy::default(), now);
+        for _ in 0..rounds {
+            let in_flight = limit.limit();
+            let waits = f64::from(in_flight) / f64::from(slots);
+            now += Duration::from_millis(10).mul_f64(1.0 / f64::from(slots.min(in_flight)));
+            limit.observe(now, Duration::from_millis(10).mul_f64(waits.max(1.0)), in_flight);
+        }
+        limit
+    }
+
+    #[test]
+    fn the_limit_finds_what_a_server_can_work_on() {
+        for slots in [10, 100] {
+            let limit = saturate(slots, 400_000).limit();
+            assert!((slots..slots * 3).contains(&limit), "{limit} for {slots}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_not_used_does_not_grow() {
+        let mut now = Instant::now();
+        let mut limit = AdaptiveLimit::new(ConcurrencyPolicy::default(), now);
+        for _ in 0..10_000 {
+            now += Duration::from_millis(20);
+            limit.observe(now, Duration::from_millis(10), 1);
+        }
+        assert_eq!(limit.limit(), 20);
+    }
+
+    #[test]
+    fn the_limit_stays_within_its_bounds() {
+        let mut now = Instant::now();
+        let policy = ConcurrencyPolicy { least: 5, most: 30, first: 20, tolerance: 1.5 };
+        let mut limit = AdaptiveLimit::new(policy, now);
+        for round in 0..10_000_u64 {
+            now += Duration::from_millis(20);
+            limit.observe(now, Duration::from_millis(10 + round), limit.limit());
+            assert!((5..=30).contains(&limit.limit()));
+        }
+    }
+}
