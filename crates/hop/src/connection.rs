@@ -21,7 +21,7 @@ use crate::flow::INITIAL_WINDOW;
 use crate::frame::{StreamId, put_drain, put_reset};
 use crate::head::BlockLimits;
 use crate::limits::{Config, PeerSettings, Rates, put_settings};
-use crate::stream::{Phase, Stream};
+use crate::stream::{ReceivePhase, SendPhase, Stream};
 
 /// Which side of a connection one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,9 +227,9 @@ impl Connection {
     }
 
     /// Takes a stream into the table.
-    fn insert(&mut self, id: u32, receive_phase: Phase, send_phase: Phase) {
+    fn insert(&mut self, id: u32, receive_phase: ReceivePhase, send_phase: SendPhase) {
         let mut stream = Stream::new(receive_phase, send_phase);
-        if receive_phase == Phase::Ended {
+        if receive_phase == ReceivePhase::Ended {
             stream.receive.finish();
         }
         self.counters.receive_promised += stream.receive.window() as usize;

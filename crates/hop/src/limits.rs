@@ -67,6 +67,7 @@ impl Default for Config {
 impl Config {
     /// The same limits, with those that can't work raised or lowered to the nearest that can.
     pub(crate) fn sane(mut self) -> Self {
+        self.max_receive = self.max_receive.max(INITIAL_WINDOW as usize);
         let first_windows = u32::try_from(self.max_receive / INITIAL_WINDOW as usize).unwrap_or(u32::MAX);
         self.max_streams = self.max_streams.min(first_windows);
         self.max_fields = self.max_fields.min(FIELDS_CEILING);

@@ -39,13 +39,7 @@ impl SendQueue {
             self.first.advance(length);
             count -= length;
             if self.first.is_empty() {
-                match self.rest.pop_front() {
-                    Some(next) => self.first = next,
-                    None => {
-                        self.first = Bytes::new();
-                        break;
-                    }
-                }
+                self.first = self.rest.pop_front().unwrap_or_default();
             }
         }
     }

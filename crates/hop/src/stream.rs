@@ -8,14 +8,27 @@ use crate::frame::{FLAG_END, FrameKind};
 use crate::frame::{MAX_PAYLOAD, put_data, put_header, put_reset};
 use crate::queue::SendQueue;
 
-/// How far a direction has come.
+/// How far the peer's direction has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// The head has not come yet.
+pub(crate) enum ReceivePhase {
+    /// The final head has not arrived.
     Head,
-    /// The head was there; DATA may follow.
+    /// The head has arrived; DATA or trailers may follow.
     Body,
-    /// Sending only: the end is queued behind DATA.
+    /// Nobody wants what still arrives.
+    Unwanted,
+    /// Nothing follows.
+    Ended,
+}
+
+/// How far our own direction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendPhase {
+    /// The final head was not sent.
+    Head,
+    /// The head was sent; DATA or trailers may follow.
+    Body,
+    /// The end is queued behind DATA.
     Ending,
     /// Nothing follows.
     Ended,
@@ -25,13 +38,11 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) receive: ReceiveFlow,
-    pub(crate) receive_phase: Phase,
-    /// Nobody wants what still arrives.
-    pub(crate) discard: bool,
+    pub(crate) receive_phase: ReceivePhase,
     /// Credit that was granted and not written yet.
     pub(crate) credit: u32,
     pub(crate) send: SendFlow,
-    pub(crate) send_phase: Phase,
+    pub(crate) send_phase: SendPhase,
     pub(crate) queue: SendQueue,
     /// Frames of trailers, to be written behind the queue.
     trailers: Option<Bytes>,
@@ -45,11 +56,10 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A stream whose request was just sent or received.
-    pub(crate) fn new(receive_phase: Phase, send_phase: Phase) -> Self {
+    pub(crate) fn new(receive_phase: ReceivePhase, send_phase: SendPhase) -> Self {
         Self {
             receive: ReceiveFlow::new(),
             receive_phase,
-            discard: false,
             credit: 0,
             send: SendFlow::new(),
             send_phase,
@@ -63,7 +73,7 @@ impl Stream {
 
     /// Whether both directions have come to their end.
     pub(crate) fn is_over(&self) -> bool {
-        self.receive_phase == Phase::Ended && self.send_phase == Phase::Ended
+        self.receive_phase == ReceivePhase::Ended && self.send_phase == SendPhase::Ended
     }
 
     /// How many octets may be queued when a stream may have `bound` of them waiting.
@@ -74,7 +84,7 @@ impl Stream {
     /// Queues the end, behind `trailers` if there are any.
     pub(crate) fn end(&mut self, trailers: Option<Bytes>) {
         self.trailers = trailers;
-        self.send_phase = Phase::Ending;
+        self.send_phase = SendPhase::Ending;
     }
 
     /// Writes one DATA frame, and what ends the direction if that is next. Returns how many octets left
@@ -82,7 +92,7 @@ impl Stream {
     pub(crate) fn write_turn(&mut self, id: u32, out: &mut BytesMut) -> usize {
         let length = self.queue.len().min(MAX_PAYLOAD);
         let emptied = length == self.queue.len();
-        let ends = emptied && self.send_phase == Phase::Ending;
+        let ends = emptied && self.send_phase == SendPhase::Ending;
         let ends_here = ends && self.trailers.is_none();
         if length > 0 {
             let flags = if ends_here { FLAG_END } else { 0 };
@@ -96,7 +106,7 @@ impl Stream {
             if let Some(trailers) = self.trailers.take() {
                 out.put_slice(&trailers);
             }
-            self.send_phase = Phase::Ended;
+            self.send_phase = SendPhase::Ended;
             self.write_stop(id, out);
         }
         length
@@ -104,14 +114,14 @@ impl Stream {
 
     /// Tells the peer that nothing more is needed from it, once our own direction has ended.
     pub(crate) fn write_stop(&mut self, id: u32, out: &mut BytesMut) {
-        if self.discard && self.send_phase == Phase::Ended && self.receive_phase != Phase::Ended {
+        if self.receive_phase == ReceivePhase::Unwanted && self.send_phase == SendPhase::Ended {
             put_reset(out, id, Code::NoError, true);
-            self.receive_phase = Phase::Ended;
+            self.receive_phase = ReceivePhase::Ended;
         }
     }
 
     /// Whether another turn would write something.
     pub(crate) fn has_more(&self) -> bool {
-        self.queue.len() > 0 || self.send_phase == Phase::Ending
+        self.queue.len() > 0 || self.send_phase == SendPhase::Ending
     }
 }

@@ -9,10 +9,10 @@ use crate::connection::{Connection, Role};
 use crate::error::{ConnectionError, HeadError};
 use crate::event::{Event, Trailers};
 use crate::flow::INITIAL_WINDOW;
-use crate::frame::{FLAG_CONTINUED, FLAG_END, FrameHeader, FrameKind, StreamId};
+use crate::frame::{FLAG_CONTINUED, FLAG_END, FrameHeader, FrameKind, MAX_PAYLOAD, StreamId};
 use crate::head::{decode_informational, decode_request, decode_response, decode_trailers};
 use crate::limits::Rated;
-use crate::stream::Phase;
+use crate::stream::{ReceivePhase, SendPhase};
 
 /// A block whose last frame has not arrived.
 #[derive(Debug)]
@@ -43,6 +43,11 @@ impl Connection {
         now: Instant,
     ) -> Result<(), ConnectionError> {
         let is_last = !header.has(FLAG_CONTINUED);
+        if !is_last && payload.len() < MAX_PAYLOAD {
+            // Otherwise a block could be any number of frames, each of which is work.
+            let rule = "only the last frame of a block may be shorter than the longest";
+            return Err(ConnectionError::Protocol { kind: header.kind, stream: header.stream, rule });
+        }
         if self.assembly.is_none() && is_last {
             self.head_began = None;
             return self.complete_block(header, Ok(payload), now);
@@ -124,7 +129,7 @@ impl Connection {
             }
         };
         let end = header.has(FLAG_END);
-        self.insert(id, if end { Phase::Ended } else { Phase::Body }, Phase::Head);
+        self.insert(id, if end { ReceivePhase::Ended } else { ReceivePhase::Body }, SendPhase::Head);
         self.events.push_back(Event::Request { stream: StreamId(id), head, end });
         Ok(())
     }
@@ -156,15 +161,20 @@ impl Connection {
             self.counters.frames_late += 1;
             return Ok(());
         };
-        if state.receive_phase != Phase::Head {
+        let end = header.has(FLAG_END);
+        if state.receive_phase == ReceivePhase::Unwanted {
+            if end && !is_interim {
+                self.end_receiving(id);
+            }
+            return Ok(());
+        }
+        if state.receive_phase != ReceivePhase::Head {
             let rule = "there is one final head, and nothing interim after it";
             return Err(ConnectionError::Protocol { kind: header.kind, stream: id, rule });
         }
-        let discard = state.discard;
         let stream = StreamId(id);
         if is_interim {
             match block.and_then(|block| decode_informational(&block, limits)) {
-                Ok(_) if discard => {}
                 Ok(head) => self.events.push_back(Event::Informational { stream, head: Box::new(head) }),
                 Err(error) => return self.abort(id, error),
             }
@@ -174,11 +184,8 @@ impl Connection {
             Ok(head) => Box::new(head),
             Err(error) => return self.abort(id, error),
         };
-        state.receive_phase = Phase::Body;
-        let end = header.has(FLAG_END);
-        if !discard {
-            self.events.push_back(Event::Response { stream, head, end });
-        }
+        state.receive_phase = ReceivePhase::Body;
+        self.events.push_back(Event::Response { stream, head, end });
         if end {
             self.end_receiving(id);
         }
@@ -196,19 +203,20 @@ impl Connection {
             self.counters.frames_late += 1;
             return Ok(());
         };
-        if state.receive_phase != Phase::Body {
+        if state.receive_phase == ReceivePhase::Unwanted {
+            self.end_receiving(id);
+            return Ok(());
+        }
+        if state.receive_phase != ReceivePhase::Body {
             let rule = "trailers come after the head and before the end";
             return Err(ConnectionError::Protocol { kind: header.kind, stream: id, rule });
         }
-        let discard = state.discard;
         let (fields, names) = match block.and_then(|block| decode_trailers(&block, limits)) {
             Ok(trailers) => trailers,
             Err(error) => return self.abort(id, error),
         };
-        if !discard {
-            let trailers = Box::new(Trailers { fields, names });
-            self.events.push_back(Event::Trailers { stream: StreamId(id), trailers });
-        }
+        let trailers = Box::new(Trailers { fields, names });
+        self.events.push_back(Event::Trailers { stream: StreamId(id), trailers });
         self.end_receiving(id);
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::error::ConnectionError;
 use crate::event::{Event, Origin};
 use crate::frame::{FLAG_ACK, FLAG_END, FrameHeader, FrameKind, HEADER_LEN, StreamId, put_ping};
 use crate::limits::Rated;
-use crate::stream::Phase;
+use crate::stream::{ReceivePhase, SendPhase};
 
 /// Up to how many octets DATA is copied when the reader is behind: a small piece that is kept should not
 /// keep the whole receive buffer that it arrived in.
@@ -104,13 +104,13 @@ impl Connection {
             self.counters.frames_late += 1;
             return Ok(());
         };
-        if state.receive_phase != Phase::Body {
+        if !matches!(state.receive_phase, ReceivePhase::Body | ReceivePhase::Unwanted) {
             let rule = "DATA comes after the head and before the end";
             return Err(ConnectionError::Protocol { kind: header.kind, stream: id, rule });
         }
         let held = state.receive.held();
         state.receive.receive(id, data.len())?;
-        if state.discard {
+        if state.receive_phase == ReceivePhase::Unwanted {
             state.receive.consume_all();
         } else {
             self.counters.receive_held += (state.receive.held() - held) as usize;
@@ -127,7 +127,7 @@ impl Connection {
     /// The peer's direction of a stream has ended.
     pub(super) fn end_receiving(&mut self, id: u32) {
         let Some(state) = self.streams.get_mut(&id) else { return };
-        state.receive_phase = Phase::Ended;
+        state.receive_phase = ReceivePhase::Ended;
         self.counters.receive_promised -= state.receive.finish() as usize;
         self.settle(id);
     }
@@ -215,10 +215,10 @@ impl Connection {
         if !state.counted {
             return Ok(());
         }
-        if code == Code::NoError && state.receive_phase == Phase::Ended {
+        if code == Code::NoError && state.receive_phase == ReceivePhase::Ended {
             // All that was received stays good; only our own direction is over.
             self.counters.send_queued -= state.queue.clear();
-            state.send_phase = Phase::Ended;
+            state.send_phase = SendPhase::Ended;
             self.settle(id);
         } else {
             self.remove(id);

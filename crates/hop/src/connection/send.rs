@@ -11,7 +11,7 @@ use crate::flow::INITIAL_WINDOW;
 use crate::frame::{FLAG_END, FrameKind, StreamId, begin_block, finish_block, put_reset};
 use crate::head::{encode_request, encode_response, encode_trailers};
 use crate::metadata::{RequestMetadata, ResponseMetadata};
-use crate::stream::{Phase, Stream};
+use crate::stream::{ReceivePhase, SendPhase, Stream};
 
 /// Up to how many octets the end of a body goes along with the heads instead of waiting its turn: a
 /// small answer leaves as a whole, and costs no place in the line.
@@ -36,7 +36,7 @@ impl Connection {
         }
         finish_block(&mut self.control, start, FrameKind::Head, end_flag(end), id);
         self.last_stream = id;
-        self.insert(id, Phase::Head, if end { Phase::Ended } else { Phase::Body });
+        self.insert(id, ReceivePhase::Head, if end { SendPhase::Ended } else { SendPhase::Body });
         Ok(StreamId(id))
     }
 
@@ -79,7 +79,7 @@ impl Connection {
         }
         self.send_answer(stream, head, metadata, FrameKind::Head, end_flag(end))?;
         if let Some(state) = self.streams.get_mut(&stream.0) {
-            state.send_phase = if end { Phase::Ended } else { Phase::Body };
+            state.send_phase = if end { SendPhase::Ended } else { SendPhase::Body };
             state.write_stop(stream.0, &mut self.control);
         }
         self.settle(stream.0);
@@ -107,7 +107,7 @@ impl Connection {
         flags: u8,
     ) -> Result<(), StreamError> {
         let state = self.streams.get(&stream.0).ok_or(StreamError::NotOpen(stream))?;
-        if state.send_phase != Phase::Head {
+        if state.send_phase != SendPhase::Head {
             let rule = "there is one final head, from the server, and nothing interim after it";
             return Err(StreamError::Order { stream, rule });
         }
@@ -123,10 +123,13 @@ impl Connection {
 
     /// How many octets of DATA may be queued on a stream now: what its credit and the bound of its
     /// queue allow. When it is 0, an [`Event::Writable`](crate::Event::Writable) tells when it no longer is.
-    /// Also 0 for a stream that is not open.
+    /// Also 0 for a stream on which nothing may be sent any more.
     pub fn send_capacity(&mut self, stream: StreamId) -> usize {
         let bound = self.queue_bound();
         let Some(state) = self.streams.get_mut(&stream.0) else { return 0 };
+        if matches!(state.send_phase, SendPhase::Ending | SendPhase::Ended) {
+            return 0;
+        }
         let capacity = state.capacity(bound);
         state.starved = capacity == 0;
         capacity
@@ -182,7 +185,7 @@ impl Connection {
         }
         finish_block(out, start, FrameKind::Trailers, 0, stream.0);
         if is_inline {
-            state.send_phase = Phase::Ended;
+            state.send_phase = SendPhase::Ended;
             state.write_stop(stream.0, &mut self.control);
             self.settle(stream.0);
         } else {
@@ -223,10 +226,10 @@ impl Connection {
         let Some(state) = self.streams.get_mut(&stream.0) else { return };
         let released = state.receive.consume_all() as usize;
         self.counters.receive_held -= released;
-        if state.receive_phase == Phase::Ended {
+        if state.receive_phase == ReceivePhase::Ended {
             self.counters.receive_promised -= released;
         } else {
-            state.discard = true;
+            state.receive_phase = ReceivePhase::Unwanted;
             state.write_stop(stream.0, &mut self.control);
         }
         self.settle(stream.0);
@@ -238,12 +241,12 @@ impl Connection {
         let Some(state) = self.streams.get_mut(&stream.0) else { return };
         let released = state.receive.consume(length) as usize;
         self.counters.receive_held -= released;
-        if state.receive_phase == Phase::Ended {
+        if state.receive_phase == ReceivePhase::Ended {
             self.counters.receive_promised -= released;
             self.settle(stream.0);
             return;
         }
-        if !state.receive.is_due() {
+        if state.receive_phase == ReceivePhase::Unwanted || !state.receive.is_due() {
             return;
         }
         // What streams yet to come need for their first windows is not given to those that are here.
@@ -266,10 +269,13 @@ fn end_flag(end: bool) -> u8 {
 /// The stream, if it is where DATA and trailers may be sent.
 fn body_of(state: Option<&mut Stream>, stream: StreamId) -> Result<&mut Stream, StreamError> {
     let state = state.ok_or(StreamError::NotOpen(stream))?;
+    if !state.counted {
+        return Err(StreamError::NotOpen(stream));
+    }
     match state.send_phase {
-        Phase::Body => Ok(state),
-        Phase::Head => Err(StreamError::Order { stream, rule: "the head comes before the body" }),
-        Phase::Ending | Phase::Ended => {
+        SendPhase::Body => Ok(state),
+        SendPhase::Head => Err(StreamError::Order { stream, rule: "the head comes before the body" }),
+        SendPhase::Ending | SendPhase::Ended => {
             Err(StreamError::Order { stream, rule: "nothing may follow the end" })
         }
     }

@@ -5,6 +5,7 @@ use bytes::{BufMut, BytesMut};
 use crate::connection::Connection;
 use crate::event::Event;
 use crate::frame::{MAX_PAYLOAD, StreamId, put_credit};
+use crate::stream::ReceivePhase;
 
 impl Connection {
     /// Whether [`write_into`](Self::write_into) has something to write.
@@ -90,7 +91,7 @@ impl Connection {
         for id in self.credits.drain(..) {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             let credit = std::mem::take(&mut stream.credit);
-            if credit > 0 {
+            if credit > 0 && stream.receive_phase != ReceivePhase::Ended {
                 put_credit(&mut self.control, id, credit);
             }
         }

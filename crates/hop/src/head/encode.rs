@@ -91,12 +91,11 @@ fn version_code(version: Version) -> u8 {
 }
 
 fn put_method(out: &mut BytesMut, method: &Method) {
-    match METHODS.iter().position(|known| known == method) {
-        Some(at) => out.put_u8(at as u8 + 1),
-        None => {
-            out.put_u8(0);
-            put_string(out, method.as_str().as_bytes());
-        }
+    if let Some(at) = METHODS.iter().position(|known| known == method) {
+        out.put_u8(at as u8 + 1);
+    } else {
+        out.put_u8(0);
+        put_string(out, method.as_str().as_bytes());
     }
 }
 
