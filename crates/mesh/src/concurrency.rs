@@ -1,7 +1,8 @@
 //! Adaptive concurrency: how many requests to have in flight, found from how latency answers to it.
 //!
-//! While latency stays near its long-term value, the limit grows slowly; when latency rises, requests have begun to
-//! wait somewhere, and the limit shrinks in proportion. (A gradient limit, as Netflix described it in 2018.)
+//! While latency stays near what it is without waiting, the limit grows slowly; when latency rises, requests have
+//! begun to wait somewhere, and the limit shrinks in proportion (a gradient limit). What latency is without waiting can't
+//! be seen while requests wait, so now and then the limit is halved for a moment to measure it.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ pub struct ConcurrencyPolicy {
     pub most: u32,
     /// The limit at first.
     pub first: u32,
-    /// How many times its long-term value latency may be before the limit shrinks.
+    /// How many times the latency without waiting an answer may take before the limit shrinks.
     pub tolerance: f64,
 }
 
@@ -28,19 +29,31 @@ impl Default for ConcurrencyPolicy {
 const SAMPLES: u32 = 10;
 /// Time after which the limit is reconsidered, at least.
 const WINDOW: Duration = Duration::from_millis(100);
-/// Weight of the newest window in the long-term latency.
-const LONG_TERM: f64 = 0.01;
 /// Weight of a new limit beside the old one.
 const SMOOTHING: f64 = 0.2;
-/// What is left of the long-term latency with each window in which latency has fallen to less than half of it.
-const FORGET: f64 = 0.9;
+/// Time between two measurements of the latency without waiting.
+const MEASURE_EVERY: Duration = Duration::from_secs(30);
+/// Part of the limit that is left while measuring.
+const MEASURE_AT: f64 = 0.5;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Adapting {
+        measured: Instant,
+    },
+    /// The limit is halved, but answers to what was sent before still come.
+    Settling,
+    Measuring,
+}
 
 /// A limit that adapts.
 #[derive(Clone, Debug)]
 pub struct AdaptiveLimit {
     policy: ConcurrencyPolicy,
     limit: f64,
-    long_term: Option<f64>,
+    phase: Phase,
+    /// Mean latency without waiting, in seconds.
+    unhindered: Option<f64>,
     window_began: Instant,
     sum: f64,
     samples: u32,
@@ -53,7 +66,8 @@ impl AdaptiveLimit {
         Self {
             policy,
             limit: f64::from(policy.first),
-            long_term: None,
+            phase: Phase::Adapting { measured: now },
+            unhindered: None,
             window_began: now,
             sum: 0.0,
             samples: 0,
@@ -63,7 +77,8 @@ impl AdaptiveLimit {
 
     /// How many requests may be in flight.
     pub fn limit(&self) -> u32 {
-        self.limit as u32
+        let part = if matches!(self.phase, Phase::Adapting { .. }) { 1.0 } else { MEASURE_AT };
+        ((self.limit * part) as u32).max(self.policy.least)
     }
 
     /// Takes note of an answer: how long it took, and how many requests were in flight when it came.
@@ -72,24 +87,37 @@ impl AdaptiveLimit {
         self.samples += 1;
         self.most_in_flight = self.most_in_flight.max(in_flight);
         if self.samples >= SAMPLES && now.saturating_duration_since(self.window_began) >= WINDOW {
-            self.reconsider();
+            self.reconsider(now);
             self.window_began = now;
             (self.sum, self.samples, self.most_in_flight) = (0.0, 0, 0);
         }
     }
 
-    fn reconsider(&mut self) {
-        let short = self.sum / f64::from(self.samples);
-        let mut long = self.long_term.map_or(short, |long| long + (short - long) * LONG_TERM);
-        if short * 2.0 < long {
-            long *= FORGET;
+    fn reconsider(&mut self, now: Instant) {
+        let mean = self.sum / f64::from(self.samples);
+        match self.phase {
+            Phase::Settling => self.phase = Phase::Measuring,
+            Phase::Measuring => {
+                self.unhindered = Some(mean);
+                self.phase = Phase::Adapting { measured: now };
+            }
+            Phase::Adapting { measured } => {
+                self.adapt(mean);
+                if now.saturating_duration_since(measured) >= MEASURE_EVERY {
+                    self.phase = Phase::Settling;
+                }
+            }
         }
-        self.long_term = Some(long);
+    }
+
+    fn adapt(&mut self, mean: f64) {
+        let unhindered = self.unhindered.map_or(mean, |least| least.min(mean));
+        self.unhindered = Some(unhindered);
         // A limit that is not used up is not what holds anything back: growing it would mean nothing.
         if f64::from(self.most_in_flight) < self.limit / 2.0 {
             return;
         }
-        let gradient = (self.policy.tolerance * long / short.max(f64::MIN_POSITIVE)).clamp(0.5, 1.0);
+        let gradient = (self.policy.tolerance * unhindered / mean.max(f64::MIN_POSITIVE)).clamp(0.5, 1.0);
         let wanted = self.limit * gradient + self.limit.sqrt();
         self.limit += (wanted - self.limit) * SMOOTHING;
         self.limit = self.limit.clamp(f64::from(self.policy.least), f64::from(self.policy.most));
