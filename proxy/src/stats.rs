@@ -1,0 +1,89 @@
+//! Counters of all threads: workers add to them without waiting, the control thread reads them.
+
+mod counters;
+mod edge;
+mod edges;
+mod exposition;
+mod latency;
+mod process;
+mod refusals;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weft_identity::Reason as RefusalReason;
+use weft_mesh::reason::Reason;
+
+use self::counters::{Counter, Counters};
+use self::edges::Edges;
+use self::refusals::Refusals;
+
+pub use self::counters::{AuthorizationOutcome, Direction, LookupOutcome, OpenConnection, RetryOutcome};
+pub use self::edge::{Edge, EdgeKey, Totals};
+pub use self::exposition::{Exposition, Format};
+
+/// Time after which an edge that no worker holds and that carries nothing loses its own series.
+pub const EDGE_IDLE: Duration = Duration::from_mins(10);
+/// Edges that have series of their own; the traffic of more of them is counted together.
+pub const EDGES_MAX: usize = 10_000;
+
+/// What the proxy counts. Every method may be called on any thread; none waits for another thread for longer than it
+/// takes to look something up.
+#[derive(Debug, Default)]
+pub struct Stats {
+    counters: Arc<Counters>,
+    edges: Edges,
+    refusals: Refusals,
+}
+
+impl Stats {
+    /// A new shard of an edge's counters, for the calling worker alone: it adds to it without disturbing other
+    /// workers, and keeps it for as long as it uses the edge. Shards with the same key are summed when they are read.
+    pub fn edge(&self, key: EdgeKey) -> Arc<Edge> {
+        self.edges.shard(key, Instant::now())
+    }
+
+    /// Counts a request that the proxy answered itself.
+    pub fn answered(&self, direction: Direction, reason: Reason) {
+        self.counters.add(Counter::Answer(direction, reason));
+    }
+
+    /// Counts how a destination was looked up.
+    pub fn looked_up(&self, outcome: LookupOutcome) {
+        self.counters.add(Counter::Lookup(outcome));
+    }
+
+    /// Counts a retry that was made, or that the budget did not allow.
+    pub fn retry(&self, outcome: RetryOutcome) {
+        self.counters.add(Counter::Retry(outcome));
+    }
+
+    /// Counts the ejection of an endpoint.
+    pub fn ejected(&self) {
+        self.counters.add(Counter::Ejection);
+    }
+
+    /// Counts a decision of authorization.
+    pub fn authorized(&self, outcome: AuthorizationOutcome) {
+        self.counters.add(Counter::Authorization(outcome));
+    }
+
+    /// Counts a connection for as long as the guard lives.
+    pub fn connection(&self, direction: Direction) -> OpenConnection {
+        OpenConnection::new(&self.counters, direction)
+    }
+
+    /// Counts a TLS handshake of a peer that was refused. The first refusal of a peer for a reason is logged, later
+    /// ones at most once a minute with how many there were. `detail` says what is wrong, for people.
+    pub fn refused(&self, peer: SocketAddr, reason: RefusalReason, detail: &dyn std::fmt::Display) {
+        self.counters.add(Counter::Refusal(reason));
+        self.refusals.note(peer.ip(), reason, detail, Instant::now());
+    }
+
+    /// The sums of every edge, of all its shards. Shards that workers have dropped are put together, and edges that
+    /// were not used for [`EDGE_IDLE`] are added to one without names.
+    pub fn edges(&self) -> Vec<(EdgeKey, Totals)> {
+        self.edges.read(Instant::now())
+    }
+}

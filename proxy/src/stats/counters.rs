@@ -1,0 +1,231 @@
+//! Counters that belong to the whole proxy.
+
+use std::array;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use weft_identity::Reason as RefusalReason;
+use weft_mesh::reason::Reason;
+
+/// Threads beyond this many share counters; more workers than cores of a large machine are not worth memory.
+const SHARDS: usize = 32;
+
+/// Where traffic goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// It leaves the workload.
+    Outbound,
+    /// It arrives at the workload.
+    Inbound,
+}
+
+/// How a destination was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LookupOutcome {
+    /// The snapshot had it.
+    Hit,
+    /// The control plane was asked, and had it.
+    Miss,
+    /// The control plane said nothing in time.
+    Timeout,
+    /// There is no destination of that name.
+    Absent,
+    /// So many destinations are in use that no other is asked for.
+    Full,
+}
+
+/// What became of a retry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RetryOutcome {
+    /// It was made.
+    Made,
+    /// The budget was used up.
+    OverBudget,
+}
+
+/// What authorization decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthorizationOutcome {
+    /// Let in.
+    Allowed,
+    /// Kept out.
+    Denied,
+    /// An AUDIT policy matched; beside one of the others.
+    Audited,
+}
+
+/// Enums of which each value has a label.
+pub(super) trait Labelled: Copy + 'static {
+    /// Every value, in the order of declaration.
+    const ALL: &'static [Self];
+    /// The value of the label.
+    fn label(self) -> &'static str;
+}
+
+macro_rules! labelled {
+    ($name:ident { $($value:ident = $label:literal),* }) => {
+        impl Labelled for $name {
+            const ALL: &'static [Self] = &[$(Self::$value),*];
+            fn label(self) -> &'static str {
+                match self { $(Self::$value => $label),* }
+            }
+        }
+    };
+}
+
+labelled!(Direction { Outbound = "outbound", Inbound = "inbound" });
+labelled!(LookupOutcome { Hit = "hit", Miss = "miss", Timeout = "timeout", Absent = "absent", Full = "full" });
+labelled!(RetryOutcome { Made = "made", OverBudget = "over_budget" });
+labelled!(AuthorizationOutcome { Allowed = "allowed", Denied = "denied", Audited = "audited" });
+
+const DIRECTIONS: usize = Direction::ALL.len();
+const REASONS: usize = Reason::ALL.len();
+const REFUSALS: usize = RefusalReason::ALL.len();
+
+const ANSWERS_AT: usize = 0;
+const REFUSALS_AT: usize = ANSWERS_AT + DIRECTIONS * REASONS;
+const LOOKUPS_AT: usize = REFUSALS_AT + REFUSALS;
+const RETRIES_AT: usize = LOOKUPS_AT + LookupOutcome::ALL.len();
+const AUTHORIZATIONS_AT: usize = RETRIES_AT + RetryOutcome::ALL.len();
+const OPENED_AT: usize = AUTHORIZATIONS_AT + AuthorizationOutcome::ALL.len();
+const CLOSED_AT: usize = OPENED_AT + DIRECTIONS;
+const EJECTIONS_AT: usize = CLOSED_AT + DIRECTIONS;
+const COUNTERS: usize = EJECTIONS_AT + 1;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Counter {
+    Answer(Direction, Reason),
+    Refusal(RefusalReason),
+    Lookup(LookupOutcome),
+    Retry(RetryOutcome),
+    Authorization(AuthorizationOutcome),
+    Opened(Direction),
+    Closed(Direction),
+    Ejection,
+}
+
+impl Counter {
+    /// Its place in a shard.
+    const fn index(self) -> usize {
+        match self {
+            Self::Answer(direction, reason) => ANSWERS_AT + direction as usize * REASONS + reason.index(),
+            Self::Refusal(reason) => REFUSALS_AT + reason as usize,
+            Self::Lookup(outcome) => LOOKUPS_AT + outcome as usize,
+            Self::Retry(outcome) => RETRIES_AT + outcome as usize,
+            Self::Authorization(outcome) => AUTHORIZATIONS_AT + outcome as usize,
+            Self::Opened(direction) => OPENED_AT + direction as usize,
+            Self::Closed(direction) => CLOSED_AT + direction as usize,
+            Self::Ejection => EJECTIONS_AT,
+        }
+    }
+}
+
+/// The counters of one thread, on cache lines of their own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard([AtomicU64; COUNTERS]);
+
+/// Counters, one set for each thread.
+#[derive(Debug)]
+pub(super) struct Counters(Box<[Shard]>);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_| Shard(array::from_fn(|_| AtomicU64::new(0)))).collect())
+    }
+}
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// The shard of this thread; taken at its first count.
+    static SHARD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS);
+}
+
+impl Counters {
+    pub(super) fn add(&self, counter: Counter) {
+        let shard = self.0.get(SHARD.get()).and_then(|shard| shard.0.get(counter.index()));
+        if let Some(count) = shard {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The sum over all threads.
+    pub(super) fn get(&self, counter: Counter) -> u64 {
+        let index = counter.index();
+        self.0
+            .iter()
+            .filter_map(|shard| shard.0.get(index))
+            .fold(0, |sum, count| sum.wrapping_add(count.load(Ordering::Relaxed)))
+    }
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+pub struct OpenConnection {
+    counters: Arc<Counters>,
+    direction: Direction,
+}
+
+impl OpenConnection {
+    pub(super) fn new(counters: &Arc<Counters>, direction: Direction) -> Self {
+        counters.add(Counter::Opened(direction));
+        Self { counters: Arc::clone(counters), direction }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.counters.add(Counter::Closed(self.direction));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Counter> {
+        let mut all = vec![Counter::Ejection];
+        for direction in Direction::ALL.iter().copied() {
+            all.extend(Reason::ALL.map(|reason| Counter::Answer(direction, reason)));
+            all.extend([Counter::Opened(direction), Counter::Closed(direction)]);
+        }
+        all.extend(RefusalReason::ALL.map(Counter::Refusal));
+        all.extend(LookupOutcome::ALL.iter().copied().map(Counter::Lookup));
+        all.extend(RetryOutcome::ALL.iter().copied().map(Counter::Retry));
+        all.extend(AuthorizationOutcome::ALL.iter().copied().map(Counter::Authorization));
+        all
+    }
+
+    #[test]
+    fn every_counter_has_a_place_of_its_own() {
+        let mut places: Vec<usize> = all().into_iter().map(Counter::index).collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..COUNTERS).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn counts_of_all_threads_are_summed() {
+        let counters = Counters::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1000).for_each(|_| counters.add(Counter::Ejection)));
+            }
+        });
+        assert_eq!(counters.get(Counter::Ejection), 4000);
+        assert_eq!(counters.get(Counter::Retry(RetryOutcome::Made)), 0);
+    }
+
+    #[test]
+    fn a_connection_is_open_until_its_guard_is_dropped() {
+        let counters = Arc::new(Counters::default());
+        let connection = OpenConnection::new(&counters, Direction::Inbound);
+        assert_eq!(counters.get(Counter::Opened(Direction::Inbound)), 1);
+        assert_eq!(counters.get(Counter::Closed(Direction::Inbound)), 0);
+        drop(connection);
+        assert_eq!(counters.get(Counter::Closed(Direction::Inbound)), 1);
+        assert_eq!(counters.get(Counter::Opened(Direction::Outbound)), 0);
+    }
+}

@@ -1,0 +1,253 @@
+//! Reads the counters at each scrape.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use weft_identity::Reason as RefusalReason;
+use weft_mesh::reason::Reason;
+
+use crate::shared::Shared;
+use crate::stats::counters::{
+    AuthorizationOutcome, Counter, Direction, Labelled, LookupOutcome, RetryOutcome,
+};
+use crate::stats::edge::{EdgeKey, Totals};
+use crate::stats::process::Process;
+
+/// Bounds of the buckets of latencies, in microseconds: a request within one machine takes some hundred.
+const BOUNDS: [u64; 17] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000, 30_000_000, 60_000_000,
+];
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+type Pairs<'a> = [(&'a str, &'a str)];
+
+/// Labels whose names and values are at hand.
+struct Labels<'a>(&'a Pairs<'a>, &'a Pairs<'a>);
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        use prometheus_client::encoding::EncodeLabel as _;
+        self.0.iter().chain(self.1).try_for_each(|label| label.encode(encoder.encode_label()))
+    }
+}
+
+/// The labels of an edge, as text.
+struct EdgeLabels<'a> {
+    key: &'a EdgeKey,
+    destination: String,
+    backend: String,
+}
+
+impl<'a> EdgeLabels<'a> {
+    fn new(key: &'a EdgeKey) -> Self {
+        Self { key, destination: key.destination.to_string(), backend: key.backend.to_string() }
+    }
+
+    fn pairs(&self) -> [(&str, &str); 8] {
+        let key = self.key;
+        [
+            ("direction", key.direction.label()),
+            ("destination", &self.destination),
+            ("backend", &self.backend),
+            ("route", &key.route),
+            ("workload", &key.workload),
+            ("version", &key.version),
+            ("tls", if key.peer.is_some() { "mutual" } else { "none" }),
+            ("peer", key.peer.as_ref().map_or("", |peer| peer.as_str())),
+        ]
+    }
+}
+
+/// The counters of edges.
+#[derive(Debug)]
+pub(super) struct EdgeCollector(pub(super) Arc<Shared>);
+
+/// A counter of edges.
+struct EdgeCounter {
+    name: &'static str,
+    help: &'static str,
+    get: fn(&Totals) -> u64,
+}
+
+const EDGE_COUNTERS: [EdgeCounter; 6] = [
+    EdgeCounter {
+        name: "weft_failures",
+        help: "Requests that failed: status 5xx, a failing gRPC status, or no whole answer; and connections",
+        get: |totals| totals.failures,
+    },
+    EdgeCounter { name: "weft_retries", help: "Attempts beyond the first", get: |totals| totals.retries },
+    EdgeCounter { name: "weft_sent_bytes", help: "Bytes from clients", get: |totals| totals.bytes_sent },
+    EdgeCounter { name: "weft_received_bytes", help: "Bytes to clients", get: |totals| totals.bytes_received },
+    EdgeCounter {
+        name: "weft_tcp_connections_opened",
+        help: "Opaque connections that began",
+        get: |totals| totals.connections_opened,
+    },
+    EdgeCounter {
+        name: "weft_tcp_connections_closed",
+        help: "Opaque connections that ended",
+        get: |totals| totals.connections_closed,
+    },
+];
+
+impl Collector for EdgeCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let edges = self.0.stats.edges();
+        let edges: Vec<_> = edges.iter().map(|(key, totals)| (EdgeLabels::new(key), totals)).collect();
+        let help = "Requests that ended, by class of their status";
+        let mut family = encoder.encode_descriptor("weft_requests", help, None, MetricType::Counter)?;
+        for (labels, totals) in &edges {
+            for (class, count) in CLASSES.iter().zip(totals.classes).filter(|(_, count)| *count > 0) {
+                let pairs = labels.pairs();
+                let class = [("class", *class)];
+                family.encode_family(&Labels(&pairs, &class))?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+        for counter in &EDGE_COUNTERS {
+            let mut family = encoder.encode_descriptor(counter.name, counter.help, None, MetricType::Counter)?;
+            for (labels, totals) in edges.iter().filter(|(_, totals)| (counter.get)(totals) > 0) {
+                family
+                    .encode_family(&Labels(&labels.pairs(), &[]))?
+                    .encode_counter::<NoLabelSet, _, u64>(&(counter.get)(totals), None)?;
+            }
+        }
+        let help = "Seconds that opaque connections lived";
+        let mut family = encoder.encode_descriptor("weft_tcp_connection_seconds", help, None, MetricType::Counter)?;
+        for (labels, totals) in edges.iter().filter(|(_, totals)| totals.connections_closed > 0) {
+            let seconds = totals.connection_millis as f64 / 1e3;
+            family
+                .encode_family(&Labels(&labels.pairs(), &[]))?
+                .encode_counter::<NoLabelSet, _, u64>(&seconds, None)?;
+        }
+        encode_durations(&mut encoder, &edges)
+    }
+}
+
+fn encode_durations(encoder: &mut DescriptorEncoder<'_>, edges: &[(EdgeLabels<'_>, &Totals)]) -> fmt::Result {
+    let help = "Time from a request's head to the end of its answer";
+    let mut family =
+        encoder.encode_descriptor("weft_request_duration_seconds", help, None, MetricType::Histogram)?;
+    for (labels, totals) in edges.iter().filter(|(_, totals)| totals.requests() > 0) {
+        let cumulative = totals.latency.cumulative(&BOUNDS);
+        let mut buckets = Vec::with_capacity(BOUNDS.len() + 1);
+        let mut below = 0;
+        for (bound, count) in BOUNDS.iter().zip(cumulative) {
+            buckets.push((*bound as f64 / 1e6, count - below));
+            below = count;
+        }
+        let count = totals.latency.count();
+        buckets.push((f64::INFINITY, count.saturating_sub(below)));
+        family
+            .encode_family(&Labels(&labels.pairs(), &[]))?
+            .encode_histogram::<NoLabelSet>(totals.latency.sum() as f64 / 1e6, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+/// What concerns the proxy as a whole.
+pub(super) struct ProxyCollector {
+    shared: Arc<Shared>,
+    connected: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for ProxyCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyCollector").finish_non_exhaustive()
+    }
+}
+
+impl ProxyCollector {
+    pub(super) fn new(shared: &Arc<Shared>, connected: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { shared: Arc::clone(shared), connected: Box::new(connected) }
+    }
+
+    /// A counter with one label of which every value is known.
+    fn labelled<T: Copy>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help, label): (&str, &str, &str),
+        values: &[T],
+        counted: impl Fn(T) -> (&'static str, Counter),
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (value, counter) in values.iter().copied().map(counted) {
+            let labels = [(label, value)];
+            let count = self.shared.stats.counters.get(counter);
+            family.encode_family(&Labels(&labels, &[]))?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests that the proxy answered itself";
+        let mut family = encoder.encode_descriptor("weft_answers", help, None, MetricType::Counter)?;
+        for direction in Direction::ALL.iter().copied() {
+            for reason in Reason::ALL {
+                let labels = [("direction", direction.label()), ("reason", reason.label())];
+                let count = self.shared.stats.counters.get(Counter::Answer(direction, reason));
+                family.encode_family(&Labels(&labels, &[]))?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+        }
+        let about = ("weft_handshakes_refused", "TLS handshakes of peers that were refused", "reason");
+        self.labelled(encoder, about, &RefusalReason::ALL, |it| (it.label(), Counter::Refusal(it)))?;
+        let about = ("weft_lookups", "Destinations that were looked up, by what came of it", "outcome");
+        self.labelled(encoder, about, LookupOutcome::ALL, |it| (it.label(), Counter::Lookup(it)))?;
+        let about = ("weft_retry_decisions", "Retries that were made or not allowed by the budget", "outcome");
+        self.labelled(encoder, about, RetryOutcome::ALL, |it| (it.label(), Counter::Retry(it)))?;
+        let about = ("weft_authorizations", "Decisions of authorization", "outcome");
+        self.labelled(encoder, about, AuthorizationOutcome::ALL, |it| (it.label(), Counter::Authorization(it)))?;
+        let about = ("weft_connections_accepted", "Connections that were accepted", "direction");
+        self.labelled(encoder, about, Direction::ALL, |it| (it.label(), Counter::Opened(it)))?;
+        let about = ("weft_ejections", "Endpoints that were ejected", "cause");
+        self.labelled(encoder, about, &["outlier"], |cause| (cause, Counter::Ejection))
+    }
+
+    fn encode_gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Connections that are open";
+        let mut family = encoder.encode_descriptor("weft_connections_open", help, None, MetricType::Gauge)?;
+        for direction in Direction::ALL.iter().copied() {
+            let counters = &self.shared.stats.counters;
+            // Closed first: a connection that opens in between must not make the difference negative.
+            let closed = counters.get(Counter::Closed(direction));
+            let open = counters.get(Counter::Opened(direction)).saturating_sub(closed);
+            let labels = [("direction", direction.label())];
+            family.encode_family(&Labels(&labels, &[]))?.encode_gauge(&open)?;
+        }
+        let process = Process::read();
+        let not_after = self.shared.snapshot.load().tls.as_ref().map(|tls| tls.not_after());
+        let expiry = not_after.map(|end| end.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
+        let gauges = [
+            ("weft_certificate_expiry_seconds", "End of the certificate in use, in seconds since 1970", expiry),
+            (
+                "weft_control_plane_connected",
+                "Whether discovery is connected",
+                Some(u64::from((self.connected)())),
+            ),
+            ("weft_ready", "Whether the proxy takes requests", Some(u64::from(self.shared.is_ready()))),
+            ("process_resident_memory_bytes", "Resident memory", process.resident),
+            ("process_open_fds", "Open file descriptors", process.descriptors),
+        ];
+        for (name, help, value) in gauges {
+            if let Some(value) = value {
+                encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collector for ProxyCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_counters(&mut encoder)?;
+        self.encode_gauges(&mut encoder)?;
+        let labels = [("version", env!("CARGO_PKG_VERSION"))];
+        encoder
+            .encode_descriptor("weft_build", "The build that runs", None, MetricType::Info)?
+            .encode_info(&Labels(&labels, &[]))
+    }
+}
