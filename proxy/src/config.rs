@@ -1,0 +1,143 @@
+//! What a proxy is told when it starts. Everything else comes from the control plane.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use weft_mesh::protocol::Protocol;
+
+/// How a proxy is set up.
+#[derive(Debug, Clone)]
+pub struct ProxyConfig {
+    /// Id of the workload: unique in the mesh and the same over restarts.
+    pub workload_id: String,
+    /// Labels of the workload, that Services select by.
+    pub labels: Vec<(String, String)>,
+    /// Where the workload runs.
+    pub region: String,
+    /// Where the workload runs, within its region.
+    pub zone: String,
+    /// Address of the control plane, `host:port`.
+    pub control_plane: String,
+    /// The token for the first contact with the control plane.
+    pub token: String,
+    /// Worker threads; at least 1.
+    pub workers: usize,
+    /// The HTTP proxy for the workload's own requests, if it wants one.
+    pub outbound: Option<SocketAddr>,
+    /// Local listeners that each stand for one destination.
+    pub upstreams: Vec<Upstream>,
+    /// Where the kernel redirects what leaves the workload.
+    pub transparent_outbound: Option<SocketAddr>,
+    /// Where the kernel redirects what arrives at the workload.
+    pub transparent_inbound: Option<SocketAddr>,
+    /// The ports that the workload offers.
+    pub services: Vec<Offer>,
+    /// Address of the admin server.
+    pub admin: SocketAddr,
+    /// Time for requests to finish after the proxy is told to stop.
+    pub drain_timeout: Duration,
+}
+
+/// A local listener that stands for one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The destination, `host:port`.
+    pub destination: String,
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+/// A port of a service that the workload offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Names of the services, in the workload's namespace.
+    pub services: Vec<String>,
+    /// Port of the services: what clients dial.
+    pub port: u16,
+    /// What the application speaks.
+    pub protocol: Protocol,
+    /// Where the proxy takes connections for it.
+    pub listen: SocketAddr,
+    /// Where the application listens.
+    pub application: SocketAddr,
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Self {
+            workload_id: String::new(),
+            labels: Vec::new(),
+            region: String::new(),
+            zone: String::new(),
+            control_plane: String::new(),
+            token: String::new(),
+            workers: 1,
+            outbound: None,
+            upstreams: Vec::new(),
+            transparent_outbound: None,
+            transparent_inbound: None,
+            services: Vec::new(),
+            admin: loopback,
+            // Kubernetes' default grace period is 30 s; what is left is for the process to end.
+            drain_timeout: Duration::from_secs(25),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{value:?} is not an upstream: {problem}. Write DESTINATION=ADDRESS, such as reviews:9080=127.0.0.1:19080")]
+/// A text that does not name an upstream.
+pub struct UpstreamError {
+    value: String,
+    problem: String,
+}
+
+impl std::str::FromStr for Upstream {
+    type Err = UpstreamError;
+
+    fn from_str(text: &str) -> Result<Self, UpstreamError> {
+        let wrong = |problem: String| UpstreamError { value: text.to_owned(), problem };
+        let (destination, listen) = text.split_once('=').ok_or_else(|| wrong("the \"=\" is missing".to_owned()))?;
+        let port = destination.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
+        match port {
+            None => return Err(wrong(format!("{destination:?} has no port"))),
+            Some((true, _)) => return Err(wrong(format!("{destination:?} has no host"))),
+            Some((_, Err(_) | Ok(0))) => return Err(wrong(format!("{destination:?} has no port from 1 to 65535"))),
+            Some((false, Ok(_))) => {}
+        }
+        let listen = match listen.parse::<u16>() {
+            Ok(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+            Err(_) => listen.parse().map_err(|_| wrong(format!("{listen:?} is neither IP:PORT nor a port")))?,
+        };
+        Ok(Self { destination: destination.to_owned(), listen })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_a_destination_and_an_address() {
+        let upstream: Upstream = "reviews:9080=127.0.0.1:19080".parse().unwrap();
+        assert_eq!(upstream.destination, "reviews:9080");
+        assert_eq!(upstream.listen, "127.0.0.1:19080".parse().unwrap());
+        let upstream: Upstream = "reviews.shop:9080=0".parse().unwrap();
+        assert_eq!(upstream.listen, "127.0.0.1:0".parse().unwrap());
+    }
+
+    #[test]
+    fn a_wrong_upstream_is_refused_with_what_is_wrong() {
+        for (text, problem) in [
+            ("reviews:9080", "the \"=\" is missing"),
+            ("reviews=127.0.0.1:1", "has no port"),
+            (":80=127.0.0.1:1", "has no host"),
+            ("reviews:0=127.0.0.1:1", "from 1 to 65535"),
+            ("reviews:80=localhost:1", "neither IP:PORT nor a port"),
+        ] {
+            let error = text.parse::<Upstream>().unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Why a request or a connection failed: what it was, whose doing, and whether trying again is safe.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use weft_mesh::reason::Reason;
+
+/// The side that a failure comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The client of this proxy.
+    Downstream,
+    /// What this proxy sends to: a peer's proxy, or the application behind it.
+    Upstream,
+    /// This proxy itself: a limit, a policy.
+    Internal,
+    /// What the control plane said, or did not say.
+    Control,
+}
+
+/// A failure of one attempt, or of a whole request.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the caller is told, and what metrics count.
+    pub reason: Reason,
+    /// Whose doing it is.
+    pub origin: Origin,
+    /// Whether the request may have had an effect. `false` only when it provably had none, so that it may be sent again.
+    pub processed: bool,
+    /// What was tried, for the body of the answer and the log; holds nothing that the caller may not know.
+    pub detail: Cow<'static, str>,
+}
+
+/// A failure, boxed: results carry it on every request, though it is rare.
+pub type BoxFailure = Box<Failure>;
+
+impl Failure {
+    /// A failure of the upstream side that may have been processed.
+    pub fn upstream(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
+        Box::new(Self { reason, origin: Origin::Upstream, processed: true, detail: detail.into() })
+    }
+
+    /// A failure of the upstream side before the request had any effect.
+    pub fn unprocessed(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
+        Box::new(Self { reason, origin: Origin::Upstream, processed: false, detail: detail.into() })
+    }
+
+    /// A failure that this proxy decided on, before the request went anywhere.
+    pub fn internal(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
+        Box::new(Self { reason, origin: Origin::Internal, processed: false, detail: detail.into() })
+    }
+
+    /// A failure of the client.
+    pub fn downstream(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
+        Box::new(Self { reason, origin: Origin::Downstream, processed: false, detail: detail.into() })
+    }
+
+    /// A failure of what the control plane configured.
+    pub fn control(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
+        Box::new(Self { reason, origin: Origin::Control, processed: false, detail: detail.into() })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.label(), self.detail)
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,85 @@
+//! The side that sends requests.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{Response, header};
+use http_body::Body as HttpBody;
+use tokio::io::{AsyncRead, AsyncWrite};
+use weft_hop::{OpenError, RequestMetadata, ResponseMetadata, Role};
+use weft_mesh::reason::Reason;
+
+use super::body::HopBody;
+use super::driver;
+use super::link::Link;
+use super::send::send_body;
+use crate::error::{BoxFailure, Failure};
+use crate::http::body::Body;
+
+/// Speaks weft/1 on a connection, as the side that sends requests.
+pub fn connect<S>(stream: S) -> Rc<Link>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let link = Link::new(Role::Client, Instant::now());
+    tokio::task::spawn_local(driver::drive(Rc::clone(&link), stream, |_| {}));
+    link
+}
+
+/// A request that could not be put on a connection: its body is given back whole.
+#[derive(Debug)]
+pub struct NotSent {
+    /// The body of the request.
+    pub body: Body,
+    /// Why.
+    pub error: OpenError,
+}
+
+impl Link {
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// The outer error gives the body back: nothing was sent. The inner one is a failure after that.
+    pub async fn request(
+        self: &Rc<Self>,
+        parts: &http::request::Parts,
+        body: Body,
+        metadata: &RequestMetadata,
+    ) -> Result<Result<(Response<Body>, ResponseMetadata), BoxFailure>, Box<NotSent>> {
+        let end = body.is_end_stream();
+        let opened = self.with(|connection| connection.open_stream(parts, metadata, end));
+        let id = match opened {
+            Ok(id) => id,
+            Err(error) => return Err(Box::new(NotSent { body, error })),
+        };
+        let stream = self.add(id);
+        if !end {
+            let sending = send_body(stream.clone(), body);
+            tokio::task::spawn_local(async move {
+                // A body that breaks off is told to the peer by a reset, and to the caller by what it makes of it.
+                let _ = sending.await;
+            });
+        }
+        let head = match poll_fn(|cx| stream.poll_head(cx)).await {
+            Ok(head) => head,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let length = content_length(&head.parts.headers);
+        let body = HopBody::new(stream, length);
+        let body = if body.is_end_stream() { Body::Empty } else { Body::Hop(body) };
+        Ok(Ok(head.into_response(body)))
+    }
+}
+
+/// The length that a head announces.
+pub(super) fn content_length(headers: &http::HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// What a refusal to open a stream means for the request.
+pub fn open_failure(error: &OpenError) -> BoxFailure {
+    match error {
+        OpenError::Head(error) => Failure::downstream(Reason::HeaderTooLarge, error.to_string()),
+        error => Failure::unprocessed(Reason::Overloaded, error.to_string()),
+    }
+}

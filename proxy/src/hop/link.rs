@@ -1,0 +1,221 @@
+//! A connection of weft/1 as the requests on it see it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+use weft_hop::{Config, Connection, Event, Role, StreamId};
+use weft_mesh::reason::Reason;
+
+use super::driver::Output;
+use crate::error::{BoxFailure, Failure};
+
+mod stream;
+
+pub(super) use stream::{Stream, StreamRef};
+
+/// One connection of weft/1. Shared by the task that drives it and the requests on it, all on one worker.
+#[derive(Debug)]
+pub struct Link {
+    inner: RefCell<Inner>,
+    open: Cell<usize>,
+    used: Cell<Instant>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    connection: Connection,
+    streams: HashMap<StreamId, Rc<Stream>, foldhash::fast::RandomState>,
+    driver: Option<Waker>,
+    /// Set when the connection can carry nothing any more.
+    closed: bool,
+}
+
+/// What the driver has to do for an event, beyond waking a stream.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A request, with its stream, on the side that serves.
+    Request(Box<weft_hop::RequestHead>, StreamRef, bool),
+    /// Nothing.
+    None,
+}
+
+impl Link {
+    /// A connection on which nothing has been said yet.
+    pub fn new(role: Role, now: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            inner: RefCell::new(Inner {
+                connection: Connection::new(role, Config::default(), now),
+                streams: HashMap::default(),
+                driver: None,
+                closed: false,
+            }),
+            open: Cell::new(0),
+            used: Cell::new(now),
+        })
+    }
+
+    /// Streams that are open.
+    pub fn open_streams(&self) -> usize {
+        self.open.get()
+    }
+
+    /// When a stream was last opened or ended.
+    pub fn last_used(&self) -> Instant {
+        self.used.get()
+    }
+
+    /// Whether new streams can be opened.
+    pub fn is_usable(&self) -> bool {
+        let inner = self.inner.borrow();
+        !inner.closed && !inner.connection.is_draining() && inner.connection.available_streams() > 0
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.inner.borrow().closed
+    }
+
+    /// Whether either side has said that it takes no new streams.
+    pub fn is_draining(&self) -> bool {
+        self.inner.borrow().connection.is_draining()
+    }
+
+    /// Takes no new streams and ends the connection when those that are open have ended.
+    pub fn drain(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.connection.drain();
+        inner.wake();
+    }
+
+    /// Lets time pass: ends a connection whose peer breaks off in the middle of a head.
+    pub fn tick(&self, now: Instant) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.connection.check_deadlines(now).is_err() {
+            inner.wake();
+        }
+    }
+
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Connection) -> R) -> R {
+        let mut inner = self.inner.borrow_mut();
+        let result = act(&mut inner.connection);
+        inner.wake();
+        result
+    }
+
+    /// As [`Link::with`], for what leaves nothing to be written.
+    pub(super) fn look<R>(&self, see: impl FnOnce(&mut Connection) -> R) -> R {
+        see(&mut self.inner.borrow_mut().connection)
+    }
+
+    pub(super) fn add(self: &Rc<Self>, id: StreamId) -> StreamRef {
+        let stream = Rc::new(Stream::default());
+        self.inner.borrow_mut().streams.insert(id, Rc::clone(&stream));
+        self.open.set(self.open.get() + 1);
+        self.used.set(Instant::now());
+        StreamRef::new(Rc::clone(self), id, stream)
+    }
+
+    pub(super) fn remove(&self, id: StreamId) {
+        if self.inner.borrow_mut().streams.remove(&id).is_some() {
+            self.open.set(self.open.get() - 1);
+            self.used.set(Instant::now());
+        }
+    }
+
+    pub(super) fn set_driver(&self, waker: &Waker) {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.driver.as_ref().is_some_and(|driver| driver.will_wake(waker)) {
+            inner.driver = Some(waker.clone());
+        }
+    }
+
+    /// Takes in what was read; gives what arrived, piece by piece, to `arrived`.
+    pub(super) fn receive(
+        self: &Rc<Self>,
+        input: &mut bytes::BytesMut,
+        now: Instant,
+        mut arrived: impl FnMut(Arrival),
+    ) -> Result<(), weft_hop::ConnectionError> {
+        let received = self.inner.borrow_mut().connection.receive(input, now);
+        loop {
+            let event = self.inner.borrow_mut().connection.poll_event();
+            let Some(event) = event else { break };
+            arrived(self.dispatch(event));
+        }
+        received
+    }
+
+    fn stream(&self, id: StreamId) -> Option<Rc<Stream>> {
+        self.inner.borrow().streams.get(&id).cloned()
+    }
+
+    fn dispatch(self: &Rc<Self>, event: Event) -> Arrival {
+        match event {
+            Event::Request { stream, head, end } => {
+                let reference = self.add(stream);
+                if end {
+                    reference.stream.finish();
+                }
+                return Arrival::Request(head, reference, end);
+            }
+            Event::Response { stream, head, end } => self.to(stream, |stream| stream.put_head(head, end)),
+            Event::Data { stream, data, end } => match self.stream(stream) {
+                Some(receiver) => receiver.put_data(data, end),
+                None => self.discard(stream, &data),
+            },
+            Event::Trailers { stream, trailers } => self.to(stream, |stream| stream.put_trailers(trailers.fields)),
+            Event::Reset { stream, code, processed, .. } => self.to(stream, |stream| stream.put_reset(code, processed)),
+            Event::Writable { stream } => self.to(stream, Stream::wake_writer),
+            Event::Settings | Event::Informational { .. } | Event::Drain { .. } | Event::Pong { .. } => {}
+        }
+        Arrival::None
+    }
+
+    fn to(&self, id: StreamId, act: impl FnOnce(&Stream)) {
+        if let Some(stream) = self.stream(id) {
+            act(&stream);
+        }
+    }
+
+    /// Nobody reads this stream any more; what arrives for it is counted as read, so that its credit comes back.
+    fn discard(&self, id: StreamId, data: &Bytes) {
+        self.inner.borrow_mut().connection.consumed(id, data.len());
+    }
+
+    pub(super) fn fill(&self, output: &mut Output) {
+        self.inner.borrow_mut().connection.write_into(&mut output.buffer, Output::FULL);
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.look(|connection| connection.is_drained())
+    }
+
+    /// The connection is gone: every stream that is open is told.
+    pub(super) fn close(&self) {
+        let streams = {
+            let mut inner = self.inner.borrow_mut();
+            inner.closed = true;
+            std::mem::take(&mut inner.streams)
+        };
+        self.open.set(0);
+        for stream in streams.into_values() {
+            stream.put_failure(lost());
+        }
+    }
+}
+
+impl Inner {
+    fn wake(&mut self) {
+        if let Some(driver) = &self.driver {
+            driver.wake_by_ref();
+        }
+    }
+}
+
+fn lost() -> BoxFailure {
+    Failure::upstream(Reason::UpstreamReset, "the connection to the peer was lost")
+}

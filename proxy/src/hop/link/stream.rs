@@ -1,0 +1,202 @@
+//! One stream of a connection: what has arrived for it, and who waits.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+use weft_hop::{Code, ResponseHead, StreamId};
+use weft_mesh::reason::Reason;
+
+use super::Link;
+use crate::error::{BoxFailure, Failure};
+
+/// What has arrived on one stream and was not taken yet.
+#[derive(Debug, Default)]
+pub(in crate::hop) struct Stream(RefCell<Received>);
+
+#[derive(Debug, Default)]
+struct Received {
+    head: Option<Box<ResponseHead>>,
+    /// Most bodies are one piece at a time, for which no queue is needed.
+    first: Option<Bytes>,
+    rest: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+    failure: Option<BoxFailure>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Received {
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn wake_writer(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let first = self.first.take()?;
+        self.first = self.rest.pop_front();
+        Some(first)
+    }
+}
+
+impl Stream {
+    pub(super) fn finish(&self) {
+        self.0.borrow_mut().ended = true;
+    }
+
+    pub(super) fn put_head(&self, head: Box<ResponseHead>, end: bool) {
+        let mut received = self.0.borrow_mut();
+        received.head = Some(head);
+        received.ended = end;
+        received.wake_reader();
+    }
+
+    pub(super) fn put_data(&self, data: Bytes, end: bool) {
+        let mut received = self.0.borrow_mut();
+        if !data.is_empty() {
+            if received.first.is_none() {
+                received.first = Some(data);
+            } else {
+                received.rest.push_back(data);
+            }
+        }
+        received.ended |= end;
+        received.wake_reader();
+    }
+
+    pub(super) fn put_trailers(&self, trailers: HeaderMap) {
+        let mut received = self.0.borrow_mut();
+        received.trailers = Some(trailers);
+        received.ended = true;
+        received.wake_reader();
+    }
+
+    pub(super) fn put_reset(&self, code: Code, processed: bool) {
+        let detail = format!("the peer ended the stream: {}", code.as_str());
+        self.put_failure(Box::new(Failure { processed, ..*Failure::upstream(Reason::UpstreamReset, detail) }));
+    }
+
+    pub(super) fn put_failure(&self, failure: BoxFailure) {
+        let mut received = self.0.borrow_mut();
+        received.failure = Some(failure);
+        received.wake_reader();
+        received.wake_writer();
+    }
+
+    pub(super) fn wake_writer(&self) {
+        self.0.borrow_mut().wake_writer();
+    }
+}
+
+/// A stream in the hands of a request. When the last hold on it goes before both sides have ended, it is reset.
+#[derive(Debug, Clone)]
+pub(in crate::hop) struct StreamRef {
+    pub(super) stream: Rc<Stream>,
+    hold: Rc<Hold>,
+}
+
+#[derive(Debug)]
+struct Hold {
+    link: Rc<Link>,
+    id: StreamId,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // A stream whose both sides have ended is known no more, so that this says nothing about it.
+        self.link.with(|connection| connection.reset(self.id, Code::Cancelled, true));
+        self.link.remove(self.id);
+    }
+}
+
+impl StreamRef {
+    pub(super) fn new(link: Rc<Link>, id: StreamId, stream: Rc<Stream>) -> Self {
+        Self { stream, hold: Rc::new(Hold { link, id }) }
+    }
+
+    pub(in crate::hop) fn id(&self) -> StreamId {
+        self.hold.id
+    }
+
+    pub(in crate::hop) fn link(&self) -> &Rc<Link> {
+        &self.hold.link
+    }
+
+    pub(in crate::hop) fn is_end_stream(&self) -> bool {
+        let received = self.stream.0.borrow();
+        received.ended && received.first.is_none() && received.trailers.is_none()
+    }
+
+    /// How many bytes have arrived, and whether they are all.
+    pub(in crate::hop) fn arrived(&self) -> (usize, bool) {
+        let received = self.stream.0.borrow();
+        let first = received.first.as_ref().map_or(0, Bytes::len);
+        (first + received.rest.iter().map(Bytes::len).sum::<usize>(), received.ended)
+    }
+
+    pub(in crate::hop) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<Box<ResponseHead>, BoxFailure>> {
+        let mut received = self.stream.0.borrow_mut();
+        if let Some(head) = received.head.take() {
+            return Poll::Ready(Ok(head));
+        }
+        if let Some(failure) = received.failure.take() {
+            return Poll::Ready(Err(failure));
+        }
+        received.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    pub(in crate::hop) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
+        let mut received = self.stream.0.borrow_mut();
+        if let Some(data) = received.pop() {
+            drop(received);
+            self.hold.link.with(|connection| connection.consumed(self.hold.id, data.len()));
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if received.ended {
+            return Poll::Ready(received.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        if let Some(failure) = received.failure.take() {
+            received.ended = true;
+            return Poll::Ready(Some(Err(failure)));
+        }
+        received.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ready with the number of bytes that may be sent now, or the failure that ended the stream.
+    pub(in crate::hop) fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<Result<usize, ()>> {
+        let mut received = self.stream.0.borrow_mut();
+        if received.failure.is_some() || self.hold.link.is_closed() {
+            return Poll::Ready(Err(()));
+        }
+        let capacity = self.hold.link.look(|connection| connection.send_capacity(self.hold.id));
+        if capacity > 0 {
+            return Poll::Ready(Ok(capacity));
+        }
+        received.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ready when the peer has ended the stream by a reset, or the connection is gone.
+    pub(in crate::hop) fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut received = self.stream.0.borrow_mut();
+        if received.failure.is_some() {
+            return Poll::Ready(());
+        }
+        received.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

@@ -1,0 +1,90 @@
+//! The side that answers requests.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use weft_hop::{Code, RequestMetadata, ResponseMetadata, Role};
+
+use super::body::HopBody;
+use super::client::content_length;
+use super::driver;
+use super::link::{Arrival, Link, StreamRef};
+use super::send::send_body;
+use crate::error::BoxFailure;
+use crate::http::body::Body;
+
+/// What a handler makes of a request: an answer, or a refusal that says whether it may be tried elsewhere.
+pub type Answer = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
+
+/// Serves a connection of weft/1 until it ends. When `drain` is cancelled, takes no new requests and ends when those
+/// that are under way have ended.
+pub async fn serve<S, H, F>(stream: S, drain: CancellationToken, handler: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: Fn(Request<Body>, RequestMetadata) -> F + 'static,
+    F: Future<Output = Answer> + 'static,
+{
+    let link = Link::new(Role::Server, Instant::now());
+    let driving = driver::drive(Rc::clone(&link), stream, |arrival| {
+        if let Arrival::Request(head, stream, end) = arrival {
+            let body = if end {
+                Body::Empty
+            } else {
+                Body::Hop(HopBody::new(stream.clone(), content_length(&head.parts.headers)))
+            };
+            let (request, metadata) = head.into_request(body);
+            let answering = handler(request, metadata);
+            tokio::task::spawn_local(respond(stream, answering));
+        }
+    });
+    tokio::pin!(driving);
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            () = &mut driving => return,
+            () = drain.cancelled(), if !draining => {
+                draining = true;
+                link.drain();
+            }
+            _ = ticks.tick() => link.tick(Instant::now()),
+        }
+    }
+}
+
+async fn respond(stream: StreamRef, answering: impl Future<Output = Answer>) {
+    tokio::pin!(answering);
+    let answer = std::future::poll_fn(|cx| {
+        // A caller that went away has no use for the answer: what works on it is dropped.
+        if stream.poll_reset(cx).is_ready() {
+            return std::task::Poll::Ready(None);
+        }
+        answering.as_mut().poll(cx).map(Some)
+    });
+    let id = stream.id();
+    match answer.await {
+        None => {}
+        Some(Ok((response, metadata))) => {
+            let (parts, body) = response.into_parts();
+            let end = body.is_end_stream();
+            if stream.link().with(|connection| connection.send_head(id, &parts, &metadata, end)).is_err() {
+                stream.link().with(|connection| connection.reset(id, Code::Internal, true));
+                return;
+            }
+            if !end {
+                // A body that breaks off resets the stream, which tells the peer all there is to tell.
+                let _ = send_body(stream, body).await;
+            }
+        }
+        Some(Err(failure)) => {
+            let code = if failure.processed { Code::Internal } else { Code::Refused };
+            stream.link().with(|connection| connection.reset(id, code, failure.processed));
+        }
+    }
+}

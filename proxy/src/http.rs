@@ -1,0 +1,10 @@
+//! HTTP as it goes through the proxy: bodies, the proxy's own answers, upgrades.
+
+pub mod answer;
+pub mod body;
+pub mod client;
+pub mod local;
+pub mod recorded;
+pub mod replay;
+pub mod server;
+pub mod upgrade;

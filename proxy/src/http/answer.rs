@@ -1,0 +1,88 @@
+//! Answers that the proxy gives itself, by the contract that the documentation has for them.
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response};
+use weft_mesh::reason::Reason;
+
+use super::body::Body;
+use crate::error::Failure;
+
+/// Names the reason for which the proxy answered itself.
+pub const X_WEFT_ERROR: HeaderName = HeaderName::from_static("x-weft-error");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Whether a request is gRPC, so that its caller expects a gRPC status.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The answer to a request that failed: for gRPC a trailers-only response, otherwise a status and one line of text.
+pub fn answer(failure: &Failure, grpc: bool) -> Response<Body> {
+    let reason = failure.reason;
+    let mut response = if grpc { grpc_answer(failure) } else { http_answer(failure) };
+    let headers = response.headers_mut();
+    headers.insert(X_WEFT_ERROR, HeaderValue::from_static(reason.label()));
+    if reason == Reason::RateLimited {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn http_answer(failure: &Failure) -> Response<Body> {
+    let text = format!("{failure}\n");
+    let length = text.len();
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = failure.reason.http_status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}
+
+fn grpc_answer(failure: &Failure) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(failure.reason.grpc_status())));
+    if let Ok(message) = HeaderValue::from_str(&percent_encoded(&failure.to_string())) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    response
+}
+
+/// Percent-encoding of `grpc-message` (gRPC over HTTP/2, "Responses").
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..=0x7e).contains(&byte) && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_callers_get_status_reason_and_text() {
+        let failure = Failure::internal(Reason::NoEndpoints, "default/reviews:9080 has no endpoints");
+        let response = answer(&failure, false);
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[X_WEFT_ERROR], "no_endpoints");
+        assert_eq!(response.headers()[CONTENT_LENGTH], "52");
+    }
+
+    #[test]
+    fn grpc_callers_get_a_status_without_a_body() {
+        let failure = Failure::internal(Reason::Denied, "100% no: ä");
+        let response = answer(&failure, true);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "7");
+        assert_eq!(response.headers()["grpc-message"], "denied: 100%25 no: %C3%A4");
+    }
+}

@@ -1,0 +1,101 @@
+//! The one type of body on the request path.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::client::Leased;
+use super::recorded::Recorded;
+use super::replay::ReplayBody;
+use super::upgrade::TunnelBody;
+use crate::error::{BoxFailure, Failure};
+use crate::hop::body::HopBody;
+use weft_mesh::reason::Reason;
+
+/// A body, wherever it comes from. An enum rather than a box: no allocation and no virtual call for each frame.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Bytes of the proxy's own; `None` once given.
+    Full(Option<Bytes>),
+    /// From a connection of HTTP/1 or HTTP/2.
+    Hyper(Incoming),
+    /// From a stream of weft/1.
+    Hop(HopBody),
+    /// From a connection that this proxy opened, which it holds until its end.
+    Leased(Box<Leased>),
+    /// What the other side of a tunnel sends.
+    Tunnel(TunnelBody),
+    /// A request's body that can be sent again.
+    Replay(ReplayBody),
+    /// A response's body whose end is recorded.
+    Recorded(Box<Recorded>),
+}
+
+impl Body {
+    /// A body of these bytes.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::Full(Some(bytes.into()))
+    }
+}
+
+impl From<Incoming> for Body {
+    fn from(body: Incoming) -> Self {
+        if body.is_end_stream() { Self::Empty } else { Self::Hyper(body) }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BoxFailure;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(|error| hyper_failure(&error)),
+            Self::Hop(body) => body.poll_frame(cx),
+            Self::Leased(body) => body.poll_frame(cx),
+            Self::Tunnel(body) => body.poll_frame(cx),
+            Self::Replay(body) => body.poll_frame(cx),
+            Self::Recorded(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Hyper(body) => body.is_end_stream(),
+            Self::Hop(body) => body.is_end_stream(),
+            Self::Leased(body) => body.is_end_stream(),
+            Self::Tunnel(body) => body.is_end_stream(),
+            Self::Replay(body) => body.is_end_stream(),
+            Self::Recorded(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Hyper(body) => body.size_hint(),
+            Self::Hop(body) => body.size_hint(),
+            Self::Leased(body) => body.size_hint(),
+            Self::Tunnel(_) => SizeHint::default(),
+            Self::Replay(body) => body.size_hint(),
+            Self::Recorded(body) => body.size_hint(),
+        }
+    }
+}
+
+/// What went wrong on a connection of HTTP/1 or HTTP/2 while a body was read from it.
+pub(crate) fn hyper_failure(error: &hyper::Error) -> BoxFailure {
+    let reason = if error.is_parse() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
+    Failure::upstream(reason, format!("the body broke off: {error}"))
+}

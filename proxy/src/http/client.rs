@@ -1,0 +1,297 @@
+//! Connections of HTTP/1 and HTTP/2 to one address, shared by the requests of one worker.
+//!
+//! hyper-util's pools have no idle time, no cap and only one HTTP/2 connection for each key, so this is our own.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
+use weft_mesh::reason::Reason;
+
+use super::body::Body;
+use super::local::LocalExecutor;
+use crate::error::{BoxFailure, Failure};
+use crate::upstream::connect::Connector;
+
+mod lease;
+
+pub use lease::Leased;
+
+/// Windows of HTTP/2: of a stream, and four times that for the connection, so that streams that wait for each other
+/// cannot block the connection.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// Streams on one HTTP/2 connection before another is opened, whatever the peer would allow.
+const STREAMS_PER_CONNECTION: usize = 100;
+/// Largest head of HTTP/1 that is read; hyper's own limit is several times that.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// The version of HTTP that an application speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1, or 1.0 as the request says.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// Connections to one address.
+#[derive(Debug)]
+pub struct Client {
+    connector: Connector,
+    idle: RefCell<Vec<Idle>>,
+    multiplexed: RefCell<Vec<Multiplexed>>,
+    /// Makes requests wait for the HTTP/2 connection that one of them is opening, instead of opening one each.
+    opening: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Body>,
+    since: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Multiplexed {
+    sender: http2::SendRequest<Body>,
+    streams: Rc<Cell<usize>>,
+    used: Rc<Cell<Instant>>,
+}
+
+impl Client {
+    /// A client without any connection yet.
+    pub fn new(connector: Connector) -> Rc<Self> {
+        Rc::new(Self {
+            connector,
+            idle: RefCell::default(),
+            multiplexed: RefCell::default(),
+            opening: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// How the address is reached.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// Sends one request in the given version and waits for the head of its response.
+    ///
+    /// A kept connection that turns out to be closed before the request was written is replaced by a new one.
+    pub async fn send(self: &Rc<Self>, request: Request<Body>, version: HttpVersion) -> Result<Response<Body>, BoxFailure> {
+        match version {
+            HttpVersion::Http1 => self.send_http1(request).await,
+            HttpVersion::Http2 => self.send_http2(request).await,
+        }
+    }
+
+    async fn send_http1(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
+        if request.version() == Version::HTTP_2 {
+            *request.version_mut() = Version::HTTP_11;
+        }
+        super::server::host_from_authority(&mut request);
+        while let Some(mut sender) = self.take_idle() {
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(self.leased(response, sender)),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(broken(&error.into_error())),
+                },
+            }
+        }
+        let mut sender = self.connect_http1().await?;
+        match sender.try_send_request(request).await {
+            Ok(response) => Ok(self.leased(response, sender)),
+            Err(error) => Err(not_taken(error)),
+        }
+    }
+
+    /// The kept connection that was used last: the others may idle out.
+    fn take_idle(&self) -> Option<http1::SendRequest<Body>> {
+        let mut idle = self.idle.borrow_mut();
+        let mut at = idle.len();
+        while at > 0 {
+            at -= 1;
+            let sender = &idle.get(at)?.sender;
+            if sender.is_closed() {
+                idle.remove(at);
+            } else if sender.is_ready() {
+                return Some(idle.remove(at).sender);
+            }
+        }
+        None
+    }
+
+    async fn connect_http1(&self) -> Result<http1::SendRequest<Body>, BoxFailure> {
+        let stream = self.connector.connect().await?;
+        let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(true)
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| Failure::unprocessed(Reason::ConnectFailed, error.to_string()))?;
+        tokio::task::spawn_local(async move {
+            // What goes wrong is told to the request that it happens to.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    fn leased(self: &Rc<Self>, response: Response<Incoming>, sender: http1::SendRequest<Body>) -> Response<Body> {
+        let client = Rc::clone(self);
+        response.map(|body| Leased::http1(body, client, sender))
+    }
+
+    fn give_back(&self, sender: http1::SendRequest<Body>) {
+        if !sender.is_closed() {
+            self.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    async fn send_http2(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
+        // An authority belongs to every request of HTTP/2; from HTTP/1 it comes in the Host field.
+        super::server::authority_from_host(&mut request);
+        *request.version_mut() = Version::HTTP_2;
+        let mut reused = true;
+        loop {
+            let mut connection = match self.multiplexed() {
+                Some(connection) => connection,
+                None => {
+                    reused = false;
+                    self.connect_http2().await?
+                }
+            };
+            let stream = OpenStream::new(&connection);
+            match connection.sender.try_send_request(request).await {
+                Ok(response) => return Ok(response.map(|body| Leased::http2(body, stream))),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if reused => request = unsent,
+                    Some(_) => return Err(unsent(&error.into_error())),
+                    None => return Err(broken(&error.into_error())),
+                },
+            }
+        }
+    }
+
+    fn multiplexed(&self) -> Option<Multiplexed> {
+        let mut connections = self.multiplexed.borrow_mut();
+        connections.retain(|connection| !connection.sender.is_closed());
+        connections.iter().find(|connection| connection.has_room()).cloned()
+    }
+
+    async fn connect_http2(&self) -> Result<Multiplexed, BoxFailure> {
+        let _opening = self.opening.lock().await;
+        if let Some(connection) = self.multiplexed() {
+            return Ok(connection);
+        }
+        let stream = self.connector.connect().await?;
+        let (sender, connection) = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEAD as u32)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| Failure::unprocessed(Reason::ConnectFailed, error.to_string()))?;
+        tokio::task::spawn_local(async move {
+            // What goes wrong is told to the requests that it happens to.
+            let _ = connection.await;
+        });
+        let connection =
+            Multiplexed { sender, streams: Rc::new(Cell::new(0)), used: Rc::new(Cell::new(Instant::now())) };
+        self.multiplexed.borrow_mut().push(connection.clone());
+        Ok(connection)
+    }
+
+    /// Closes connections that have not been used for `idle`; says whether any is left.
+    pub fn sweep(&self, now: Instant, idle: Duration) -> bool {
+        let mut kept = self.idle.borrow_mut();
+        kept.retain(|connection| !connection.sender.is_closed() && now.duration_since(connection.since) < idle);
+        let mut multiplexed = self.multiplexed.borrow_mut();
+        multiplexed.retain(|connection| {
+            !connection.sender.is_closed()
+                && (connection.streams.get() > 0 || now.duration_since(connection.used.get()) < idle)
+        });
+        !kept.is_empty() || !multiplexed.is_empty()
+    }
+}
+
+impl Multiplexed {
+    fn has_room(&self) -> bool {
+        self.streams.get() < STREAMS_PER_CONNECTION
+    }
+}
+
+/// Counts one stream of an HTTP/2 connection until it is dropped.
+#[derive(Debug)]
+pub struct OpenStream {
+    streams: Rc<Cell<usize>>,
+    used: Rc<Cell<Instant>>,
+}
+
+impl OpenStream {
+    fn new(connection: &Multiplexed) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        Self { streams: Rc::clone(&connection.streams), used: Rc::clone(&connection.used) }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.streams.set(self.streams.get() - 1);
+        self.used.set(Instant::now());
+    }
+}
+
+fn not_taken(mut error: hyper::client::conn::TrySendError<Request<Body>>) -> BoxFailure {
+    if error.take_message().is_some() { unsent(&error.into_error()) } else { broken(&error.into_error()) }
+}
+
+fn unsent(error: &hyper::Error) -> BoxFailure {
+    Failure::unprocessed(Reason::ConnectFailed, format!("the connection closed before the request was sent: {error}"))
+}
+
+/// A request that was written, at least in part, and has no response.
+fn broken(error: &hyper::Error) -> BoxFailure {
+    if let Some(inner) = find_failure(error) {
+        return Box::new(Failure { detail: inner.detail.clone(), ..*inner });
+    }
+    if is_refused(error) {
+        return Failure::unprocessed(Reason::UpstreamReset, "the stream was refused");
+    }
+    if error.is_parse() {
+        return Failure::upstream(Reason::UpstreamProtocol, format!("not a valid HTTP response: {error}"));
+    }
+    Failure::upstream(Reason::UpstreamReset, format!("the connection broke before the response: {error}"))
+}
+
+/// The failure of the request's own body, if that is what broke the request.
+fn find_failure(error: &hyper::Error) -> Option<&Failure> {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return Some(failure);
+        }
+        if let Some(failure) = error.downcast_ref::<BoxFailure>() {
+            return Some(failure);
+        }
+        source = error.source();
+    }
+    None
+}
+
+/// Whether the peer said that it did not process the stream (RFC 9113 section 8.7).
+fn is_refused(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        source = error.source();
+    }
+    false
+}

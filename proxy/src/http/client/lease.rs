@@ -1,0 +1,78 @@
+//! The body of a response that holds the connection it comes from.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+
+use super::{Client, OpenStream};
+use crate::error::BoxFailure;
+use crate::http::body::{Body, hyper_failure};
+
+/// A response's body, and the connection that it keeps busy until its end.
+#[derive(Debug)]
+pub struct Leased {
+    body: Incoming,
+    lease: Option<Lease>,
+}
+
+#[derive(Debug)]
+enum Lease {
+    /// A connection of HTTP/1 goes back to its client at the end of the body, and is closed when the body is not read
+    /// to its end.
+    Http1(Rc<Client>, http1::SendRequest<Body>),
+    /// A stream of HTTP/2 is counted as long as it lives.
+    Http2 { _stream: OpenStream },
+}
+
+impl Leased {
+    pub(super) fn http1(body: Incoming, client: Rc<Client>, sender: http1::SendRequest<Body>) -> Body {
+        Self { body, lease: Some(Lease::Http1(client, sender)) }.into_body()
+    }
+
+    pub(super) fn http2(body: Incoming, stream: OpenStream) -> Body {
+        Self { body, lease: Some(Lease::Http2 { _stream: stream }) }.into_body()
+    }
+
+    fn into_body(mut self) -> Body {
+        if self.body.is_end_stream() {
+            self.end();
+            return Body::Empty;
+        }
+        Body::Leased(Box::new(self))
+    }
+
+    /// Takes hold of the body alone: for a connection that changes to another protocol and so never comes back.
+    pub fn into_inner(self) -> Incoming {
+        self.body
+    }
+
+    fn end(&mut self) {
+        if let Some(Lease::Http1(client, sender)) = self.lease.take() {
+            client.give_back(sender);
+        }
+    }
+
+    pub(in crate::http) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            None => self.end(),
+            Some(Ok(_)) if self.body.is_end_stream() => self.end(),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.lease = None,
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| hyper_failure(&error))))
+    }
+
+    pub(in crate::http) fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    pub(in crate::http) fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,150 @@
+//! What arrives at the workload: from a connection of a peer's proxy, or a plain one, to the application.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use weft_mesh::name::{Identity, ServiceName, ServicePort};
+
+use crate::config::Offer;
+use crate::http::client::Client;
+use crate::stats::{Direction, Edge, EdgeKey};
+use crate::stream::{listener, socket};
+use crate::upstream::connect::{CONNECT_TIMEOUT, Connector};
+use crate::worker::Worker;
+
+mod connection;
+mod load;
+mod request;
+
+pub use load::{InFlight, Load};
+
+/// Time after which an unused connection to the application is closed.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The applications that this worker forwards to.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    applications: RefCell<HashMap<SocketAddr, Rc<Application>>>,
+}
+
+/// One port of the application: the connections to it, and how loaded it is.
+#[derive(Debug)]
+pub struct Application {
+    client: Rc<Client>,
+    load: Load,
+}
+
+impl Inbound {
+    fn application(&self, address: SocketAddr) -> Rc<Application> {
+        let mut applications = self.applications.borrow_mut();
+        let application = applications.entry(address).or_insert_with(|| {
+            let client = Client::new(Connector::plain(address, CONNECT_TIMEOUT));
+            Rc::new(Application { client, load: Load::default() })
+        });
+        Rc::clone(application)
+    }
+
+    /// Closes idle connections.
+    pub fn sweep(&self, now: Instant) {
+        for application in self.applications.borrow().values() {
+            application.client.sweep(now, IDLE);
+        }
+    }
+}
+
+/// A connection of a peer, once it is known whose it is.
+#[derive(Debug)]
+struct Upstream {
+    application: Rc<Application>,
+    /// Port that policies are for: that of the service.
+    port: u16,
+    peer: SocketAddr,
+    /// What the peer proved to be; `None` in plain text.
+    identity: Option<Identity>,
+    edge: Arc<Edge>,
+}
+
+/// What a listener knows of the connections that arrive at it.
+#[derive(Debug, Clone)]
+struct Arrival {
+    service: Arc<str>,
+    port: u16,
+    application: SocketAddr,
+}
+
+/// Serves the inbound listener of a port that the workload offers.
+pub fn listen_offer(worker: &Rc<Worker>, listener: TcpListener, offer: &Offer, stop: CancellationToken) {
+    let arrival = Arrival {
+        service: offer.services.first().map_or("", String::as_str).into(),
+        port: offer.port,
+        application: offer.application,
+    };
+    accept(worker, listener, stop, move |_, _| Some(arrival.clone()));
+}
+
+/// Serves the listener that the kernel redirects inbound connections to.
+pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
+    accept(worker, listener, stop, |stream, peer| match socket::original_destination(stream) {
+        Ok(Some(original)) => Some(Arrival { service: "".into(), port: original.port(), application: original }),
+        Ok(None) => {
+            tracing::warn!(%peer, "a connection came to the inbound listener itself; it is for redirected ones");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%peer, %error, "cannot tell where a connection was meant to go");
+            None
+        }
+    });
+}
+
+fn accept(
+    worker: &Rc<Worker>,
+    listener: TcpListener,
+    stop: CancellationToken,
+    arrival: impl Fn(&TcpStream, SocketAddr) -> Option<Arrival> + 'static,
+) {
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        listener::accept(listener, stop.cancelled_owned(), |stream, peer| {
+            if let Some(arrival) = arrival(&stream, peer) {
+                tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, arrival));
+            }
+        })
+        .await;
+    });
+}
+
+impl Upstream {
+    fn new(worker: &Worker, arrival: &Arrival, peer: SocketAddr, identity: Option<Identity>) -> Rc<Self> {
+        let service = ServicePort::new(service_name(worker, arrival), arrival.port);
+        let edge = worker.shared.stats.edge(EdgeKey {
+            direction: Direction::Inbound,
+            destination: service.clone(),
+            backend: service,
+            route: "".into(),
+            workload: "".into(),
+            version: "".into(),
+            peer: identity.clone(),
+        });
+        let application = worker.inbound.application(arrival.application);
+        Rc::new(Self { application, port: arrival.port, peer, identity, edge })
+    }
+}
+
+/// The service that connections of a listener are for; a redirected one is for the workload as such.
+fn service_name(worker: &Worker, arrival: &Arrival) -> ServiceName {
+    let own = worker.with_snapshot(|snapshot| {
+        let tls = snapshot.tls.as_ref()?;
+        let identity = tls.identity();
+        let name = if arrival.service.is_empty() { identity.service_account() } else { &arrival.service };
+        ServiceName::new(identity.namespace(), name).ok()
+    });
+    own.unwrap_or_else(|| ServiceName::new("default", "unknown").expect("both are valid names"))
+}

@@ -1,0 +1,195 @@
+//! One request that arrives: authorization, limits, the application's answer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::HeaderName;
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
+use weft_mesh::authorization::{Call, HttpCall};
+use weft_mesh::headers::remove_hop_by_hop;
+use weft_mesh::protocol::Protocol;
+use weft_mesh::reason::Reason;
+
+use super::Upstream;
+use super::load::InFlight;
+use crate::error::{BoxFailure, Failure};
+use crate::hop::server::Answer;
+use crate::http::answer::{answer, is_grpc};
+use crate::http::body::Body;
+use crate::http::client::HttpVersion;
+use crate::http::recorded::{Exchange, is_grpc_failure};
+use crate::http::upgrade;
+use crate::snapshot::InboundPort;
+use crate::stats::{AuthorizationOutcome, Direction};
+use crate::worker::Worker;
+
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+
+/// Answers a request that came on weft/1. What the proxy answers itself lacks the mark that the application processed
+/// the request, unless it may have.
+pub(super) async fn from_hop(
+    worker: Rc<Worker>,
+    upstream: Rc<Upstream>,
+    request: Request<Body>,
+    metadata: RequestMetadata,
+) -> Answer {
+    let grpc = is_grpc(request.headers());
+    let (response, processed) = match forward(&worker, &upstream, request, &metadata).await {
+        Ok(response) => (response, true),
+        Err(failure) => {
+            worker.shared.stats.answered(Direction::Inbound, failure.reason);
+            (answer(&failure, grpc), failure.processed)
+        }
+    };
+    let marks = if processed { ResponseMarks::PROCESSED } else { ResponseMarks::default() };
+    let load = Some(upstream.application.load.report());
+    Ok((response, ResponseMetadata { load, marks, ..ResponseMetadata::default() }))
+}
+
+/// Answers a request of a peer that is not Weft, or of none.
+pub(super) async fn from_http(worker: Rc<Worker>, upstream: Rc<Upstream>, mut request: Request<Incoming>) -> Response<Body> {
+    let grpc = is_grpc(request.headers());
+    let http1 = request.version() != Version::HTTP_2;
+    let upgrade = upgrade::token(request.headers()).map(|token| (token, hyper::upgrade::on(&mut request)));
+    let (mut parts, body) = request.into_parts();
+    remove_hop_by_hop(&mut parts.headers);
+    let (start, body) = match upgrade {
+        None => (None, Body::from(body)),
+        Some((token, connection)) => {
+            upgrade::restore(&mut parts.headers, &token);
+            let (body, start) = upgrade::tunnel(connection);
+            (Some(start), Body::Tunnel(body))
+        }
+    };
+    let request = Request::from_parts(parts, body);
+    let mut response = match forward(&worker, &upstream, request, &super::connection::no_metadata()).await {
+        Ok(response) => response,
+        Err(failure) => {
+            worker.shared.stats.answered(Direction::Inbound, failure.reason);
+            answer(&failure, grpc)
+        }
+    };
+    if let Some(start) = start
+        && upgrade::is_agreed(response.status())
+    {
+        start(std::mem::take(response.body_mut()));
+    }
+    if http1 && worker.shared.drain.is_cancelled() {
+        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn forward(
+    worker: &Rc<Worker>,
+    upstream: &Rc<Upstream>,
+    mut request: Request<Body>,
+    metadata: &RequestMetadata,
+) -> Result<Response<Body>, BoxFailure> {
+    let began = Instant::now();
+    let under_way = worker.shared.enter();
+    let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
+    authorize(worker, upstream, &port, &request)?;
+    if let Some(limit) = &port.rate_limit
+        && let Err(wait) = limit.take(began)
+    {
+        return Err(Failure::internal(Reason::RateLimited, format!("more requests than the workload takes; wait {wait:?}")));
+    }
+    forwarded_for(upstream, &mut request);
+    let grpc = is_grpc(request.headers());
+    let version = version_for(&port, request.version());
+    let token = upgrade::token(request.headers());
+    let from_near = token.as_ref().map(|_| std::mem::take(request.body_mut()));
+    let in_flight = upstream.application.load.enter();
+    let sending = upstream.application.client.send(request, version);
+    let sent = match metadata.deadline_micros {
+        None => sending.await,
+        // The caller gives up then, so that an answer would have no reader.
+        Some(micros) => tokio::time::timeout(Duration::from_micros(micros), sending)
+            .await
+            .unwrap_or_else(|_| Err(Failure::upstream(Reason::RequestTimeout, "the caller's time is over"))),
+    };
+    let mut response = sent.inspect_err(|failure| {
+        upstream.edge.request(Some(failure.reason.http_status()), true, began.elapsed());
+    })?;
+    upstream.application.load.answered(began.elapsed());
+    if let (Some(from_near), true) = (from_near, upgrade::is_agreed(response.status())) {
+        let (body, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
+        start(from_near);
+        *response.body_mut() = Body::Tunnel(body);
+    } else {
+        remove_hop_by_hop(response.headers_mut());
+    }
+    let (head, body) = response.into_parts();
+    let exchange = Exchange {
+        edge: Arc::clone(&upstream.edge),
+        began,
+        status: head.status,
+        failed: head.status.is_server_error() || (grpc && is_grpc_failure(&head.headers)),
+        grpc,
+        attempt: None,
+        place: None,
+        ends: None,
+        under_way,
+    };
+    Ok(Response::from_parts(head, hold(exchange.record(body), in_flight)))
+}
+
+/// The application counts as busy until the end of its answer.
+fn hold(mut body: Body, in_flight: InFlight) -> Body {
+    if let Body::Recorded(recorded) = &mut body {
+        recorded.hold(in_flight);
+    }
+    body
+}
+
+fn authorize(
+    worker: &Worker,
+    upstream: &Upstream,
+    port: &InboundPort,
+    request: &Request<Body>,
+) -> Result<(), BoxFailure> {
+    let call = Call {
+        identity: upstream.identity.as_ref(),
+        source: upstream.peer.ip(),
+        port: upstream.port,
+        http: Some(HttpCall { method: request.method(), path: request.uri().path() }),
+    };
+    if port.authorization.audit(&call).next().is_some() {
+        worker.shared.stats.authorized(AuthorizationOutcome::Audited);
+    }
+    if port.authorization.decide(&call).allowed {
+        worker.shared.stats.authorized(AuthorizationOutcome::Allowed);
+        return Ok(());
+    }
+    worker.shared.stats.authorized(AuthorizationOutcome::Denied);
+    let caller = upstream.identity.as_ref().map_or_else(|| "a caller without identity".to_owned(), ToString::to_string);
+    Err(Failure::internal(Reason::Denied, format!("{caller} may not {} {}", request.method(), request.uri().path())))
+}
+
+/// Says who the verified caller is, and takes away what anyone else may have claimed.
+fn forwarded_for(upstream: &Upstream, request: &mut Request<Body>) {
+    let headers = request.headers_mut();
+    match &upstream.identity {
+        Some(identity) => {
+            if let Ok(value) = HeaderValue::try_from(format!("URI={identity}")) {
+                headers.insert(X_FORWARDED_CLIENT_CERT, value);
+            }
+        }
+        None => {
+            headers.remove(X_FORWARDED_CLIENT_CERT);
+        }
+    }
+}
+
+fn version_for(port: &InboundPort, sent: Version) -> HttpVersion {
+    match port.protocol {
+        Protocol::Http1 => HttpVersion::Http1,
+        Protocol::Http2 | Protocol::Grpc => HttpVersion::Http2,
+        _ if sent == Version::HTTP_2 => HttpVersion::Http2,
+        _ => HttpVersion::Http1,
+    }
+}

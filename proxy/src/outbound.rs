@@ -1,0 +1,163 @@
+//! What leaves the workload: from a connection that its application opened to an endpoint of what it dialled.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use weft_mesh::protocol::{Detection, Protocol, detect};
+
+use crate::http::server::{ServerVersion, is_disconnect, serve};
+use crate::stats::Direction;
+use crate::stream::listener;
+use crate::stream::prefixed::{Prefixed, read_ahead};
+use crate::stream::socket;
+use crate::worker::Worker;
+
+mod attempts;
+pub mod destination;
+mod exchange;
+mod explicit;
+mod opaque;
+mod passthrough;
+mod request;
+
+pub use passthrough::Passthrough;
+
+/// What the requests of a connection are for.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// This destination, whatever the requests say.
+    Fixed(Arc<str>),
+    /// What each request names.
+    ByAuthority,
+}
+
+/// A connection of the application.
+#[derive(Debug)]
+pub struct Downstream {
+    /// What its requests are for.
+    pub target: Target,
+    /// Who opened it.
+    pub source: SocketAddr,
+}
+
+/// Serves the explicit listener: an HTTP proxy, which also takes requests by their authority.
+pub fn listen_explicit(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
+    let worker = Rc::clone(worker);
+    accept(listener, stop, move |stream, source| {
+        let worker = Rc::clone(&worker);
+        async move {
+            let downstream = Rc::new(Downstream { target: Target::ByAuthority, source });
+            connection(worker, stream, downstream, Protocol::Http1).await;
+        }
+    });
+}
+
+/// Serves a local listener that stands for one destination.
+pub fn listen_local(worker: &Rc<Worker>, listener: TcpListener, destination: Arc<str>, stop: CancellationToken) {
+    let worker = Rc::clone(worker);
+    accept(listener, stop, move |stream, source| {
+        let worker = Rc::clone(&worker);
+        let target = Target::Fixed(Arc::clone(&destination));
+        async move { dialled(worker, stream, Rc::new(Downstream { target, source })).await }
+    });
+}
+
+/// Serves the listener that the kernel redirects outbound connections to.
+pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
+    let worker = Rc::clone(worker);
+    accept(listener, stop, move |stream, source| {
+        let worker = Rc::clone(&worker);
+        async move {
+            match socket::original_destination(&stream) {
+                Ok(Some(original)) => {
+                    let target = Target::Fixed(original.to_string().into());
+                    dialled(worker, stream, Rc::new(Downstream { target, source })).await;
+                }
+                // Opened to this listener on purpose: there is only what the requests say.
+                Ok(None) => {
+                    let downstream = Rc::new(Downstream { target: Target::ByAuthority, source });
+                    connection(worker, stream, downstream, Protocol::Http1).await;
+                }
+                Err(error) => tracing::warn!(%source, %error, "cannot tell where a connection was meant to go"),
+            }
+        }
+    });
+}
+
+fn accept<F>(listener: TcpListener, stop: CancellationToken, mut handle: impl FnMut(TcpStream, SocketAddr) -> F + 'static)
+where
+    F: Future<Output = ()> + 'static,
+{
+    tokio::task::spawn_local(async move {
+        let stopped = stop.clone();
+        let accepting = listener::accept(listener, stopped.cancelled_owned(), |stream, source| {
+            tokio::task::spawn_local(handle(stream, source));
+        });
+        accepting.await;
+    });
+}
+
+/// A connection whose destination is known: its protocol is that of the destination, and only where nothing is
+/// declared the first bytes decide.
+async fn dialled<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Target::Fixed(name) = &downstream.target else { return };
+    let protocol = destination::find(&worker, name).await.protocol();
+    connection(worker, stream, downstream, protocol).await;
+}
+
+async fn connection<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>, protocol: Protocol)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let _open = worker.shared.stats.connection(Direction::Outbound);
+    match protocol {
+        Protocol::Tcp | Protocol::Tls => opaque::relay(worker, Prefixed::new(bytes::Bytes::new(), stream), downstream).await,
+        Protocol::Detect => match first_bytes(stream).await {
+            Ok((None, stream)) => opaque::relay(worker, stream, downstream).await,
+            Ok((Some(version), stream)) => http(worker, stream, version, downstream).await,
+            Err(error) if is_disconnect(&error) => {}
+            Err(error) => tracing::debug!(%error, "connection lost before its protocol was known"),
+        },
+        Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => match first_bytes(stream).await {
+            // Declared as HTTP: what is not HTTP/2 is left to the parser of HTTP/1, which answers what is wrong with it.
+            Ok((version, stream)) => {
+                http(worker, stream, version.unwrap_or(ServerVersion::Http1), downstream).await;
+            }
+            Err(error) if is_disconnect(&error) => {}
+            Err(error) => tracing::debug!(%error, "connection lost before its first request"),
+        },
+    }
+}
+
+/// The version of HTTP that a client speaks, or `None` for anything else.
+pub(crate) async fn first_bytes<S>(stream: S) -> std::io::Result<(Option<ServerVersion>, Prefixed<S>)>
+where
+    S: AsyncRead + Unpin,
+{
+    read_ahead(stream, |bytes, ended| match detect(bytes) {
+        Detection::Http1 => Some(Some(ServerVersion::Http1)),
+        Detection::Http2 => Some(Some(ServerVersion::Http2)),
+        Detection::NeedMore if !ended => None,
+        _ if bytes.is_empty() => None,
+        _ => Some(None),
+    })
+    .await
+}
+
+async fn http<S>(worker: Rc<Worker>, stream: Prefixed<S>, version: ServerVersion, downstream: Rc<Downstream>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let drain = worker.shared.drain.clone();
+    serve(stream, version, drain, move |request| {
+        request::handle(Rc::clone(&worker), Rc::clone(&downstream), request)
+    })
+    .await;
+}

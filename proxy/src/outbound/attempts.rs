@@ -1,0 +1,271 @@
+//! The attempts at one request: endpoint, deadline, retry, budget.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use smallvec::SmallVec;
+use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata, RetryState};
+use weft_mesh::balance::{Hop, Wish};
+use weft_mesh::deadline::{Deadline, Limit, format_grpc_timeout, parse_grpc_timeout};
+use weft_mesh::hash::stable_hash;
+use weft_mesh::limits::Place;
+use weft_mesh::name::ServicePort;
+use weft_mesh::protocol::Protocol;
+use weft_mesh::reason::Reason;
+use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, RetryPolicy, decide};
+
+use super::exchange::Rule;
+use super::request::version_of;
+use crate::error::{BoxFailure, Failure};
+use crate::http::answer::{X_WEFT_ERROR, is_grpc};
+use crate::http::body::Body;
+use crate::http::client::HttpVersion;
+use crate::http::recorded::Exchange;
+use crate::http::replay::Replay;
+use crate::shared::UnderWay;
+use crate::snapshot::{Backend, Destination, Tls};
+use crate::stats::{Edge, RetryOutcome};
+use crate::upstream::service::{Attempt, Service};
+use crate::worker::Worker;
+
+const X_WEFT_ATTEMPTS: HeaderName = HeaderName::from_static("x-weft-attempts");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// What is decided about a request before it is sent, and stays for all its attempts.
+pub(super) struct Plan {
+    service: Rc<Service>,
+    backend: Arc<Backend>,
+    destination: ServicePort,
+    route: Arc<str>,
+    retry: Option<RetryPolicy>,
+    deadline: Deadline,
+    version: HttpVersion,
+    tls: Option<Arc<Tls>>,
+    grpc: bool,
+    began: Instant,
+    place: Option<Place>,
+    under_way: UnderWay,
+    /// Hash of what consistent hashing hashes.
+    key: Option<u64>,
+}
+
+/// The attempt that was answered, and where it is counted.
+pub(super) struct Answered {
+    attempt: Attempt,
+    edge: Arc<Edge>,
+}
+
+/// How one attempt ended.
+type Ended = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
+
+impl Plan {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        destination: &Destination,
+        backend: &Arc<Backend>,
+        rule: Option<&Rule<'_>>,
+        parts: &http::request::Parts,
+        began: Instant,
+        source: IpAddr,
+        under_way: UnderWay,
+    ) -> Result<Self, BoxFailure> {
+        let service = worker.service(backend);
+        let place = match backend.policy.max_requests {
+            0 => None,
+            limit => Some(service.usage().requests.enter(limit).ok_or_else(|| overloaded(backend, limit))?),
+        };
+        service.budget().borrow_mut().request(began);
+        let caller = parts.headers.get(&GRPC_TIMEOUT).and_then(|value| parse_grpc_timeout(value.as_bytes()));
+        let timeouts = rule.map(|rule| rule.rule.timeouts).unwrap_or_default();
+        Ok(Self {
+            service,
+            backend: Arc::clone(backend),
+            destination: destination.service.clone(),
+            route: rule.map_or_else(|| "".into(), |rule| Arc::clone(&rule.route.name)),
+            retry: rule.and_then(|rule| rule.rule.retry.as_ref()).or(backend.policy.retry.as_ref()).cloned(),
+            deadline: Deadline::new(began, timeouts, caller),
+            version: match backend.protocol {
+                Protocol::Http1 => HttpVersion::Http1,
+                Protocol::Http2 | Protocol::Grpc => HttpVersion::Http2,
+                _ => version_of(parts.version),
+            },
+            tls: worker.with_snapshot(|snapshot| snapshot.tls.clone()),
+            grpc: is_grpc(&parts.headers),
+            began,
+            place,
+            under_way,
+            key: backend
+                .policy
+                .hash_key
+                .as_ref()
+                .and_then(|source_of_key| source_of_key.key(&parts.headers, Some(source)))
+                .map(|key| stable_hash(&key)),
+        })
+    }
+
+    pub(super) fn is_grpc(&self) -> bool {
+        self.grpc
+    }
+
+    /// Sends the request until it is answered or there is no sense in trying again.
+    pub(super) async fn attempts(
+        &self,
+        worker: &Rc<Worker>,
+        parts: &mut http::request::Parts,
+        body: Body,
+    ) -> Result<(Response<Body>, Answered), BoxFailure> {
+        let replay = Replay::new(body);
+        let mut tried: SmallVec<[Arc<str>; 2]> = SmallVec::new();
+        let mut retries = 0;
+        loop {
+            let mut attempt = self.service.attempt(Wish { tried: &tried, key: self.key, session: None })?;
+            let ended = self.attempt(&mut attempt, parts, &replay, retries).await;
+            let edge = attempt.peer.edge(&worker.shared.stats, &self.destination, &self.backend.service, &self.route);
+            let decision = self.judge(&ended, &attempt, &replay, retries);
+            let give_up = match decision {
+                Decision::Retry { after } => {
+                    worker.shared.stats.retry(RetryOutcome::Made);
+                    edge.retried();
+                    tried.push(Arc::clone(&attempt.peer.endpoint().id));
+                    retries += 1;
+                    drop((ended, attempt));
+                    if !after.is_zero() {
+                        tokio::time::sleep(after).await;
+                    }
+                    continue;
+                }
+                Decision::GiveUp(give_up) => give_up,
+            };
+            replay.settle();
+            if give_up == GiveUp::Budget {
+                worker.shared.stats.retry(RetryOutcome::OverBudget);
+            }
+            return match ended {
+                Ok((mut response, _)) => {
+                    mark(response.headers_mut(), retries);
+                    Ok((response, Answered { attempt, edge }))
+                }
+                Err(failure) => {
+                    let status = Some(failure.reason.http_status());
+                    edge.request(status, true, self.began.elapsed());
+                    Err(failure)
+                }
+            };
+        }
+    }
+
+    async fn attempt(
+        &self,
+        attempt: &mut Attempt,
+        parts: &mut http::request::Parts,
+        replay: &Replay,
+        retries: u32,
+    ) -> Ended {
+        let Some(body) = replay.attempt() else {
+            return Err(Failure::internal(Reason::UpstreamReset, "the body cannot be sent again"));
+        };
+        let now = Instant::now();
+        if let Some(left) = self.deadline.remaining(now)
+            && parts.headers.contains_key(&GRPC_TIMEOUT)
+            && let Ok(left) = HeaderValue::try_from(format_grpc_timeout(left))
+        {
+            parts.headers.insert(GRPC_TIMEOUT, left);
+        }
+        let metadata = RequestMetadata {
+            destination: Some(weft_hop::Destination { service: self.service.label(), port: self.backend.service.port }),
+            attempt: Some(retries + 1),
+            deadline_micros: self.deadline.remaining(now).map(|left| left.as_micros() as u64),
+            retry: if replay.can_replay() { RetryState::REPLAYABLE } else { RetryState::default() },
+            ..RequestMetadata::default()
+        };
+        let sending = attempt.peer.send(parts, body, &metadata, self.version, self.tls.as_ref());
+        let ended = match self.deadline.attempt_ends(now) {
+            None => sending.await,
+            Some((ends, limit)) => match tokio::time::timeout_at(ends.into(), sending).await {
+                Ok(ended) => ended,
+                Err(_) => Err(timed_out(limit)),
+            },
+        };
+        match &ended {
+            Ok((response, metadata)) => {
+                if let Some(load) = metadata.load {
+                    attempt.report(load.in_flight);
+                }
+                attempt.answered(!matches!(response.status().as_u16(), 502..=504));
+            }
+            Err(_) => attempt.failed(),
+        }
+        ended
+    }
+
+    fn judge(&self, ended: &Ended, attempt: &Attempt, replay: &Replay, retries: u32) -> Decision {
+        let happened = match ended {
+            Ok((response, metadata)) => {
+                let by_proxy = attempt.peer.endpoint().hop == Hop::Weft
+                    && !metadata.marks.contains(ResponseMarks::PROCESSED)
+                    && response.headers().contains_key(&X_WEFT_ERROR);
+                let gave_up = metadata.marks.contains(ResponseMarks::GAVE_UP);
+                if by_proxy && !gave_up && response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                    Happened::NotProcessed
+                } else {
+                    Happened::Response { status: response.status(), grpc_status: grpc_status(response.headers()), gave_up }
+                }
+            }
+            Err(failure) if !failure.processed => Happened::NotProcessed,
+            Err(failure) if failure.reason == Reason::AttemptTimeout => Happened::AttemptTimeout,
+            // Nothing is worth trying when the time of the whole request is over.
+            Err(failure) if failure.reason == Reason::RequestTimeout => return Decision::GiveUp(GiveUp::Deadline),
+            Err(_) => Happened::Reset,
+        };
+        if let Happened::Response { status, grpc_status: None, .. } = happened
+            && !status.is_server_error()
+            && self.retry.is_none()
+        {
+            // What nearly all requests come to.
+            return Decision::GiveUp(GiveUp::NotRetryable);
+        }
+        let attempted = Attempted { retries, replayable: replay.can_replay(), deadline: self.deadline };
+        let mut budget = self.service.budget().borrow_mut();
+        decide(self.retry.as_ref(), happened, attempted, &mut budget, Instant::now(), fastrand::u64(..))
+    }
+
+    pub(super) fn exchange(self, answered: Answered, status: StatusCode, failed: bool) -> Exchange {
+        Exchange {
+            edge: answered.edge,
+            began: self.began,
+            status,
+            failed,
+            grpc: self.grpc,
+            attempt: Some(answered.attempt),
+            place: self.place,
+            ends: self.deadline.request_ends(),
+            under_way: self.under_way,
+        }
+    }
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+fn mark(headers: &mut HeaderMap, retries: u32) {
+    if retries > 0 {
+        headers.insert(X_WEFT_ATTEMPTS, HeaderValue::from(retries + 1));
+    }
+}
+
+fn timed_out(limit: Limit) -> BoxFailure {
+    match limit {
+        Limit::Request => Failure::upstream(Reason::RequestTimeout, "no answer within the request's time"),
+        Limit::Attempt => Failure::upstream(Reason::AttemptTimeout, "no answer within the attempt's time"),
+    }
+}
+
+fn overloaded(backend: &Backend, limit: u32) -> BoxFailure {
+    let detail = format!("{} has as many requests in flight as it may have: {limit}", backend.service);
+    Failure::internal(Reason::Overloaded, detail)
+}

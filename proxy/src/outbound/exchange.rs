@@ -1,0 +1,234 @@
+//! A request to a destination of the mesh: route, filters, split, attempts, answer. The order of phases is this file's.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::HeaderName;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use weft_mesh::filter::{Abort, Filters, RedirectFrom, Scheme};
+use weft_mesh::headers::remove_hop_by_hop;
+use weft_mesh::reason::Reason;
+use weft_mesh::route::{RequestParts, RuleRef, Target as BackendTarget};
+
+use super::Downstream;
+use super::attempts::Plan;
+use super::request::upgrade_of;
+use crate::error::{BoxFailure, Failure};
+use crate::http::body::Body;
+use crate::http::recorded::is_grpc_failure;
+use crate::http::upgrade;
+use crate::snapshot::{Backend, Destination};
+use crate::worker::Worker;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The rule that applies to a request.
+pub(super) type Rule<'a> = RuleRef<'a, Arc<Backend>>;
+
+/// Carries a request to an endpoint of its destination, and its answer back.
+pub(super) async fn run(
+    worker: &Rc<Worker>,
+    downstream: &Downstream,
+    destination: &Arc<Destination>,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, BoxFailure> {
+    let began = Instant::now();
+    let under_way = worker.shared.enter();
+    let upgrade = upgrade_of(&mut request);
+    let (mut parts, body) = request.into_parts();
+    let routed = route(destination, &parts)?;
+    let rule_filters = routed.as_ref().map(|routed| &routed.rule.filters);
+    if let Some(filters) = rule_filters
+        && let Some(answer) = answer_by_filter(filters, &parts, destination, routed.as_ref()).await?
+    {
+        return Ok(answer);
+    }
+    let (backend, backend_filters) = choose(destination, routed.as_ref(), &parts, downstream.source)?;
+    let backend = Arc::clone(backend);
+    let origin_headers = rule_filters.is_some_and(|filters| filters.cors.is_some()).then(|| parts.headers.clone());
+    remove_hop_by_hop(&mut parts.headers);
+    for filters in rule_filters.into_iter().chain(backend_filters) {
+        apply_request_filters(filters, &mut parts, routed.as_ref());
+    }
+    identify(&mut parts);
+    let (tunnel, body) = match upgrade {
+        None => (None, Body::from(body)),
+        Some((token, connection)) => {
+            upgrade::restore(&mut parts.headers, &token);
+            let (body, start) = upgrade::tunnel(connection);
+            (Some((token, start)), Body::Tunnel(body))
+        }
+    };
+    let plan = Plan::new(worker, destination, &backend, routed.as_ref(), &parts, began, downstream.source.ip(), under_way)?;
+    let (mut response, answered) = plan.attempts(worker, &mut parts, body).await?;
+    if let Some((token, start)) = tunnel
+        && upgrade::is_agreed(response.status())
+    {
+        let (mut head, body) = response.into_parts();
+        remove_hop_by_hop(&mut head.headers);
+        upgrade::restore(&mut head.headers, &token);
+        start(plan.exchange(answered, head.status, false).record(body));
+        return Ok(Response::from_parts(head, Body::Empty));
+    }
+    remove_hop_by_hop(response.headers_mut());
+    for filters in backend_filters.into_iter().chain(rule_filters) {
+        filters.response_headers.apply(response.headers_mut());
+        if let (Some(cors), Some(origin)) = (&filters.cors, &origin_headers) {
+            cors.apply(origin, response.headers_mut());
+        }
+    }
+    let (head, body) = response.into_parts();
+    let failed = head.status.is_server_error() || (plan.is_grpc() && is_grpc_failure(&head.headers));
+    let body = plan.exchange(answered, head.status, failed).record(body);
+    Ok(Response::from_parts(head, body))
+}
+
+fn route<'a>(destination: &'a Destination, parts: &http::request::Parts) -> Result<Option<Rule<'a>>, BoxFailure> {
+    let Some(table) = &destination.routes else { return Ok(None) };
+    let request = RequestParts::new(&parts.method, &parts.uri, &parts.headers);
+    match table.find(&request) {
+        Some(rule) => Ok(Some(rule)),
+        None => {
+            let detail = format!("no route of {} matches {} {}", destination.service, parts.method, parts.uri.path());
+            Err(Failure::control(Reason::NoRoute, detail))
+        }
+    }
+}
+
+async fn answer_by_filter(
+    filters: &Filters<Arc<Backend>>,
+    parts: &http::request::Parts,
+    destination: &Destination,
+    rule: Option<&Rule<'_>>,
+) -> Result<Option<Response<Body>>, BoxFailure> {
+    if filters.is_empty() {
+        return Ok(None);
+    }
+    if let Some(problem) = &filters.unresolved {
+        return Err(Failure::control(Reason::InvalidFilter, problem.clone()));
+    }
+    if let Some((status, headers)) = filters.cors.as_ref().and_then(|cors| cors.preflight(&parts.method, &parts.headers)) {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        return Ok(Some(response));
+    }
+    if let Some(limit) = &filters.rate_limit
+        && let Err(wait) = limit.take(Instant::now())
+    {
+        return Err(Failure::internal(Reason::RateLimited, format!("more requests than the route allows; wait {wait:?}")));
+    }
+    if let Some(fault) = &filters.fault {
+        let injected = fault.decide(fastrand::u64(..));
+        if let Some(delay) = injected.delay {
+            tokio::time::sleep(delay).await;
+        }
+        if let Some(abort) = injected.abort {
+            return Ok(Some(aborted(abort)));
+        }
+    }
+    let Some(redirect) = &filters.redirect else { return Ok(None) };
+    let host = RequestParts::new(&parts.method, &parts.uri, &parts.headers).host;
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let location = redirect.location(RedirectFrom {
+        scheme: Scheme::Http,
+        host,
+        port: destination.service.port,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        matched_prefix: rule.map_or(0, |rule| rule.matched_prefix),
+    });
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = redirect.status();
+    if let Some(location) = location {
+        response.headers_mut().insert(http::header::LOCATION, location);
+    }
+    Ok(Some(response))
+}
+
+fn aborted(abort: Abort) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    match abort {
+        Abort::Http(status) => *response.status_mut() = status,
+        Abort::Grpc(code) => {
+            let headers = response.headers_mut();
+            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", HeaderValue::from(u16::from(code)));
+        }
+    }
+    response.headers_mut().insert("x-weft-fault", HeaderValue::from_static("abort"));
+    response
+}
+
+type Chosen<'a> = (&'a Arc<Backend>, Option<&'a Filters<Arc<Backend>>>);
+
+fn choose<'a>(
+    destination: &'a Destination,
+    rule: Option<&Rule<'a>>,
+    parts: &http::request::Parts,
+    source: SocketAddr,
+) -> Result<Chosen<'a>, BoxFailure> {
+    let Some(rule) = rule else { return Ok((&destination.backend, None)) };
+    let backends = &rule.rule.backends;
+    let key = rule.rule.sticky.as_ref().and_then(|sticky| sticky.key(&parts.headers, Some(source.ip())));
+    let chosen = match key {
+        // The same salt in every proxy, so that the same key means the same backend everywhere.
+        Some(key) => backends.choose_sticky(&key, weft_mesh::hash::stable_hash(rule.route.name.as_bytes())),
+        None => backends.choose(fastrand::u64(..)),
+    };
+    match chosen {
+        None => {
+            let detail = format!("rule {} of {} has no backend", rule.rule_index, rule.route);
+            Err(Failure::control(Reason::InvalidBackend, detail))
+        }
+        Some(backend) => match &backend.target {
+            BackendTarget::Valid(target) => Ok((target, Some(&backend.filters).filter(|filters| !filters.is_empty()))),
+            BackendTarget::Invalid(problem) => {
+                Err(Failure::control(Reason::InvalidBackend, format!("{}: {problem}", rule.route)))
+            }
+        },
+    }
+}
+
+fn apply_request_filters(filters: &Filters<Arc<Backend>>, parts: &mut http::request::Parts, rule: Option<&Rule<'_>>) {
+    filters.request_headers.apply(&mut parts.headers);
+    let Some(rewrite) = &filters.rewrite else { return };
+    let matched = rule.map_or(0, |rule| rule.matched_prefix);
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    if let Some(path_and_query) = &uri.path_and_query
+        && let Some(rewritten) = rewrite.path_and_query(path_and_query.path(), path_and_query.query(), matched)
+        && let Ok(rewritten) = rewritten.parse()
+    {
+        uri.path_and_query = Some(rewritten);
+    }
+    if let Some(host) = rewrite.hostname() {
+        parts.headers.insert(http::header::HOST, host.clone());
+        if uri.authority.is_some()
+            && let Ok(authority) = http::uri::Authority::try_from(host.as_bytes())
+        {
+            uri.authority = Some(authority);
+        }
+    }
+    parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
+}
+
+/// Gives the request an id where it has none, and the target form that goes on: path alone for HTTP/1.
+fn identify(parts: &mut http::request::Parts) {
+    if !parts.headers.contains_key(&X_REQUEST_ID) {
+        let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        if let Ok(id) = HeaderValue::try_from(id) {
+            parts.headers.insert(X_REQUEST_ID, id);
+        }
+    }
+    if parts.version != http::Version::HTTP_2
+        && let Some(authority) = parts.uri.authority()
+    {
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            parts.headers.entry(http::header::HOST).or_insert(host);
+        }
+        parts.uri = parts.uri.path_and_query().cloned().map(http::Uri::from).unwrap_or_default();
+    }
+}

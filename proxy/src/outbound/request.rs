@@ -1,0 +1,108 @@
+//! One request of the application: what it is for, and the answer it gets.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, Version, header};
+use hyper::body::Incoming;
+use weft_mesh::headers::remove_hop_by_hop;
+use weft_mesh::reason::Reason;
+
+use super::destination::{Found, find};
+use super::{Downstream, Target, exchange, explicit, passthrough};
+use crate::error::{BoxFailure, Failure};
+use crate::http::answer::{answer, is_grpc};
+use crate::http::body::Body;
+use crate::http::client::HttpVersion;
+use crate::http::server::authority;
+use crate::http::upgrade;
+use crate::stats::Direction;
+use crate::worker::Worker;
+
+/// Port of a request that names none.
+const HTTP_PORT: u16 = 80;
+
+/// Answers one request.
+pub(super) async fn handle(
+    worker: Rc<Worker>,
+    downstream: Rc<Downstream>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let grpc = is_grpc(request.headers());
+    let http1 = request.version() != Version::HTTP_2;
+    let mut response = match forward(&worker, &downstream, request).await {
+        Ok(response) => response,
+        Err(failure) => {
+            worker.shared.stats.answered(Direction::Outbound, failure.reason);
+            tracing::debug!(%failure, "answered in place of the upstream");
+            answer(&failure, grpc)
+        }
+    };
+    if http1 && worker.shared.drain.is_cancelled() {
+        // The client opens its next connection elsewhere, or to the proxy that takes over.
+        response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn forward(
+    worker: &Rc<Worker>,
+    downstream: &Downstream,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, BoxFailure> {
+    if request.method() == Method::CONNECT && request.version() != Version::HTTP_2 {
+        return explicit::connect(Rc::clone(worker), downstream, request);
+    }
+    let name = match &downstream.target {
+        Target::Fixed(name) => Arc::clone(name),
+        Target::ByAuthority => dialled_name(&request)?,
+    };
+    match find(worker, &name).await {
+        Found::Known(destination) => exchange::run(worker, downstream, &destination, request).await,
+        Found::Absent | Found::Silent => pass_through(worker, &name, request).await,
+    }
+}
+
+/// The destination that a request names: the authority of its target, or its Host field.
+fn dialled_name(request: &Request<Incoming>) -> Result<Arc<str>, BoxFailure> {
+    let Some(authority) = authority(request) else {
+        let detail = "the request names no host: use an absolute target or a Host field";
+        return Err(Failure::downstream(Reason::BadRequest, detail));
+    };
+    Ok(match authority.port_u16() {
+        Some(_) => Arc::from(authority.as_str()),
+        None => format!("{}:{HTTP_PORT}", authority.host()).into(),
+    })
+}
+
+async fn pass_through(worker: &Rc<Worker>, name: &str, request: Request<Incoming>) -> Result<Response<Body>, BoxFailure> {
+    let address = passthrough::resolve(name).await?;
+    if worker.is_own_address(address) {
+        let detail = format!("{name} leads back to this proxy");
+        return Err(Failure::downstream(Reason::BadRequest, detail));
+    }
+    let version = version_of(request.version());
+    let (mut parts, body) = request.into_parts();
+    remove_hop_by_hop(&mut parts.headers);
+    let client = worker.passthrough.client(address);
+    let under_way = worker.shared.enter();
+    let response = client.send(Request::from_parts(parts, Body::from(body)), version).await?;
+    drop(under_way);
+    let (mut parts, body) = response.into_parts();
+    remove_hop_by_hop(&mut parts.headers);
+    Ok(Response::from_parts(parts, body))
+}
+
+/// The version to speak to an application that declares none: the one that was spoken to the proxy.
+pub(super) fn version_of(version: Version) -> HttpVersion {
+    if version == Version::HTTP_2 { HttpVersion::Http2 } else { HttpVersion::Http1 }
+}
+
+/// A request's upgrade, if it asks for one: the token, and the connection as it will be.
+pub(super) fn upgrade_of(request: &mut Request<Incoming>) -> Option<(http::HeaderValue, hyper::upgrade::OnUpgrade)> {
+    if request.version() != Version::HTTP_11 || !request.headers().contains_key(header::UPGRADE) {
+        return None;
+    }
+    let token = upgrade::token(request.headers())?;
+    Some((token, hyper::upgrade::on(request)))
+}

@@ -1,0 +1,102 @@
+//! What the control thread and the workers share: the snapshot in force, questions for destinations, counters.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use weft_mesh::limits::Usage;
+use weft_mesh::name::ServicePort;
+
+use crate::snapshot::Snapshot;
+use crate::stats::Stats;
+
+/// Time that a request waits for the control plane to tell about a destination that the proxy does not know yet.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
+/// Questions that may wait for the control thread; one more is answered as if the control plane were silent.
+pub const LOOKUP_QUEUE: usize = 1024;
+
+/// A question for a destination; the answer is sent once a snapshot that knows it is in force.
+#[derive(Debug)]
+pub struct Lookup {
+    /// The destination, `host:port`.
+    pub name: String,
+    /// Told when the snapshot knows the destination, or that there is none of that name.
+    pub answered: oneshot::Sender<()>,
+}
+
+/// Shared by all threads of a proxy. The control thread writes, workers read.
+#[derive(Debug)]
+pub struct Shared {
+    /// The snapshot in force.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Questions to the control thread.
+    pub lookups: mpsc::Sender<Lookup>,
+    /// Counters of all threads.
+    pub stats: Stats,
+    /// Cancelled when the proxy is to finish what it has and take nothing new.
+    pub drain: CancellationToken,
+    /// How many workers there are: each has its share of what is limited by time.
+    pub workers: usize,
+    ready: AtomicBool,
+    under_way: AtomicUsize,
+    usages: Mutex<HashMap<ServicePort, Arc<Usage>>>,
+}
+
+impl Shared {
+    /// What a proxy of `workers` threads shares, and the end that answers questions.
+    pub fn new(workers: usize) -> (Arc<Self>, mpsc::Receiver<Lookup>) {
+        let (lookups, questions) = mpsc::channel(LOOKUP_QUEUE);
+        let shared = Self {
+            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
+            lookups,
+            stats: Stats::default(),
+            drain: CancellationToken::new(),
+            workers,
+            ready: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
+            usages: Mutex::default(),
+        };
+        (Arc::new(shared), questions)
+    }
+
+    /// Says that the proxy can take requests: it has a certificate and knows what it lets in.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Whether the proxy takes requests.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire) && !self.drain.is_cancelled()
+    }
+
+    /// What is under way to a service from all workers. For when a worker first uses the service, not for each request.
+    pub fn usage(&self, service: &ServicePort) -> Arc<Usage> {
+        Arc::clone(self.usages.lock().entry(service.clone()).or_default())
+    }
+
+    /// Counts one request or connection that is under way, until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// Requests and opaque connections that are under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+}
+
+/// One request or opaque connection that is under way; a drain waits for it.
+#[derive(Debug)]
+pub struct UnderWay(Arc<Shared>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}

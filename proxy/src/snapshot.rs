@@ -1,0 +1,216 @@
+//! What the control plane said, as workers read it: immutable, compiled once, shared by all threads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
+
+use weft_identity::{ExpectedIdentities, Generation};
+use weft_mesh::affinity::KeySource;
+use weft_mesh::authorization::Authorizer;
+use weft_mesh::balance::{BalancePolicy, EndpointSet};
+use weft_mesh::budget::BudgetPolicy;
+use weft_mesh::filter::RateLimit;
+use weft_mesh::name::{Identity, ServicePort};
+use weft_mesh::protocol::Protocol;
+use weft_mesh::reason::Reason;
+use weft_mesh::retry::RetryPolicy;
+use weft_mesh::route::{RouteTable, Target};
+use weft_mesh::split::Split;
+
+use crate::error::{BoxFailure, Failure};
+
+pub mod convert;
+
+/// A map with names that the control plane chose.
+pub type NameMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// All that workers know at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// What was dialled, by `host:port`; `None`: the mesh has none of that name.
+    pub destinations: NameMap<Arc<str>, Option<Arc<Destination>>>,
+    /// The endpoints of each service port that a destination leads to.
+    pub endpoints: NameMap<ServicePort, Arc<EndpointSet>>,
+    /// What the workload's own proxy lets in.
+    pub inbound: Arc<Inbound>,
+    /// The certificate in use and what goes with it; `None`: there is none yet.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// What was dialled.
+#[derive(Debug)]
+pub struct Destination {
+    /// The name, `host:port`.
+    pub name: Arc<str>,
+    /// The service and port that it stands for.
+    pub service: ServicePort,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Routes for HTTP and gRPC; `None`: everything goes to `backend`.
+    pub routes: Option<RouteTable<Arc<Backend>>>,
+    /// Where connections go that are not HTTP; empty: to `backend`.
+    pub tcp: Split<Target<Arc<Backend>>>,
+    /// The service itself.
+    pub backend: Arc<Backend>,
+    /// When it was last used, in seconds since the proxy started.
+    pub used: AtomicU64,
+}
+
+impl Destination {
+    /// Where a connection goes that is not HTTP.
+    pub fn tcp_backend(&self, random: u64) -> Result<&Arc<Backend>, BoxFailure> {
+        if self.tcp.is_empty() {
+            return Ok(&self.backend);
+        }
+        match self.tcp.choose(random) {
+            Some(Target::Valid(backend)) => Ok(backend),
+            Some(Target::Invalid(problem)) => Err(Failure::control(Reason::InvalidBackend, problem.to_string())),
+            None => {
+                Err(Failure::control(Reason::InvalidBackend, format!("the route of {} has no backend", self.service)))
+            }
+        }
+    }
+}
+
+/// A service as a place to send to.
+#[derive(Debug)]
+pub struct Backend {
+    /// The service and port.
+    pub service: ServicePort,
+    /// What its application speaks.
+    pub protocol: Protocol,
+    /// How to balance over it and protect it.
+    pub policy: BackendPolicy,
+}
+
+/// How to balance over a service and protect it.
+#[derive(Debug, Clone)]
+pub struct BackendPolicy {
+    /// Choice and ejection of endpoints.
+    pub balance: BalancePolicy,
+    /// What consistent hashing hashes.
+    pub hash_key: Option<KeySource>,
+    /// Most connections from this proxy; 0: no limit.
+    pub max_connections: u32,
+    /// Most requests waiting for a connection; 0: no limit.
+    pub max_pending: u32,
+    /// Most requests in flight; 0: no limit.
+    pub max_requests: u32,
+    /// Budget of retries.
+    pub budget: BudgetPolicy,
+    /// When to retry what reached an endpoint, where the route does not say.
+    pub retry: Option<RetryPolicy>,
+    /// Time for a TCP connection.
+    pub connect_timeout: Duration,
+    /// Time after which an unused connection is closed.
+    pub idle_timeout: Duration,
+}
+
+impl Default for BackendPolicy {
+    fn default() -> Self {
+        Self {
+            balance: BalancePolicy::default(),
+            hash_key: None,
+            max_connections: 1024,
+            max_pending: 1024,
+            max_requests: 0,
+            budget: BudgetPolicy::default(),
+            retry: None,
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the workload's own proxy lets in.
+#[derive(Debug)]
+pub struct Inbound {
+    /// Ports that something is said of.
+    pub ports: NameMap<u16, Arc<InboundPort>>,
+    /// The others.
+    pub default_port: Arc<InboundPort>,
+}
+
+impl Inbound {
+    /// What holds for a port.
+    pub fn port(&self, port: u16) -> &Arc<InboundPort> {
+        self.ports.get(&port).unwrap_or(&self.default_port)
+    }
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Self { ports: NameMap::default(), default_port: Arc::new(InboundPort::default()) }
+    }
+}
+
+/// Which connections a port lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsMode {
+    /// Mesh TLS and plain text.
+    #[default]
+    Permissive,
+    /// Mesh TLS only.
+    Strict,
+    /// Mesh TLS is not terminated.
+    Disabled,
+}
+
+/// One port of the workload.
+#[derive(Debug)]
+pub struct InboundPort {
+    /// What the application speaks.
+    pub protocol: Protocol,
+    /// Which connections are let in.
+    pub tls_mode: TlsMode,
+    /// Who may call.
+    pub authorization: Authorizer,
+    /// How many requests are let in.
+    pub rate_limit: Option<RateLimit>,
+}
+
+impl Default for InboundPort {
+    fn default() -> Self {
+        Self {
+            protocol: Protocol::Detect,
+            tls_mode: TlsMode::Permissive,
+            authorization: Authorizer::new([], false),
+            rate_limit: None,
+        }
+    }
+}
+
+/// A certificate and the configurations made of it.
+#[derive(Debug)]
+pub struct Tls {
+    /// Increases with each change of the certificate or the roots.
+    pub number: u64,
+    /// For inbound connections.
+    pub server: Arc<rustls::ServerConfig>,
+    /// Serial number of the certificate, hexadecimal.
+    pub serial: String,
+    generation: Generation,
+}
+
+impl Tls {
+    /// The configurations of one generation.
+    pub fn new(number: u64, generation: Generation, serial: String, alpn: &[&[u8]]) -> Self {
+        Self { number, server: generation.mesh_server(alpn), serial, generation }
+    }
+
+    /// The workload's own identity.
+    pub fn identity(&self) -> &Identity {
+        self.generation.identity()
+    }
+
+    /// End of the certificate's validity.
+    pub fn not_after(&self) -> SystemTime {
+        self.generation.certificate().not_after()
+    }
+
+    /// For a connection to a peer that must be one of `expected`.
+    pub fn client(&self, expected: ExpectedIdentities, alpn: &[&[u8]]) -> Arc<rustls::ClientConfig> {
+        self.generation.client(expected, alpn)
+    }
+}

@@ -1,0 +1,119 @@
+//! Filters.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weft_mesh::Error;
+use weft_mesh::filter::{
+    Abort, Bucket, Cors, Fault, Filters, HeaderChanges, Mirror, OriginPattern, PathChange, RateLimit, Redirect, Rewrite,
+    Scheme,
+};
+use weft_mesh::fraction::Fraction;
+use weft_proto::v1;
+use weft_proto::v1::http_filter::Filter;
+
+use super::{backend, duration, required};
+use crate::snapshot::Backend;
+
+/// Shares of faults are in millionths.
+const MILLION: u32 = 1_000_000;
+
+/// The filters of a rule or of one of its backends.
+pub(super) fn filters(wire: &[v1::HttpFilter]) -> Result<Filters<Arc<Backend>>, Error> {
+    let mut filters = Filters::default();
+    for (index, wire) in wire.iter().enumerate() {
+        add(&mut filters, wire).map_err(|error| error.within(format!("filters[{index}]")))?;
+    }
+    Ok(filters)
+}
+
+fn add(filters: &mut Filters<Arc<Backend>>, wire: &v1::HttpFilter) -> Result<(), Error> {
+    match required(wire.filter.as_ref(), "filter")? {
+        Filter::RequestHeaders(wire) => filters.request_headers = header_changes(wire)?,
+        Filter::ResponseHeaders(wire) => filters.response_headers = header_changes(wire)?,
+        Filter::Redirect(wire) => filters.redirect = Some(redirect(wire)?),
+        Filter::Rewrite(wire) => {
+            filters.rewrite = Some(Rewrite::new(some(&wire.hostname), path(wire.path.as_ref())?)?);
+        }
+        Filter::Mirror(wire) => filters.mirrors.push(mirror(wire)?),
+        Filter::Fault(wire) => filters.fault = Some(fault(wire)?),
+        Filter::Cors(wire) => filters.cors = Some(cors(wire)?),
+        Filter::RateLimit(wire) => filters.rate_limit = Some(rate_limit(wire)?),
+        Filter::Invalid(problem) => filters.unresolved = Some(problem.clone()),
+    }
+    Ok(())
+}
+
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn header_changes(wire: &v1::HeaderModifier) -> Result<HeaderChanges, Error> {
+    fn pair(header: &v1::Header) -> (&str, &str) {
+        (&header.name, &header.value)
+    }
+    HeaderChanges::new(wire.set.iter().map(pair), wire.add.iter().map(pair), wire.remove.iter().map(String::as_str))
+}
+
+fn path(wire: Option<&v1::PathModifier>) -> Result<Option<PathChange>, Error> {
+    match wire.and_then(|wire| wire.path.as_ref()) {
+        None => Ok(None),
+        Some(v1::path_modifier::Path::Full(path)) => PathChange::full(path).map(Some),
+        Some(v1::path_modifier::Path::Prefix(prefix)) => PathChange::prefix(prefix).map(Some),
+    }
+}
+
+fn redirect(wire: &v1::Redirect) -> Result<Redirect, Error> {
+    let scheme = match wire.scheme.as_str() {
+        "" => None,
+        "http" => Some(Scheme::Http),
+        "https" => Some(Scheme::Https),
+        other => return Err(Error::invalid("redirect scheme", other, "write http or https")),
+    };
+    let port = if wire.port == 0 { None } else { Some(super::port(wire.port)?) };
+    let status = if wire.status == 0 { 302 } else { u16::try_from(wire.status).unwrap_or(u16::MAX) };
+    Redirect::new(scheme, some(&wire.hostname), path(wire.path.as_ref())?, port, status)
+}
+
+fn mirror(wire: &v1::Mirror) -> Result<Mirror<Arc<Backend>>, Error> {
+    let fraction = match (wire.numerator, wire.denominator) {
+        (_, 0) => Fraction::new(1, 1)?,
+        (numerator, denominator) => Fraction::new(numerator, denominator)?,
+    };
+    Ok(Mirror { backend: Arc::new(backend(required(wire.backend.as_ref(), "mirror backend")?)?), fraction })
+}
+
+fn fault(wire: &v1::Fault) -> Result<Fault, Error> {
+    let delay = match duration(wire.delay.as_ref(), "delay")? {
+        None => None,
+        Some(delay) => Some((Fraction::new(wire.delay_share, MILLION)?, delay)),
+    };
+    let abort = match wire.abort_status {
+        0 => None,
+        status => {
+            let status = u16::try_from(status).unwrap_or(u16::MAX);
+            Some((Fraction::new(wire.abort_share, MILLION)?, Abort::http(status)?))
+        }
+    };
+    Ok(Fault { delay, abort })
+}
+
+fn cors(wire: &v1::Cors) -> Result<Cors, Error> {
+    fn names(list: &[String]) -> Vec<&str> {
+        list.iter().map(String::as_str).collect()
+    }
+    Cors::new(
+        wire.allow_origins.iter().map(|origin| OriginPattern::new(origin)).collect::<Result<_, _>>()?,
+        wire.allow_credentials,
+        &names(&wire.allow_methods),
+        &names(&wire.allow_headers),
+        &names(&wire.expose_headers),
+        if wire.max_age_seconds == 0 { 5 } else { wire.max_age_seconds },
+    )
+}
+
+/// A limit on requests.
+pub(super) fn rate_limit(wire: &v1::RateLimit) -> Result<RateLimit, Error> {
+    let interval = duration(wire.interval.as_ref(), "interval")?.unwrap_or(Duration::from_secs(1));
+    RateLimit::new(wire.requests, interval, wire.requests, Bucket::new(Instant::now()))
+}

@@ -1,0 +1,92 @@
+//! Routes.
+
+use std::sync::Arc;
+
+use weft_mesh::Error;
+use weft_mesh::affinity::SessionPersistence;
+use weft_mesh::deadline::Timeouts;
+use weft_mesh::route::{self as mesh, HostPattern, HttpMatch, HttpRoute, HttpRule, PathMatch, ValueMatch};
+use weft_mesh::split::Split;
+use weft_proto::v1;
+
+use super::filter::filters;
+use super::{duration, resource, retry, target};
+use crate::snapshot::Backend;
+
+/// An HTTPRoute or GRPCRoute.
+pub(super) fn http_route(wire: &v1::HttpRoute) -> Result<HttpRoute<Arc<Backend>>, Error> {
+    let rules = wire
+        .rules
+        .iter()
+        .enumerate()
+        .map(|(index, wire)| rule(wire).map_err(|error| error.within(format!("rules[{index}]"))))
+        .collect::<Result<_, _>>()?;
+    Ok(HttpRoute {
+        id: resource(wire.resource.as_ref())?,
+        hostnames: wire.hostnames.iter().map(|name| HostPattern::new(name)).collect::<Result<_, _>>()?,
+        rules,
+    })
+}
+
+fn rule(wire: &v1::HttpRule) -> Result<HttpRule<Arc<Backend>>, Error> {
+    let backends = wire.backends.iter().map(backend).collect::<Result<Vec<_>, _>>()?;
+    let not_zero = |timeout: Option<std::time::Duration>| timeout.filter(|timeout| !timeout.is_zero());
+    Ok(HttpRule {
+        name: (!wire.name.is_empty()).then(|| wire.name.as_str().into()),
+        matches: wire
+            .matches
+            .iter()
+            .enumerate()
+            .map(|(index, wire)| http_match(wire).map_err(|error| error.within(format!("matches[{index}]"))))
+            .collect::<Result<_, _>>()?,
+        filters: filters(&wire.filters)?,
+        timeouts: Timeouts {
+            request: not_zero(duration(wire.request_timeout.as_ref(), "request_timeout")?),
+            backend_request: not_zero(duration(wire.backend_request_timeout.as_ref(), "backend_request_timeout")?),
+        },
+        retry: wire.retry.as_ref().map(retry).transpose()?,
+        session_persistence: wire.session_persistence.as_ref().map(session).transpose()?,
+        ..HttpRule::to(Split::new(backends))
+    })
+}
+
+fn backend(wire: &v1::WeightedBackend) -> Result<(String, u32, mesh::Backend<Arc<Backend>>), Error> {
+    let (name, target) = target(wire)?;
+    Ok((name, wire.weight, mesh::Backend { target, filters: filters(&wire.filters)? }))
+}
+
+fn http_match(wire: &v1::HttpMatch) -> Result<HttpMatch, Error> {
+    let path = match &wire.path {
+        None => PathMatch::prefix("/")?,
+        Some(v1::http_match::Path::PathExact(path)) => PathMatch::exact(path)?,
+        Some(v1::http_match::Path::PathPrefix(path)) => PathMatch::prefix(path)?,
+        Some(v1::http_match::Path::PathRegex(path)) => PathMatch::regex(path)?,
+    };
+    let mut compiled = HttpMatch::path(path);
+    if !wire.method.is_empty() {
+        compiled = compiled.method(&wire.method)?;
+    }
+    for header in &wire.headers {
+        compiled = compiled.header(&header.name, value(header)?)?;
+    }
+    for parameter in &wire.query {
+        compiled = compiled.query(&parameter.name, value(parameter)?);
+    }
+    Ok(compiled)
+}
+
+fn value(wire: &v1::ValueMatch) -> Result<ValueMatch, Error> {
+    match &wire.value {
+        Some(v1::value_match::Value::Exact(exact)) => Ok(ValueMatch::exact(exact)),
+        Some(v1::value_match::Value::Regex(regex)) => ValueMatch::regex(regex),
+        None => Err(Error::invalid("value", wire.name.as_str(), "a match needs a value")),
+    }
+}
+
+fn session(wire: &v1::SessionPersistence) -> Result<SessionPersistence, Error> {
+    let timeout = duration(wire.absolute_timeout.as_ref(), "absolute_timeout")?;
+    match wire.kind() {
+        v1::SessionKind::Cookie => SessionPersistence::cookie(&wire.name, timeout, false),
+        v1::SessionKind::Header => SessionPersistence::header(&wire.name, timeout),
+    }
+}

@@ -1,0 +1,162 @@
+//! Starting and stopping a proxy: the one place where its parts are put together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Offer, ProxyConfig, Upstream};
+use crate::control::{self, ControlHandle};
+use crate::shared::Shared;
+use crate::stream::listener::Bound;
+use crate::worker;
+
+/// Time for the control plane to tell the clients that this workload is about to end, before requests are only awaited.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How often a drain looks whether all requests have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// All sockets that a proxy listens on. Bound before anything else starts, so that a port in use is one clear error.
+#[derive(Debug)]
+pub struct Listeners {
+    pub(crate) outbound: Option<Bound>,
+    pub(crate) upstreams: Vec<(Upstream, Bound)>,
+    pub(crate) transparent_outbound: Option<Bound>,
+    pub(crate) transparent_inbound: Option<Bound>,
+    pub(crate) offers: Vec<(Offer, Bound)>,
+}
+
+impl Listeners {
+    /// Where connections of the application arrive.
+    pub(crate) fn outbound_addresses(&self) -> Vec<SocketAddr> {
+        let upstreams = self.upstreams.iter().map(|(_, bound)| bound);
+        self.outbound.iter().chain(&self.transparent_outbound).chain(upstreams).map(Bound::address).collect()
+    }
+}
+
+/// Where a proxy listens, with the ports that were taken.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The HTTP proxy for the workload's own requests.
+    pub outbound: Option<SocketAddr>,
+    /// The local listener of each upstream.
+    pub upstreams: Vec<(String, SocketAddr)>,
+    /// The inbound listener of each port that the workload offers.
+    pub offers: Vec<(Offer, SocketAddr)>,
+    /// The listener for redirected outbound connections.
+    pub transparent_outbound: Option<SocketAddr>,
+    /// The listener for redirected inbound connections.
+    pub transparent_inbound: Option<SocketAddr>,
+    /// The admin server.
+    pub admin: SocketAddr,
+}
+
+/// A proxy that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub addresses: Addresses,
+    shared: Arc<Shared>,
+    control: ControlHandle,
+    workers: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+    drain_timeout: Duration,
+}
+
+/// Starts a proxy: binds its sockets, then starts its threads.
+pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
+    let listeners = Arc::new(bind(&config)?);
+    let admin = std::net::TcpListener::bind(config.admin)
+        .with_context(|| format!("cannot listen on {} for the admin server", config.admin))?;
+    let addresses = addresses(&listeners, admin.local_addr()?);
+    let count = config.workers.max(1);
+    let drain_timeout = config.drain_timeout;
+    let (shared, lookups) = Shared::new(count);
+    let stop = CancellationToken::new();
+    let workers = (0..count)
+        .map(|number| worker::spawn(number, Arc::clone(&shared), Arc::clone(&listeners), stop.clone()))
+        .collect::<Result<Vec<_>, _>>()
+        .context("cannot start a worker thread")?;
+    let control = control::spawn(config, Arc::clone(&shared), lookups, addresses.offers.clone(), admin)?;
+    Ok(Running { addresses, shared, control, workers, stop, drain_timeout })
+}
+
+fn bind(config: &ProxyConfig) -> anyhow::Result<Listeners> {
+    let bind = |address: SocketAddr, what: &str| {
+        Bound::bind(address).with_context(|| format!("cannot listen on {address} for {what}; is the port in use?"))
+    };
+    let optional = |address: Option<SocketAddr>, what: &str| address.map(|address| bind(address, what)).transpose();
+    Ok(Listeners {
+        outbound: optional(config.outbound, "outbound requests")?,
+        transparent_outbound: optional(config.transparent_outbound, "redirected outbound connections")?,
+        transparent_inbound: optional(config.transparent_inbound, "redirected inbound connections")?,
+        upstreams: config
+            .upstreams
+            .iter()
+            .map(|upstream| Ok((upstream.clone(), bind(upstream.listen, &upstream.destination)?)))
+            .collect::<anyhow::Result<_>>()?,
+        offers: config
+            .services
+            .iter()
+            .map(|offer| Ok((offer.clone(), bind(offer.listen, &format!("port {} of the service", offer.port))?)))
+            .collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn addresses(listeners: &Listeners, admin: SocketAddr) -> Addresses {
+    let address = |bound: &Option<Bound>| bound.as_ref().map(Bound::address);
+    Addresses {
+        outbound: address(&listeners.outbound),
+        upstreams: listeners.upstreams.iter().map(|(u, bound)| (u.destination.clone(), bound.address())).collect(),
+        offers: listeners.offers.iter().map(|(offer, bound)| (offer.clone(), bound.address())).collect(),
+        transparent_outbound: address(&listeners.transparent_outbound),
+        transparent_inbound: address(&listeners.transparent_inbound),
+        admin,
+    }
+}
+
+impl Running {
+    /// Whether the proxy takes requests: it has its certificate and knows what it lets in.
+    pub fn is_ready(&self) -> bool {
+        self.shared.is_ready()
+    }
+
+    /// Why the proxy can never become ready, such as a token that was refused.
+    pub fn failure(&self) -> Option<String> {
+        self.control.failure()
+    }
+
+    /// Why the proxy is not ready yet, one reason a line.
+    pub fn waiting_for(&self) -> Vec<String> {
+        self.control.waiting_for()
+    }
+
+    /// Takes no new work and waits until what is under way has ended, or the drain's time is over. Gives the number of
+    /// requests and connections that were cut off.
+    pub fn drain(&self) -> usize {
+        let began = Instant::now();
+        self.shared.drain.cancel();
+        loop {
+            let open = self.shared.under_way();
+            let waited = began.elapsed();
+            if waited >= self.drain_timeout || (open == 0 && waited >= SETTLE) {
+                return open;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Ends all threads. Whatever is still under way is cut off.
+    pub fn stop(self) {
+        self.shared.drain.cancel();
+        self.control.stop();
+        self.stop.cancel();
+        for worker in self.workers {
+            // A worker that panicked has said so already.
+            let _ = worker.join();
+        }
+    }
+}

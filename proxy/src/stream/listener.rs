@@ -1,0 +1,120 @@
+//! Listening sockets that all workers share, and the one loop that accepts.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::socket;
+
+/// Connections that the kernel completes before the proxy takes them.
+const BACKLOG: i32 = 4096;
+/// Pause after an error of `accept` that another try at once would only repeat (no file descriptors left).
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound socket that has no runtime yet, so that each worker can take its own copy.
+///
+/// The copies share one queue of connections: whichever worker is idle takes the next one, and none is lost when a
+/// worker stops. With a socket each (`SO_REUSEPORT`) the kernel would deal connections by hash, so that a few
+/// long-lived ones may all land on one worker, and would drop what waits in a socket that is closed.
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Bound {
+    /// Binds `address`; port 0 takes a free port.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let address = socket
+            .local_addr()?
+            .as_socket()
+            .ok_or_else(|| io::Error::other("a listening socket without an IP address"))?;
+        Ok(Self { socket, address })
+    }
+
+    /// The address that was bound, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A listener on the runtime of the calling worker.
+    pub fn listener(&self) -> io::Result<TcpListener> {
+        TcpListener::from_std(self.socket.try_clone()?.into())
+    }
+}
+
+/// Accepts until `stop` is done, and hands each connection to `handle`.
+///
+/// An error of one `accept` never ends the loop: it is logged, and the loop pauses where trying at once could only
+/// fail again.
+pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut handle: impl FnMut(TcpStream, SocketAddr)) {
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stop => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => match socket::configure(&stream) {
+                Ok(()) => handle(stream, socket::canonical(peer)),
+                // The peer has gone already.
+                Err(error) => tracing::debug!(%peer, %error, "connection lost before it was set up"),
+            },
+            Err(error) if is_of_the_connection(&error) => tracing::debug!(%error, "connection lost before it was accepted"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn accepts_until_told_to_stop() {
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stop = Cell::new(Some(stop));
+        let address = bound.address();
+        let accepting = accept(
+            bound.listener().unwrap(),
+            async {
+                let _ = stopped.await;
+            },
+            |_, _| drop(stop.take()),
+        );
+        let (_, client) = tokio::join!(accepting, TcpStream::connect(address));
+        client.unwrap();
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused() {
+        let first = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let second = Bound::bind(first.address());
+        assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+    }
+}

@@ -1,0 +1,121 @@
+//! A stream some of whose bytes have been read already, to find out what it is.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// A stream that gives the bytes that were read ahead of it first.
+#[derive(Debug)]
+pub struct Prefixed<S> {
+    prefix: Bytes,
+    inner: S,
+}
+
+impl<S> Prefixed<S> {
+    /// A stream that gives `prefix`, then what `inner` gives.
+    pub fn new(prefix: Bytes, inner: S) -> Self {
+        Self { prefix, inner }
+    }
+
+    /// The bytes not yet given, and the stream below.
+    pub fn into_parts(self) -> (Bytes, S) {
+        (self.prefix, self.inner)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.prefix.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let n = self.prefix.len().min(buf.remaining());
+        if let Some(bytes) = self.prefix.get(..n) {
+            buf.put_slice(bytes);
+        }
+        self.prefix.advance(n);
+        if self.prefix.is_empty() {
+            // The allocation is not needed any more, though the connection may live for hours.
+            self.prefix = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// Reads until `judge` comes to a verdict on the bytes so far; an end of the stream is judged too, with `true`.
+///
+/// Gives the verdict and a stream with all the bytes. Reads at most what `judge` asks for: it must come to a verdict
+/// within a bounded number of bytes.
+pub async fn read_ahead<S, V>(
+    mut stream: S,
+    mut judge: impl FnMut(&[u8], bool) -> Option<V>,
+) -> io::Result<(V, Prefixed<S>)>
+where
+    S: AsyncRead + Unpin,
+{
+    // A head of HTTP/1 or a ClientHello with a post-quantum key share (some 1.7 KB) fits in one read.
+    let mut buffer = BytesMut::with_capacity(2048);
+    loop {
+        let ended = stream.read_buf(&mut buffer).await? == 0;
+        if let Some(verdict) = judge(&buffer, ended) {
+            return Ok((verdict, Prefixed::new(buffer.freeze(), stream)));
+        }
+        if ended {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn gives_what_was_read_ahead_before_the_rest() {
+        let (mut near, far) = tokio::io::duplex(64);
+        near.write_all(b"abc").await.unwrap();
+        let ((), mut stream) = read_ahead(far, |bytes, _| (bytes.len() >= 3).then_some(())).await.unwrap();
+        near.write_all(b"def").await.unwrap();
+        drop(near);
+        let mut all = String::new();
+        stream.read_to_string(&mut all).await.unwrap();
+        assert_eq!(all, "abcdef");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_without_a_verdict_is_an_error() {
+        let (near, far) = tokio::io::duplex(64);
+        drop(near);
+        let result = read_ahead(far, |_, _| None::<()>).await;
+        assert_eq!(result.err().map(|error| error.kind()), Some(io::ErrorKind::UnexpectedEof));
+    }
+}

@@ -1,0 +1,43 @@
+//! Options of sockets, and where a redirected connection was meant to go.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// Time without traffic after which the kernel asks whether the peer is still there: below the 350 s after which
+/// common load balancers and NAT tables forget a connection.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(180);
+/// Time between such questions; the kernel gives up after nine of them.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// Sets what every connection of the proxy has: no delay of small segments, and keep-alive probes.
+pub fn configure(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// The address that the client dialled before the kernel redirected the connection here (`SO_ORIGINAL_DST`, and its
+/// counterpart of IPv6), or `None` if it was not redirected.
+pub fn original_destination(stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
+    let local = canonical(stream.local_addr()?);
+    let socket = SockRef::from(stream);
+    let original = if stream.local_addr()?.is_ipv4() || local.is_ipv4() {
+        socket.original_dst_v4()
+    } else {
+        socket.original_dst_v6()
+    };
+    let Some(original) = original.ok().and_then(|address| address.as_socket()).map(canonical) else {
+        // The kernel has no entry for a connection that was not redirected.
+        return Ok(None);
+    };
+    Ok((original != local).then_some(original))
+}
+
+/// An IPv4 address that arrives on a socket of IPv6, as the IPv4 address that it is.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,5 @@
+//! What the proxy sends to: connections, and the choice among a service's endpoints.
+
+pub mod connect;
+pub mod peer;
+pub mod service;

@@ -1,0 +1,271 @@
+//! The connections of one worker to one endpoint.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::time::Instant;
+use weft_hop::{RequestMetadata, ResponseMetadata};
+use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
+use weft_identity::{ExpectedIdentities, peer_identity};
+use weft_mesh::balance::{Endpoint, Hop};
+use weft_mesh::name::{Identity, ServicePort};
+use weft_mesh::reason::Reason;
+
+use super::connect::{Connector, Stream};
+use crate::error::{BoxFailure, Failure};
+use crate::hop::client::{connect, open_failure};
+use crate::hop::link::Link;
+use crate::http::body::Body;
+use crate::http::client::{Client, HttpVersion};
+use crate::snapshot::Tls;
+use crate::stats::{Direction, Edge, EdgeKey, Stats};
+
+/// How often a request looks for another connection when the one it found takes no more streams.
+const TRIES: usize = 3;
+
+/// Routes to one endpoint whose counters are kept at hand.
+const EDGES_KEPT: usize = 16;
+
+/// The connections to one endpoint.
+#[derive(Debug)]
+pub struct Peer {
+    endpoint: Endpoint,
+    connect_timeout: Duration,
+    links: RefCell<Vec<Kept>>,
+    /// Makes requests wait for the connection that one of them is opening, instead of opening one each.
+    opening: tokio::sync::Mutex<()>,
+    plain: Rc<Client>,
+    standard: RefCell<Option<(u64, Rc<Client>)>>,
+    /// What the endpoint proved to be when it was last connected to.
+    identity: RefCell<Option<Identity>>,
+    edges: RefCell<Vec<KeptEdge>>,
+}
+
+/// Where the traffic of one route to this endpoint is counted.
+#[derive(Debug)]
+struct KeptEdge {
+    destination: ServicePort,
+    route: Arc<str>,
+    proven: bool,
+    edge: Arc<Edge>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    link: Rc<Link>,
+    /// The certificate generation that it was made under.
+    generation: u64,
+}
+
+/// An answer, with what the answering proxy said beside it.
+pub type Answered = (Response<Body>, ResponseMetadata);
+
+impl Peer {
+    /// No connection yet.
+    pub fn new(endpoint: Endpoint, connect_timeout: Duration) -> Self {
+        let plain = Client::new(Connector::plain(endpoint.address, connect_timeout));
+        Self {
+            endpoint,
+            connect_timeout,
+            links: RefCell::default(),
+            opening: tokio::sync::Mutex::new(()),
+            plain,
+            standard: RefCell::default(),
+            identity: RefCell::default(),
+            edges: RefCell::default(),
+        }
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Sends one attempt of a request. A failure says whether the endpoint may have processed it.
+    pub async fn send(
+        &self,
+        parts: &http::request::Parts,
+        body: Body,
+        metadata: &RequestMetadata,
+        version: HttpVersion,
+        tls: Option<&Arc<Tls>>,
+    ) -> Result<Answered, BoxFailure> {
+        match (self.endpoint.hop, tls) {
+            (Hop::Plain, _) => {
+                let request = Request::from_parts(parts.clone(), body);
+                let response = self.plain.send(request, version).await?;
+                Ok((response, ResponseMetadata::default()))
+            }
+            (Hop::Weft, Some(tls)) => self.send_weft(parts, body, metadata, tls).await,
+            (Hop::Standard, Some(tls)) => {
+                let request = Request::from_parts(parts.clone(), body);
+                let response = self.standard(tls, version).send(request, version).await?;
+                Ok((response, ResponseMetadata::default()))
+            }
+            (Hop::Weft | Hop::Standard, None) => Err(no_certificate()),
+        }
+    }
+
+    async fn send_weft(
+        &self,
+        parts: &http::request::Parts,
+        mut body: Body,
+        metadata: &RequestMetadata,
+        tls: &Arc<Tls>,
+    ) -> Result<Answered, BoxFailure> {
+        for _ in 1..TRIES {
+            let link = self.link(tls).await?;
+            match link.request(parts, body, metadata).await {
+                Ok(answered) => return answered,
+                Err(refused) => body = refused.body,
+            }
+        }
+        let link = self.link(tls).await?;
+        match link.request(parts, body, metadata).await {
+            Ok(answered) => answered,
+            Err(refused) => Err(open_failure(&refused.error)),
+        }
+    }
+
+    async fn link(&self, tls: &Arc<Tls>) -> Result<Rc<Link>, BoxFailure> {
+        if let Some(link) = self.usable(tls.number) {
+            return Ok(link);
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(link) = self.usable(tls.number) {
+            return Ok(link);
+        }
+        let (stream, _) = self.connect_tls(tls, &[ALPN_WEFT]).await?;
+        let link = connect(stream);
+        self.links.borrow_mut().push(Kept { link: Rc::clone(&link), generation: tls.number });
+        Ok(link)
+    }
+
+    /// A connection with room. Those of an older certificate take no new requests and end when theirs have ended.
+    fn usable(&self, generation: u64) -> Option<Rc<Link>> {
+        let mut links = self.links.borrow_mut();
+        if links.len() == 1 {
+            // The usual case, without moving anything.
+            let kept = links.first()?;
+            if kept.generation == generation && kept.link.is_usable() {
+                return Some(Rc::clone(&kept.link));
+            }
+        }
+        links.retain(|kept| {
+            if kept.generation != generation {
+                kept.link.drain();
+                return false;
+            }
+            !kept.link.is_closed() && !kept.link.is_draining()
+        });
+        links.iter().find(|kept| kept.link.is_usable()).map(|kept| Rc::clone(&kept.link))
+    }
+
+    fn standard(&self, tls: &Arc<Tls>, version: HttpVersion) -> Rc<Client> {
+        let mut standard = self.standard.borrow_mut();
+        if let Some((generation, client)) = &*standard
+            && *generation == tls.number
+        {
+            return Rc::clone(client);
+        }
+        let alpn = if version == HttpVersion::Http2 { ALPN_H2 } else { ALPN_HTTP11 };
+        let config = tls.client(self.expected(), &[alpn]);
+        let client = Client::new(Connector::tls(self.endpoint.address, self.connect_timeout, config));
+        *standard = Some((tls.number, Rc::clone(&client)));
+        client
+    }
+
+    /// Opens a connection for opaque bytes, and gives the identity that the endpoint proved.
+    pub async fn connect_tcp(&self, tls: Option<&Arc<Tls>>) -> Result<(Stream, Option<Identity>), BoxFailure> {
+        match (self.endpoint.hop, tls) {
+            (Hop::Plain | Hop::Standard, _) => {
+                let stream = Connector::plain(self.endpoint.address, self.connect_timeout).connect().await?;
+                Ok((stream, None))
+            }
+            (Hop::Weft, Some(tls)) => self.connect_tls(tls, &[ALPN_WEFT_TCP]).await,
+            (Hop::Weft, None) => Err(no_certificate()),
+        }
+    }
+
+    async fn connect_tls(&self, tls: &Arc<Tls>, alpn: &[&[u8]]) -> Result<(Stream, Option<Identity>), BoxFailure> {
+        let config = tls.client(self.expected(), alpn);
+        let stream = Connector::tls(self.endpoint.address, self.connect_timeout, config).connect().await?;
+        if !stream.alpn().is_some_and(|chosen| alpn.contains(&chosen)) {
+            let detail = format!("the proxy at {} does not speak {}", self.endpoint.address, offered(alpn));
+            return Err(Failure::unprocessed(Reason::ConnectFailed, detail));
+        }
+        let identity = stream.peer_certificates().and_then(|chain| peer_identity(chain).ok());
+        self.identity.borrow_mut().clone_from(&identity);
+        Ok((stream, identity))
+    }
+
+    /// Where a request is counted that was sent to `destination` and that `route` sent here. Made once for each; after
+    /// that, finding it compares names.
+    pub fn edge(&self, stats: &Stats, destination: &ServicePort, backend: &ServicePort, route: &Arc<str>) -> Arc<Edge> {
+        let proven = self.identity.borrow().is_some();
+        let mut edges = self.edges.borrow_mut();
+        if let Some(kept) = edges
+            .iter()
+            .find(|kept| kept.proven == proven && kept.route == *route && kept.destination == *destination)
+        {
+            return Arc::clone(&kept.edge);
+        }
+        let edge = stats.edge(EdgeKey {
+            direction: Direction::Outbound,
+            destination: destination.clone(),
+            backend: backend.clone(),
+            route: Arc::clone(route),
+            workload: Arc::clone(&self.endpoint.workload),
+            version: Arc::clone(&self.endpoint.version),
+            peer: self.identity.borrow().clone(),
+        });
+        if edges.len() >= EDGES_KEPT {
+            edges.remove(0);
+        }
+        edges.push(KeptEdge {
+            destination: destination.clone(),
+            route: Arc::clone(route),
+            proven,
+            edge: Arc::clone(&edge),
+        });
+        edge
+    }
+
+    fn expected(&self) -> ExpectedIdentities {
+        ExpectedIdentities::exactly(self.endpoint.identities.iter().cloned())
+    }
+
+    /// Closes what has not been used for `idle`.
+    pub fn sweep(&self, now: Instant, idle: Duration) {
+        self.plain.sweep(now, idle);
+        if let Some((_, client)) = &*self.standard.borrow() {
+            client.sweep(now, idle);
+        }
+        let std_now = now.into_std();
+        for kept in &*self.links.borrow() {
+            kept.link.tick(std_now);
+            if kept.link.open_streams() == 0 && std_now.saturating_duration_since(kept.link.last_used()) >= idle {
+                kept.link.drain();
+            }
+        }
+        self.links.borrow_mut().retain(|kept| !kept.link.is_closed());
+    }
+
+    /// Takes no new requests on any connection; those under way finish.
+    pub fn drain(&self) {
+        for kept in &*self.links.borrow() {
+            kept.link.drain();
+        }
+    }
+}
+
+fn offered(alpn: &[&[u8]]) -> String {
+    alpn.iter().map(|name| String::from_utf8_lossy(name)).collect::<Vec<_>>().join(", ")
+}
+
+fn no_certificate() -> BoxFailure {
+    Failure::unprocessed(Reason::ConnectFailed, "this proxy has no certificate yet")
+}

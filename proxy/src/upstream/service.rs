@@ -1,0 +1,202 @@
+//! A service as one worker uses it: its endpoints, the connections to them, the budget of retries.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weft_mesh::balance::{EndpointSet, NoEndpoint, Picked, Picker, Wish};
+use weft_mesh::budget::RetryBudget;
+use weft_mesh::limits::Usage;
+use weft_mesh::outlier::Outcome;
+use weft_mesh::reason::Reason;
+
+use super::peer::Peer;
+use crate::error::{BoxFailure, Failure};
+use crate::snapshot::{Backend, Snapshot};
+use crate::worker::Worker;
+
+/// Time after which a worker forgets a service that nobody asks for.
+const FORGET_AFTER: Duration = Duration::from_mins(10);
+
+/// One service port.
+#[derive(Debug)]
+pub struct Service {
+    backend: RefCell<Arc<Backend>>,
+    /// Address of the snapshot that was looked at last: as long as it is in force, nothing can have changed.
+    seen: Cell<*const Snapshot>,
+    set: RefCell<Option<Arc<EndpointSet>>>,
+    picker: RefCell<Picker>,
+    budget: RefCell<RetryBudget>,
+    peers: RefCell<HashMap<Arc<str>, Rc<Peer>, foldhash::fast::RandomState>>,
+    used: Cell<Instant>,
+    usage: Arc<Usage>,
+    label: weft_hop::Text,
+}
+
+impl Service {
+    /// The service as the snapshot in force has it.
+    pub fn new(worker: &Worker, backend: &Arc<Backend>) -> Rc<Self> {
+        let now = Instant::now();
+        let workers = u32::try_from(worker.shared.workers).unwrap_or(u32::MAX);
+        let service = Self {
+            picker: RefCell::new(Picker::new(backend.policy.balance.clone())),
+            budget: RefCell::new(RetryBudget::new(backend.policy.budget, workers, now)),
+            backend: RefCell::new(Arc::clone(backend)),
+            seen: Cell::new(std::ptr::null()),
+            set: RefCell::default(),
+            peers: RefCell::default(),
+            used: Cell::new(now),
+            usage: worker.shared.usage(&backend.service),
+            label: backend.service.service.to_string().into(),
+        };
+        service.update(worker, backend);
+        Rc::new(service)
+    }
+
+    /// Takes over what has changed in the snapshot in force.
+    pub fn update(&self, worker: &Worker, backend: &Arc<Backend>) {
+        worker.with_snapshot(|snapshot| {
+            let address = std::ptr::from_ref(snapshot);
+            if self.seen.replace(address) == address {
+                return;
+            }
+            if !Arc::ptr_eq(&self.backend.borrow(), backend) {
+                self.picker.borrow_mut().set_policy(backend.policy.balance.clone());
+                *self.backend.borrow_mut() = Arc::clone(backend);
+            }
+            let set = snapshot.endpoints.get(&backend.service);
+            let same = match (&*self.set.borrow(), set) {
+                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                (None, None) => true,
+                _ => false,
+            };
+            if !same {
+                self.replace(set.cloned());
+            }
+        });
+    }
+
+    fn replace(&self, set: Option<Arc<EndpointSet>>) {
+        let empty = EndpointSet::default();
+        let endpoints = set.as_deref().unwrap_or(&empty);
+        self.picker.borrow_mut().update(endpoints, Instant::now());
+        self.peers.borrow_mut().retain(|id, peer| {
+            let stays = endpoints.endpoints.iter().any(|endpoint| {
+                endpoint.id == *id
+                    && endpoint.address == peer.endpoint().address
+                    && endpoint.identities == peer.endpoint().identities
+                    && endpoint.hop == peer.endpoint().hop
+            });
+            if !stays {
+                peer.drain();
+            }
+            stays
+        });
+        *self.set.borrow_mut() = set;
+    }
+
+    /// The service as a place to send to.
+    pub fn backend(&self) -> Arc<Backend> {
+        Arc::clone(&self.backend.borrow())
+    }
+
+    /// What is under way to the service from all workers.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// The service's name as it travels beside a request.
+    pub fn label(&self) -> weft_hop::Text {
+        self.label.clone()
+    }
+
+    /// The budget of retries.
+    pub fn budget(&self) -> &RefCell<RetryBudget> {
+        &self.budget
+    }
+
+    /// Chooses an endpoint for one attempt.
+    pub fn attempt(self: &Rc<Self>, wish: Wish<'_>) -> Result<Attempt, BoxFailure> {
+        let now = Instant::now();
+        self.used.set(now);
+        let picked = self.picker.borrow_mut().pick(now, fastrand::u64(..), wish).map_err(|none| {
+            let service = &self.backend.borrow().service;
+            let detail = match none {
+                NoEndpoint::None => format!("{service} has no endpoints"),
+                NoEndpoint::NotReady => format!("no endpoint of {service} takes requests: they are not ready, or draining"),
+            };
+            Failure::internal(Reason::NoEndpoints, detail)
+        })?;
+        let peer = self.peer(&picked);
+        Ok(Attempt {
+            service: Rc::clone(self),
+            peer,
+            picked: Some(picked),
+            began: now,
+            latency: None,
+            outcome: Outcome::Unknown,
+        })
+    }
+
+    fn peer(&self, picked: &Picked) -> Rc<Peer> {
+        let endpoint = picked.member.endpoint();
+        if let Some(peer) = self.peers.borrow().get(&endpoint.id) {
+            return Rc::clone(peer);
+        }
+        let peer = Rc::new(Peer::new(endpoint.clone(), self.backend.borrow().policy.connect_timeout));
+        self.peers.borrow_mut().insert(Arc::clone(&endpoint.id), Rc::clone(&peer));
+        peer
+    }
+
+    /// Closes idle connections; says whether the service is still in use.
+    pub fn sweep(&self, now: tokio::time::Instant) -> bool {
+        let idle = self.backend.borrow().policy.idle_timeout;
+        for peer in self.peers.borrow().values() {
+            peer.sweep(now, idle);
+        }
+        now.into_std().saturating_duration_since(self.used.get()) < FORGET_AFTER
+    }
+}
+
+/// One attempt at an endpoint. What became of it is told to the balancer when it is dropped, however it ends.
+#[derive(Debug)]
+pub struct Attempt {
+    service: Rc<Service>,
+    /// The connections to the endpoint.
+    pub peer: Rc<Peer>,
+    picked: Option<Picked>,
+    began: Instant,
+    latency: Option<Duration>,
+    outcome: Outcome,
+}
+
+impl Attempt {
+    /// The head of the answer came; `well` says whether the endpoint is to be counted as well.
+    pub fn answered(&mut self, well: bool) {
+        self.latency = Some(self.began.elapsed());
+        self.outcome = if well { Outcome::Success } else { Outcome::GatewayFailure };
+    }
+
+    /// The endpoint failed to answer.
+    pub fn failed(&mut self) {
+        self.outcome = Outcome::GatewayFailure;
+    }
+
+    /// Takes note of the load that the endpoint's proxy reported.
+    pub fn report(&self, in_flight: u32) {
+        if let Some(picked) = &self.picked {
+            picked.member.report(Instant::now(), in_flight);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(picked) = self.picked.take() {
+            let mut picker = self.service.picker.borrow_mut();
+            picker.ended(&picked, Instant::now(), self.outcome, self.latency, fastrand::u64(..));
+        }
+    }
+}

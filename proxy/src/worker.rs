@@ -1,0 +1,148 @@
+//! A worker: one thread, one runtime, and all that the connections on it use.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::Cache;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use weft_mesh::name::ServicePort;
+
+use crate::inbound::Inbound;
+use crate::outbound::Passthrough;
+use crate::shared::Shared;
+use crate::snapshot::{Backend, Snapshot};
+use crate::start::Listeners;
+use crate::upstream::service::Service;
+use crate::{inbound, outbound};
+
+/// How often idle connections are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What all connections of one worker share.
+#[derive(Debug)]
+pub struct Worker {
+    /// What this worker shares with the other threads.
+    pub shared: Arc<Shared>,
+    /// Connections to what is outside the mesh.
+    pub passthrough: Passthrough,
+    /// What the inbound side keeps: connections to the application.
+    pub inbound: Inbound,
+    snapshot: RefCell<Cache<Arc<arc_swap::ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    services: RefCell<HashMap<ServicePort, Rc<Service>, foldhash::fast::RandomState>>,
+    began: std::time::Instant,
+    own: Vec<SocketAddr>,
+}
+
+impl Worker {
+    /// A worker without connections.
+    pub fn new(shared: Arc<Shared>, own: Vec<SocketAddr>) -> Rc<Self> {
+        Rc::new(Self {
+            passthrough: Passthrough::default(),
+            began: std::time::Instant::now(),
+            own,
+            inbound: Inbound::default(),
+            snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
+            services: RefCell::default(),
+            shared,
+        })
+    }
+
+    /// The snapshot in force. A request keeps what it takes from one to its end.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(self.snapshot.borrow_mut().load())
+    }
+
+    /// Looks at the snapshot in force without taking hold of it.
+    pub fn with_snapshot<R>(&self, see: impl FnOnce(&Snapshot) -> R) -> R {
+        see(self.snapshot.borrow_mut().load())
+    }
+
+    /// What this worker knows of a service: its endpoints' state and the connections to them.
+    pub fn service(self: &Rc<Self>, backend: &Arc<Backend>) -> Rc<Service> {
+        if let Some(service) = self.services.borrow().get(&backend.service) {
+            service.update(self, backend);
+            return Rc::clone(service);
+        }
+        let service = Service::new(self, backend);
+        self.services.borrow_mut().insert(backend.service.clone(), Rc::clone(&service));
+        service
+    }
+
+    /// Seconds since the worker began.
+    pub fn seconds(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
+
+    /// Whether an address is one that this proxy listens on for outbound connections: to forward there would go in
+    /// circles.
+    pub fn is_own_address(&self, address: SocketAddr) -> bool {
+        self.own.contains(&address)
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.services.borrow_mut().retain(|_, service| service.sweep(now));
+        self.inbound.sweep(now);
+        self.passthrough.sweep(now);
+    }
+}
+
+/// Starts a worker; it ends when `stop` is cancelled.
+pub fn spawn(
+    number: usize,
+    shared: Arc<Shared>,
+    listeners: Arc<Listeners>,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("weft-worker-{number}")).spawn(move || {
+        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "a worker cannot start");
+                return;
+            }
+        };
+        runtime.block_on(run(Worker::new(shared, listeners.outbound_addresses()), listeners, stop));
+    })
+}
+
+async fn run(worker: Rc<Worker>, listeners: Arc<Listeners>, stop: CancellationToken) {
+    if let Err(error) = listen(&worker, &listeners, &stop) {
+        tracing::error!(%error, "a worker cannot listen");
+        return;
+    }
+    let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            now = sweeps.tick() => worker.sweep(now),
+        }
+    }
+}
+
+fn listen(worker: &Rc<Worker>, listeners: &Listeners, stop: &CancellationToken) -> io::Result<()> {
+    if let Some(bound) = &listeners.outbound {
+        outbound::listen_explicit(worker, bound.listener()?, stop.clone());
+    }
+    for (upstream, bound) in &listeners.upstreams {
+        outbound::listen_local(worker, bound.listener()?, upstream.destination.as_str().into(), stop.clone());
+    }
+    if let Some(bound) = &listeners.transparent_outbound {
+        outbound::listen_transparent(worker, bound.listener()?, stop.clone());
+    }
+    for (offer, bound) in &listeners.offers {
+        inbound::listen_offer(worker, bound.listener()?, offer, stop.clone());
+    }
+    if let Some(bound) = &listeners.transparent_inbound {
+        inbound::listen_transparent(worker, bound.listener()?, stop.clone());
+    }
+    Ok(())
+}
