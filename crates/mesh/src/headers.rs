@@ -28,9 +28,9 @@ fn remove_named(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
+        // As bytes: one that is no ASCII must not hide the names beside it.
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
         // Fields without which the message is not what was sent: a sender that names them is mistaken or malicious.
         .filter(|name| {
             !matches!(name.as_str(), "te" | "host" | "content-length" | "trailer" | "authorization")
@@ -46,9 +46,8 @@ fn keep_te_trailers(headers: &mut HeaderMap) {
     let trailers = headers
         .get_all(TE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
     headers.remove(TE);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -107,6 +106,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn removal_agrees_with_a_list_of_names(
+            fields in prop::collection::vec(
+                (prop::sample::select(&["a", "b", "host", "keep-alive", "upgrade", "transfer-encoding", "trailer"][..]), "[a-z]{1,3}"),
+                0..8,
+            ),
+            named in prop::collection::vec(prop::sample::select(&["a", "B", "close", "host", " keep-alive", "", "ü"][..]), 0..4),
+        ) {
+            let gone = |name: &str| {
+                let listed = named.iter().any(|listed| listed.trim().eq_ignore_ascii_case(name)) && name != "host";
+                listed || ["keep-alive", "upgrade", "transfer-encoding"].contains(&name)
+            };
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let expected: Vec<(&str, &str)> = fields.iter().copied().filter(|(name, _)| !gone(name)).collect();
+            let mut headers = map(&fields);
+            headers.insert(CONNECTION, HeaderValue::from_bytes(named.join(",").as_bytes()).unwrap());
+            remove_hop_by_hop(&mut headers);
+            prop_assert_eq!(headers, map(&expected));
+        }
+
         #[test]
         fn nothing_else_is_touched(values in prop::collection::vec("[a-z]{1,8}", 0..8)) {
             let fields: Vec<(String, String)> = values.iter().map(|v| (format!("x-{v}"), v.clone())).collect();

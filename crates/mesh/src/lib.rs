@@ -2,6 +2,21 @@
 //!
 //! Everything here is a pure function or a state machine: time, randomness and addresses are arguments. The proxy
 //! compiles these types once, when a snapshot is built, and asks them on every request.
+//!
+//! | what is decided | where |
+//! |---|---|
+//! | who and what is named | [`name`] |
+//! | what is spoken | [`protocol`] |
+//! | which rule a request meets, and why | [`route`], with [`pattern`] |
+//! | what the rule does to it | [`filter`], with [`fraction`] |
+//! | which backend gets it | [`split`], with [`affinity`] and [`hash`] |
+//! | which endpoint of the backend | [`balance`], with [`outlier`] |
+//! | how much may be under way | [`limits`], [`concurrency`] |
+//! | how long it may take, and whether it is tried again | [`deadline`], [`retry`], with [`budget`] and [`backoff`] |
+//! | who may call | [`authorization`] |
+//! | what the proxy answers itself | [`reason`] |
+//! | which header fields a proxy changes | [`headers`], [`trace`], [`forwarded`] |
+//! | what is counted | [`statistics`], [`rate`] |
 
 mod error;
 
