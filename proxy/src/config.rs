@@ -86,7 +86,9 @@ impl Default for ProxyConfig {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{value:?} is not an upstream: {problem}. Write DESTINATION=ADDRESS, such as reviews:9080=127.0.0.1:19080")]
+#[error(
+    "{value:?} is not an upstream: {problem}. Write DESTINATION=ADDRESS, such as reviews:9080=127.0.0.1:19080"
+)]
 /// A text that does not name an upstream.
 pub struct UpstreamError {
     value: String,
@@ -98,17 +100,22 @@ impl std::str::FromStr for Upstream {
 
     fn from_str(text: &str) -> Result<Self, UpstreamError> {
         let wrong = |problem: String| UpstreamError { value: text.to_owned(), problem };
-        let (destination, listen) = text.split_once('=').ok_or_else(|| wrong("the \"=\" is missing".to_owned()))?;
+        let (destination, listen) =
+            text.split_once('=').ok_or_else(|| wrong("the \"=\" is missing".to_owned()))?;
         let port = destination.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
         match port {
             None => return Err(wrong(format!("{destination:?} has no port"))),
             Some((true, _)) => return Err(wrong(format!("{destination:?} has no host"))),
-            Some((_, Err(_) | Ok(0))) => return Err(wrong(format!("{destination:?} has no port from 1 to 65535"))),
+            Some((_, Err(_) | Ok(0))) => {
+                return Err(wrong(format!("{destination:?} has no port from 1 to 65535")));
+            }
             Some((false, Ok(_))) => {}
         }
         let listen = match listen.parse::<u16>() {
             Ok(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
-            Err(_) => listen.parse().map_err(|_| wrong(format!("{listen:?} is neither IP:PORT nor a port")))?,
+            Err(_) => {
+                listen.parse().map_err(|_| wrong(format!("{listen:?} is neither IP:PORT nor a port")))?
+            }
         };
         Ok(Self { destination: destination.to_owned(), listen })
     }

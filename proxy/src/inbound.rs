@@ -26,7 +26,7 @@ mod request;
 pub use load::{InFlight, Load};
 
 /// Time after which an unused connection to the application is closed.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// The applications that this worker forwards to.
 #[derive(Debug, Default)]
@@ -92,7 +92,9 @@ pub fn listen_offer(worker: &Rc<Worker>, listener: TcpListener, offer: &Offer, s
 /// Serves the listener that the kernel redirects inbound connections to.
 pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
     accept(worker, listener, stop, |stream, peer| match socket::original_destination(stream) {
-        Ok(Some(original)) => Some(Arrival { service: "".into(), port: original.port(), application: original }),
+        Ok(Some(original)) => {
+            Some(Arrival { service: "".into(), port: original.port(), application: original })
+        }
         Ok(None) => {
             tracing::warn!(%peer, "a connection came to the inbound listener itself; it is for redirected ones");
             None

@@ -57,7 +57,12 @@ pub fn listen_explicit(worker: &Rc<Worker>, listener: TcpListener, stop: Cancell
 }
 
 /// Serves a local listener that stands for one destination.
-pub fn listen_local(worker: &Rc<Worker>, listener: TcpListener, destination: Arc<str>, stop: CancellationToken) {
+pub fn listen_local(
+    worker: &Rc<Worker>,
+    listener: TcpListener,
+    destination: Arc<str>,
+    stop: CancellationToken,
+) {
     let worker = Rc::clone(worker);
     accept(listener, stop, move |stream, source| {
         let worker = Rc::clone(&worker);
@@ -82,14 +87,19 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
                     let downstream = Rc::new(Downstream { target: Target::ByAuthority, source });
                     connection(worker, stream, downstream, Protocol::Http1).await;
                 }
-                Err(error) => tracing::warn!(%source, %error, "cannot tell where a connection was meant to go"),
+                Err(error) => {
+                    tracing::warn!(%source, %error, "cannot tell where a connection was meant to go")
+                }
             }
         }
     });
 }
 
-fn accept<F>(listener: TcpListener, stop: CancellationToken, mut handle: impl FnMut(TcpStream, SocketAddr) -> F + 'static)
-where
+fn accept<F>(
+    listener: TcpListener,
+    stop: CancellationToken,
+    mut handle: impl FnMut(TcpStream, SocketAddr) -> F + 'static,
+) where
     F: Future<Output = ()> + 'static,
 {
     tokio::task::spawn_local(async move {
@@ -118,7 +128,9 @@ where
 {
     let _open = worker.shared.stats.connection(Direction::Outbound);
     match protocol {
-        Protocol::Tcp | Protocol::Tls => opaque::relay(worker, Prefixed::new(bytes::Bytes::new(), stream), downstream).await,
+        Protocol::Tcp | Protocol::Tls => {
+            opaque::relay(worker, Prefixed::new(bytes::Bytes::new(), stream), downstream).await
+        }
         Protocol::Detect => match first_bytes(stream).await {
             Ok((None, stream)) => opaque::relay(worker, stream, downstream).await,
             Ok((Some(version), stream)) => http(worker, stream, version, downstream).await,

@@ -1,6 +1,6 @@
 //! What the control plane said, as workers read it: immutable, compiled once, shared by all threads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use weft_mesh::affinity::KeySource;
 use weft_mesh::authorization::Authorizer;
 use weft_mesh::balance::{BalancePolicy, EndpointSet};
 use weft_mesh::budget::BudgetPolicy;
-use weft_mesh::filter::RateLimit;
+use weft_mesh::filter::{Filters, RateLimit};
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
@@ -28,6 +28,8 @@ pub type NameMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 /// All that workers know at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
+    /// Which one it is: every snapshot that comes into force has a higher number than the ones before it.
+    pub number: u64,
     /// What was dialled, by `host:port`; `None`: the mesh has none of that name.
     pub destinations: NameMap<Arc<str>, Option<Arc<Destination>>>,
     /// The endpoints of each service port that a destination leads to.
@@ -58,6 +60,34 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// Every service port that requests and connections to it may go to, each once.
+    pub fn services(&self) -> Vec<ServicePort> {
+        fn mirrored(filters: &Filters<Arc<Backend>>) -> impl Iterator<Item = &Arc<Backend>> {
+            filters.mirrors.iter().map(|mirror| &mirror.backend)
+        }
+        fn valid(target: &Target<Arc<Backend>>) -> Option<&Arc<Backend>> {
+            match target {
+                Target::Valid(backend) => Some(backend),
+                Target::Invalid(_) => None,
+            }
+        }
+        let rules = self.routes.iter().flat_map(RouteTable::rules).flat_map(|(_, rule)| {
+            let backends = rule.backends.iter().map(|(_, backend)| backend);
+            let of_backend = |backend: &'_ weft_mesh::route::Backend<Arc<Backend>>| {
+                valid(&backend.target)
+                    .into_iter()
+                    .chain(mirrored(&backend.filters))
+                    .cloned()
+                    .collect::<Vec<_>>()
+            };
+            mirrored(&rule.filters).cloned().chain(backends.flat_map(of_backend))
+        });
+        let tcp = self.tcp.iter().filter_map(|(_, target)| valid(target)).cloned();
+        let all = std::iter::once(Arc::clone(&self.backend)).chain(rules).chain(tcp);
+        let services: BTreeSet<ServicePort> = all.map(|backend| backend.service.clone()).collect();
+        services.into_iter().collect()
+    }
+
     /// Where a connection goes that is not HTTP.
     pub fn tcp_backend(&self, random: u64) -> Result<&Arc<Backend>, BoxFailure> {
         if self.tcp.is_empty() {
@@ -65,10 +95,13 @@ impl Destination {
         }
         match self.tcp.choose(random) {
             Some(Target::Valid(backend)) => Ok(backend),
-            Some(Target::Invalid(problem)) => Err(Failure::control(Reason::InvalidBackend, problem.to_string())),
-            None => {
-                Err(Failure::control(Reason::InvalidBackend, format!("the route of {} has no backend", self.service)))
+            Some(Target::Invalid(problem)) => {
+                Err(Failure::control(Reason::InvalidBackend, problem.to_string()))
             }
+            None => Err(Failure::control(
+                Reason::InvalidBackend,
+                format!("the route of {} has no backend", self.service),
+            )),
         }
     }
 }
@@ -118,7 +151,7 @@ impl Default for BackendPolicy {
             budget: BudgetPolicy::default(),
             retry: None,
             connect_timeout: Duration::from_secs(1),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(1),
         }
     }
 }
@@ -202,6 +235,11 @@ impl Tls {
     /// The workload's own identity.
     pub fn identity(&self) -> &Identity {
         self.generation.identity()
+    }
+
+    /// The certificate and the roots in use.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
     }
 
     /// End of the certificate's validity.

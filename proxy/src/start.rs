@@ -86,9 +86,11 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
 
 fn bind(config: &ProxyConfig) -> anyhow::Result<Listeners> {
     let bind = |address: SocketAddr, what: &str| {
-        Bound::bind(address).with_context(|| format!("cannot listen on {address} for {what}; is the port in use?"))
+        Bound::bind(address)
+            .with_context(|| format!("cannot listen on {address} for {what}; is the port in use?"))
     };
-    let optional = |address: Option<SocketAddr>, what: &str| address.map(|address| bind(address, what)).transpose();
+    let optional =
+        |address: Option<SocketAddr>, what: &str| address.map(|address| bind(address, what)).transpose();
     Ok(Listeners {
         outbound: optional(config.outbound, "outbound requests")?,
         transparent_outbound: optional(config.transparent_outbound, "redirected outbound connections")?,
@@ -101,7 +103,9 @@ fn bind(config: &ProxyConfig) -> anyhow::Result<Listeners> {
         offers: config
             .services
             .iter()
-            .map(|offer| Ok((offer.clone(), bind(offer.listen, &format!("port {} of the service", offer.port))?)))
+            .map(|offer| {
+                Ok((offer.clone(), bind(offer.listen, &format!("port {} of the service", offer.port))?))
+            })
             .collect::<anyhow::Result<_>>()?,
     })
 }
@@ -110,7 +114,11 @@ fn addresses(listeners: &Listeners, admin: SocketAddr) -> Addresses {
     let address = |bound: &Option<Bound>| bound.as_ref().map(Bound::address);
     Addresses {
         outbound: address(&listeners.outbound),
-        upstreams: listeners.upstreams.iter().map(|(u, bound)| (u.destination.clone(), bound.address())).collect(),
+        upstreams: listeners
+            .upstreams
+            .iter()
+            .map(|(u, bound)| (u.destination.clone(), bound.address()))
+            .collect(),
         offers: listeners.offers.iter().map(|(offer, bound)| (offer.clone(), bound.address())).collect(),
         transparent_outbound: address(&listeners.transparent_outbound),
         transparent_inbound: address(&listeners.transparent_inbound),

@@ -21,7 +21,10 @@ impl HopBody {
         Self { stream, length }
     }
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
         let frame = self.stream.poll_frame(cx);
         if let (Poll::Ready(Some(Ok(frame))), Some(length)) = (&frame, &mut self.length) {
             *length = length.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);

@@ -167,8 +167,12 @@ impl Link {
                 Some(receiver) => receiver.put_data(data, end),
                 None => self.discard(stream, &data),
             },
-            Event::Trailers { stream, trailers } => self.to(stream, |stream| stream.put_trailers(trailers.fields)),
-            Event::Reset { stream, code, processed, .. } => self.to(stream, |stream| stream.put_reset(code, processed)),
+            Event::Trailers { stream, trailers } => {
+                self.to(stream, |stream| stream.put_trailers(trailers.fields))
+            }
+            Event::Reset { stream, code, processed, .. } => {
+                self.to(stream, |stream| stream.put_reset(code, processed))
+            }
             Event::Writable { stream } => self.to(stream, Stream::wake_writer),
             Event::Settings | Event::Informational { .. } | Event::Drain { .. } | Event::Pong { .. } => {}
         }

@@ -39,7 +39,11 @@ pub(super) async fn send_body(stream: StreamRef, mut body: Body) -> Result<(), B
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
                     let id = stream.id();
-                    if stream.link().with(|connection| connection.send_trailers(id, &trailers.into())).is_err() {
+                    if stream
+                        .link()
+                        .with(|connection| connection.send_trailers(id, &trailers.into()))
+                        .is_err()
+                    {
                         reset(&stream, Code::Internal);
                     }
                     return Ok(());

@@ -1,5 +1,7 @@
 //! Answers that the proxy gives itself, by the contract that the documentation has for them.
 
+use std::fmt::Write as _;
+
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response};
 use weft_mesh::reason::Reason;
@@ -58,7 +60,8 @@ fn percent_encoded(text: &str) -> String {
         if (0x20..=0x7e).contains(&byte) && byte != b'%' {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

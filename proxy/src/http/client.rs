@@ -82,7 +82,11 @@ impl Client {
     /// Sends one request in the given version and waits for the head of its response.
     ///
     /// A kept connection that turns out to be closed before the request was written is replaced by a new one.
-    pub async fn send(self: &Rc<Self>, request: Request<Body>, version: HttpVersion) -> Result<Response<Body>, BoxFailure> {
+    pub async fn send(
+        self: &Rc<Self>,
+        request: Request<Body>,
+        version: HttpVersion,
+    ) -> Result<Response<Body>, BoxFailure> {
         match version {
             HttpVersion::Http1 => self.send_http1(request).await,
             HttpVersion::Http2 => self.send_http2(request).await,
@@ -141,7 +145,11 @@ impl Client {
         Ok(sender)
     }
 
-    fn leased(self: &Rc<Self>, response: Response<Incoming>, sender: http1::SendRequest<Body>) -> Response<Body> {
+    fn leased(
+        self: &Rc<Self>,
+        response: Response<Incoming>,
+        sender: http1::SendRequest<Body>,
+    ) -> Response<Body> {
         let client = Rc::clone(self);
         response.map(|body| Leased::http1(body, client, sender))
     }
@@ -158,12 +166,11 @@ impl Client {
         *request.version_mut() = Version::HTTP_2;
         let mut reused = true;
         loop {
-            let mut connection = match self.multiplexed() {
-                Some(connection) => connection,
-                None => {
-                    reused = false;
-                    self.connect_http2().await?
-                }
+            let mut connection = if let Some(connection) = self.multiplexed() {
+                connection
+            } else {
+                reused = false;
+                self.connect_http2().await?
             };
             let stream = OpenStream::new(&connection);
             match connection.sender.try_send_request(request).await {
@@ -210,7 +217,9 @@ impl Client {
     /// Closes connections that have not been used for `idle`; says whether any is left.
     pub fn sweep(&self, now: Instant, idle: Duration) -> bool {
         let mut kept = self.idle.borrow_mut();
-        kept.retain(|connection| !connection.sender.is_closed() && now.duration_since(connection.since) < idle);
+        kept.retain(|connection| {
+            !connection.sender.is_closed() && now.duration_since(connection.since) < idle
+        });
         let mut multiplexed = self.multiplexed.borrow_mut();
         multiplexed.retain(|connection| {
             !connection.sender.is_closed()
@@ -252,7 +261,10 @@ fn not_taken(mut error: hyper::client::conn::TrySendError<Request<Body>>) -> Box
 }
 
 fn unsent(error: &hyper::Error) -> BoxFailure {
-    Failure::unprocessed(Reason::ConnectFailed, format!("the connection closed before the request was sent: {error}"))
+    Failure::unprocessed(
+        Reason::ConnectFailed,
+        format!("the connection closed before the request was sent: {error}"),
+    )
 }
 
 /// A request that was written, at least in part, and has no response.

@@ -58,10 +58,12 @@ impl Exchange {
     }
 }
 
-/// Whether a `grpc-status` says that the server failed, as opposed to the request: UNKNOWN, DEADLINE_EXCEEDED,
-/// UNIMPLEMENTED, INTERNAL, UNAVAILABLE or DATA_LOSS, as OpenTelemetry counts for servers.
+/// Whether a `grpc-status` says that the server failed, as opposed to the request: `UNKNOWN`,
+/// `DEADLINE_EXCEEDED`, `UNIMPLEMENTED`, `INTERNAL`, `UNAVAILABLE` or `DATA_LOSS`, as `OpenTelemetry` counts for servers.
 pub fn is_grpc_failure(headers: &HeaderMap) -> bool {
-    headers.get("grpc-status").is_some_and(|status| matches!(status.as_bytes(), b"2" | b"4" | b"12" | b"13" | b"14" | b"15"))
+    headers
+        .get("grpc-status")
+        .is_some_and(|status| matches!(status.as_bytes(), b"2" | b"4" | b"12" | b"13" | b"14" | b"15"))
 }
 
 /// A body with the exchange that it ends.
@@ -80,7 +82,10 @@ impl Recorded {
         self.in_flight = Some(in_flight);
     }
 
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {

@@ -92,10 +92,16 @@ pub struct ReplayBody {
 }
 
 impl ReplayBody {
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
         let mut kept = self.kept.borrow_mut();
         if kept.reader != self.reader {
-            return Poll::Ready(Some(Err(Failure::internal(Reason::UpstreamReset, "another attempt took over"))));
+            return Poll::Ready(Some(Err(Failure::internal(
+                Reason::UpstreamReset,
+                "another attempt took over",
+            ))));
         }
         if let Some(chunk) = kept.chunks.get(self.next) {
             self.next += 1;
@@ -115,18 +121,27 @@ impl ReplayBody {
     pub(super) fn is_end_stream(&self) -> bool {
         let kept = self.kept.borrow();
         let all_given = self.next >= kept.chunks.len();
-        let source_ended = if kept.ended { kept.trailers.is_none() || self.trailers_given } else { kept.source.is_end_stream() };
+        let source_ended = if kept.ended {
+            kept.trailers.is_none() || self.trailers_given
+        } else {
+            kept.source.is_end_stream()
+        };
         all_given && source_ended
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         // Asked before the first frame is taken, when it is that of the whole body.
-        if self.next == 0 { self.kept.borrow().size_hint.clone() } else { SizeHint::default() }
+        if self.next == 0 { self.kept.borrow().size_hint } else { SizeHint::default() }
     }
 }
 
 impl Kept {
-    fn keep(&mut self, frame: Option<Frame<Bytes>>, next: &mut usize, trailers_given: &mut bool) -> Option<Frame<Bytes>> {
+    fn keep(
+        &mut self,
+        frame: Option<Frame<Bytes>>,
+        next: &mut usize,
+        trailers_given: &mut bool,
+    ) -> Option<Frame<Bytes>> {
         let Some(frame) = frame else {
             self.ended = true;
             return None;

@@ -82,7 +82,10 @@ pub struct TunnelBody {
 const CHUNK: usize = 16 * 1024;
 
 impl TunnelBody {
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
         if let Some(waiting) = &mut self.waiting {
             match ready!(Pin::new(waiting).poll(cx)) {
                 Ok(reader) => self.reader = Some(reader),
@@ -102,7 +105,10 @@ impl TunnelBody {
             Err(error) => {
                 self.ended = true;
                 self.reader = None;
-                Poll::Ready(Some(Err(Failure::upstream(Reason::UpstreamReset, format!("the tunnel broke: {error}")))))
+                Poll::Ready(Some(Err(Failure::upstream(
+                    Reason::UpstreamReset,
+                    format!("the tunnel broke: {error}"),
+                ))))
             }
         }
     }
@@ -126,7 +132,11 @@ impl BodyReader {
 }
 
 impl AsyncRead for BodyReader {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         while self.chunk.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => return Poll::Ready(Ok(())),

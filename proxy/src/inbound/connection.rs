@@ -61,7 +61,7 @@ pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAdd
     }
 }
 
-/// A record of a TLS handshake that holds a ClientHello begins like this (RFC 8446 sections 4 and 5.1).
+/// A record of a TLS handshake that holds a `ClientHello` begins like this (RFC 8446 sections 4 and 5.1).
 fn is_client_hello(bytes: &[u8], ended: bool) -> Option<bool> {
     match detect(bytes) {
         Detection::Tls { .. } => Some(true),
@@ -186,8 +186,13 @@ async fn http<S>(
     .await;
 }
 
-async fn opaque<S>(worker: &Rc<Worker>, near: S, arrival: &Arrival, peer: SocketAddr, identity: Option<Identity>)
-where
+async fn opaque<S>(
+    worker: &Rc<Worker>,
+    near: S,
+    arrival: &Arrival,
+    peer: SocketAddr,
+    identity: Option<Identity>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let upstream = Upstream::new(worker, arrival, peer, identity);
@@ -208,7 +213,12 @@ where
 
 fn may_connect(worker: &Worker, upstream: &Upstream) -> bool {
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
-    let call = Call { identity: upstream.identity.as_ref(), source: upstream.peer.ip(), port: upstream.port, http: None };
+    let call = Call {
+        identity: upstream.identity.as_ref(),
+        source: upstream.peer.ip(),
+        port: upstream.port,
+        http: None,
+    };
     if port.authorization.decide(&call).allowed {
         worker.shared.stats.authorized(AuthorizationOutcome::Allowed);
         return true;

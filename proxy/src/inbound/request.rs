@@ -50,7 +50,11 @@ pub(super) async fn from_hop(
 }
 
 /// Answers a request of a peer that is not Weft, or of none.
-pub(super) async fn from_http(worker: Rc<Worker>, upstream: Rc<Upstream>, mut request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn from_http(
+    worker: Rc<Worker>,
+    upstream: Rc<Upstream>,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
     let grpc = is_grpc(request.headers());
     let http1 = request.version() != Version::HTTP_2;
     let upgrade = upgrade::token(request.headers()).map(|token| (token, hyper::upgrade::on(&mut request)));
@@ -96,7 +100,10 @@ async fn forward(
     if let Some(limit) = &port.rate_limit
         && let Err(wait) = limit.take(began)
     {
-        return Err(Failure::internal(Reason::RateLimited, format!("more requests than the workload takes; wait {wait:?}")));
+        return Err(Failure::internal(
+            Reason::RateLimited,
+            format!("more requests than the workload takes; wait {wait:?}"),
+        ));
     }
     forwarded_for(upstream, &mut request);
     let grpc = is_grpc(request.headers());
@@ -166,8 +173,14 @@ fn authorize(
         return Ok(());
     }
     worker.shared.stats.authorized(AuthorizationOutcome::Denied);
-    let caller = upstream.identity.as_ref().map_or_else(|| "a caller without identity".to_owned(), ToString::to_string);
-    Err(Failure::internal(Reason::Denied, format!("{caller} may not {} {}", request.method(), request.uri().path())))
+    let caller = upstream
+        .identity
+        .as_ref()
+        .map_or_else(|| "a caller without identity".to_owned(), ToString::to_string);
+    Err(Failure::internal(
+        Reason::Denied,
+        format!("{caller} may not {} {}", request.method(), request.uri().path()),
+    ))
 }
 
 /// Says who the verified caller is, and takes away what anyone else may have claimed.

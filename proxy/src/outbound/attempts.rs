@@ -53,6 +53,17 @@ pub(super) struct Plan {
     key: Option<u64>,
 }
 
+/// What a request asks for, once its route is known.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) destination: &'a Destination,
+    pub(super) backend: &'a Arc<Backend>,
+    pub(super) rule: Option<&'a Rule<'a>>,
+    pub(super) parts: &'a http::request::Parts,
+    /// Who sent it.
+    pub(super) source: IpAddr,
+}
+
 /// The attempt that was answered, and where it is counted.
 pub(super) struct Answered {
     attempt: Attempt,
@@ -65,14 +76,11 @@ type Ended = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
 impl Plan {
     pub(super) fn new(
         worker: &Rc<Worker>,
-        destination: &Destination,
-        backend: &Arc<Backend>,
-        rule: Option<&Rule<'_>>,
-        parts: &http::request::Parts,
+        asked: &Asked<'_>,
         began: Instant,
-        source: IpAddr,
         under_way: UnderWay,
     ) -> Result<Self, BoxFailure> {
+        let Asked { destination, backend, rule, parts, source } = *asked;
         let service = worker.service(backend);
         let place = match backend.policy.max_requests {
             0 => None,
@@ -124,7 +132,12 @@ impl Plan {
         loop {
             let mut attempt = self.service.attempt(Wish { tried: &tried, key: self.key, session: None })?;
             let ended = self.attempt(&mut attempt, parts, &replay, retries).await;
-            let edge = attempt.peer.edge(&worker.shared.stats, &self.destination, &self.backend.service, &self.route);
+            let edge = attempt.peer.edge(
+                &worker.shared.stats,
+                &self.destination,
+                &self.backend.service,
+                &self.route,
+            );
             let decision = self.judge(&ended, &attempt, &replay, retries);
             let give_up = match decision {
                 Decision::Retry { after } => {
@@ -176,7 +189,10 @@ impl Plan {
             parts.headers.insert(GRPC_TIMEOUT, left);
         }
         let metadata = RequestMetadata {
-            destination: Some(weft_hop::Destination { service: self.service.label(), port: self.backend.service.port }),
+            destination: Some(weft_hop::Destination {
+                service: self.service.label(),
+                port: self.backend.service.port,
+            }),
             attempt: Some(retries + 1),
             deadline_micros: self.deadline.remaining(now).map(|left| left.as_micros() as u64),
             retry: if replay.can_replay() { RetryState::REPLAYABLE } else { RetryState::default() },
@@ -212,13 +228,19 @@ impl Plan {
                 if by_proxy && !gave_up && response.status() == StatusCode::SERVICE_UNAVAILABLE {
                     Happened::NotProcessed
                 } else {
-                    Happened::Response { status: response.status(), grpc_status: grpc_status(response.headers()), gave_up }
+                    Happened::Response {
+                        status: response.status(),
+                        grpc_status: grpc_status(response.headers()),
+                        gave_up,
+                    }
                 }
             }
             Err(failure) if !failure.processed => Happened::NotProcessed,
             Err(failure) if failure.reason == Reason::AttemptTimeout => Happened::AttemptTimeout,
             // Nothing is worth trying when the time of the whole request is over.
-            Err(failure) if failure.reason == Reason::RequestTimeout => return Decision::GiveUp(GiveUp::Deadline),
+            Err(failure) if failure.reason == Reason::RequestTimeout => {
+                return Decision::GiveUp(GiveUp::Deadline);
+            }
             Err(_) => Happened::Reset,
         };
         if let Happened::Response { status, grpc_status: None, .. } = happened

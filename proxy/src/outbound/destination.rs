@@ -43,11 +43,12 @@ pub async fn find(worker: &Rc<Worker>, name: &str) -> Found {
     }
     let (answered, answer) = oneshot::channel();
     let asked = worker.shared.lookups.try_send(Lookup { name: name.to_owned(), answered });
-    if asked.is_ok() && matches!(tokio::time::timeout(LOOKUP_TIMEOUT, answer).await, Ok(Ok(()))) {
-        if let Some(found) = look(worker, name) {
-            worker.shared.stats.looked_up(LookupOutcome::Miss);
-            return found;
-        }
+    if asked.is_ok()
+        && matches!(tokio::time::timeout(LOOKUP_TIMEOUT, answer).await, Ok(Ok(())))
+        && let Some(found) = look(worker, name)
+    {
+        worker.shared.stats.looked_up(LookupOutcome::Miss);
+        return found;
     }
     worker.shared.stats.looked_up(LookupOutcome::Timeout);
     Found::Silent

@@ -14,7 +14,7 @@ use weft_mesh::reason::Reason;
 use weft_mesh::route::{RequestParts, RuleRef, Target as BackendTarget};
 
 use super::Downstream;
-use super::attempts::Plan;
+use super::attempts::{Asked, Plan};
 use super::request::upgrade_of;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
@@ -48,7 +48,8 @@ pub(super) async fn run(
     }
     let (backend, backend_filters) = choose(destination, routed.as_ref(), &parts, downstream.source)?;
     let backend = Arc::clone(backend);
-    let origin_headers = rule_filters.is_some_and(|filters| filters.cors.is_some()).then(|| parts.headers.clone());
+    let origin_headers =
+        rule_filters.is_some_and(|filters| filters.cors.is_some()).then(|| parts.headers.clone());
     remove_hop_by_hop(&mut parts.headers);
     for filters in rule_filters.into_iter().chain(backend_filters) {
         apply_request_filters(filters, &mut parts, routed.as_ref());
@@ -62,7 +63,16 @@ pub(super) async fn run(
             (Some((token, start)), Body::Tunnel(body))
         }
     };
-    let plan = Plan::new(worker, destination, &backend, routed.as_ref(), &parts, began, downstream.source.ip(), under_way)?;
+    let plan = {
+        let asked = Asked {
+            destination,
+            backend: &backend,
+            rule: routed.as_ref(),
+            parts: &parts,
+            source: downstream.source.ip(),
+        };
+        Plan::new(worker, &asked, began, under_way)?
+    };
     let (mut response, answered) = plan.attempts(worker, &mut parts, body).await?;
     if let Some((token, start)) = tunnel
         && upgrade::is_agreed(response.status())
@@ -86,16 +96,17 @@ pub(super) async fn run(
     Ok(Response::from_parts(head, body))
 }
 
-fn route<'a>(destination: &'a Destination, parts: &http::request::Parts) -> Result<Option<Rule<'a>>, BoxFailure> {
+fn route<'a>(
+    destination: &'a Destination,
+    parts: &http::request::Parts,
+) -> Result<Option<Rule<'a>>, BoxFailure> {
     let Some(table) = &destination.routes else { return Ok(None) };
     let request = RequestParts::new(&parts.method, &parts.uri, &parts.headers);
-    match table.find(&request) {
-        Some(rule) => Ok(Some(rule)),
-        None => {
-            let detail = format!("no route of {} matches {} {}", destination.service, parts.method, parts.uri.path());
-            Err(Failure::control(Reason::NoRoute, detail))
-        }
+    if let Some(rule) = table.find(&request) {
+        return Ok(Some(rule));
     }
+    let detail = format!("no route of {} matches {} {}", destination.service, parts.method, parts.uri.path());
+    Err(Failure::control(Reason::NoRoute, detail))
 }
 
 async fn answer_by_filter(
@@ -110,7 +121,9 @@ async fn answer_by_filter(
     if let Some(problem) = &filters.unresolved {
         return Err(Failure::control(Reason::InvalidFilter, problem.clone()));
     }
-    if let Some((status, headers)) = filters.cors.as_ref().and_then(|cors| cors.preflight(&parts.method, &parts.headers)) {
+    if let Some((status, headers)) =
+        filters.cors.as_ref().and_then(|cors| cors.preflight(&parts.method, &parts.headers))
+    {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -119,7 +132,10 @@ async fn answer_by_filter(
     if let Some(limit) = &filters.rate_limit
         && let Err(wait) = limit.take(Instant::now())
     {
-        return Err(Failure::internal(Reason::RateLimited, format!("more requests than the route allows; wait {wait:?}")));
+        return Err(Failure::internal(
+            Reason::RateLimited,
+            format!("more requests than the route allows; wait {wait:?}"),
+        ));
     }
     if let Some(fault) = &filters.fault {
         let injected = fault.decide(fastrand::u64(..));
@@ -185,7 +201,9 @@ fn choose<'a>(
             Err(Failure::control(Reason::InvalidBackend, detail))
         }
         Some(backend) => match &backend.target {
-            BackendTarget::Valid(target) => Ok((target, Some(&backend.filters).filter(|filters| !filters.is_empty()))),
+            BackendTarget::Valid(target) => {
+                Ok((target, Some(&backend.filters).filter(|filters| !filters.is_empty())))
+            }
             BackendTarget::Invalid(problem) => {
                 Err(Failure::control(Reason::InvalidBackend, format!("{}: {problem}", rule.route)))
             }
@@ -193,13 +211,18 @@ fn choose<'a>(
     }
 }
 
-fn apply_request_filters(filters: &Filters<Arc<Backend>>, parts: &mut http::request::Parts, rule: Option<&Rule<'_>>) {
+fn apply_request_filters(
+    filters: &Filters<Arc<Backend>>,
+    parts: &mut http::request::Parts,
+    rule: Option<&Rule<'_>>,
+) {
     filters.request_headers.apply(&mut parts.headers);
     let Some(rewrite) = &filters.rewrite else { return };
     let matched = rule.map_or(0, |rule| rule.matched_prefix);
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
     if let Some(path_and_query) = &uri.path_and_query
-        && let Some(rewritten) = rewrite.path_and_query(path_and_query.path(), path_and_query.query(), matched)
+        && let Some(rewritten) =
+            rewrite.path_and_query(path_and_query.path(), path_and_query.query(), matched)
         && let Ok(rewritten) = rewritten.parse()
     {
         uri.path_and_query = Some(rewritten);

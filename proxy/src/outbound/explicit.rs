@@ -31,7 +31,9 @@ pub(super) fn connect(
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::task::spawn_local(async move {
         match upgrade.await {
-            Ok(upgraded) => dialled(worker, TokioIo::new(upgraded), Rc::new(Downstream { target, source })).await,
+            Ok(upgraded) => {
+                dialled(worker, TokioIo::new(upgraded), Rc::new(Downstream { target, source })).await
+            }
             Err(error) => tracing::debug!(%error, "a tunnel was agreed but did not come about"),
         }
     });

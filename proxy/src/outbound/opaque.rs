@@ -18,7 +18,7 @@ use crate::upstream::connect::Stream;
 use crate::worker::Worker;
 
 /// Time without a byte after which an opaque connection is given up.
-pub const IDLE: Duration = Duration::from_hours(1);
+pub(super) const IDLE: Duration = Duration::from_hours(1);
 
 /// Endpoints that are tried after the first one.
 const RETRIES: usize = 2;
@@ -40,7 +40,11 @@ where
     }
 }
 
-async fn to_service<S>(worker: &Rc<Worker>, destination: &Destination, near: Prefixed<S>) -> Result<(), BoxFailure>
+async fn to_service<S>(
+    worker: &Rc<Worker>,
+    destination: &Destination,
+    near: Prefixed<S>,
+) -> Result<(), BoxFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

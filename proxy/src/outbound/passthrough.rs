@@ -14,7 +14,7 @@ use crate::http::client::Client;
 use crate::upstream::connect::{CONNECT_TIMEOUT, Connector};
 
 /// Time after which an unused connection is closed.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Time for a name to be resolved.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -37,12 +37,12 @@ impl Passthrough {
 }
 
 /// How to reach an address outside the mesh.
-pub fn connector(address: SocketAddr) -> Connector {
+pub(super) fn connector(address: SocketAddr) -> Connector {
     Connector::plain(address, CONNECT_TIMEOUT)
 }
 
 /// The address of `name` (`host:port`), by the system's resolver.
-pub async fn resolve(name: &str) -> Result<SocketAddr, BoxFailure> {
+pub(super) async fn resolve(name: &str) -> Result<SocketAddr, BoxFailure> {
     if let Ok(address) = name.parse() {
         return Ok(address);
     }
@@ -51,7 +51,9 @@ pub async fn resolve(name: &str) -> Result<SocketAddr, BoxFailure> {
         Failure::unprocessed(Reason::ConnectFailed, detail)
     };
     match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(name)).await {
-        Ok(Ok(mut addresses)) => addresses.next().ok_or_else(|| unknown("its name has no address".to_owned())),
+        Ok(Ok(mut addresses)) => {
+            addresses.next().ok_or_else(|| unknown("its name has no address".to_owned()))
+        }
         Ok(Err(error)) => Err(unknown(format!("its name cannot be resolved: {error}"))),
         Err(_) => Err(unknown(format!("its name was not resolved in {RESOLVE_TIMEOUT:?}"))),
     }

@@ -75,7 +75,11 @@ fn dialled_name(request: &Request<Incoming>) -> Result<Arc<str>, BoxFailure> {
     })
 }
 
-async fn pass_through(worker: &Rc<Worker>, name: &str, request: Request<Incoming>) -> Result<Response<Body>, BoxFailure> {
+async fn pass_through(
+    worker: &Rc<Worker>,
+    name: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, BoxFailure> {
     let address = passthrough::resolve(name).await?;
     if worker.is_own_address(address) {
         let detail = format!("{name} leads back to this proxy");
@@ -99,7 +103,9 @@ pub(super) fn version_of(version: Version) -> HttpVersion {
 }
 
 /// A request's upgrade, if it asks for one: the token, and the connection as it will be.
-pub(super) fn upgrade_of(request: &mut Request<Incoming>) -> Option<(http::HeaderValue, hyper::upgrade::OnUpgrade)> {
+pub(super) fn upgrade_of(
+    request: &mut Request<Incoming>,
+) -> Option<(http::HeaderValue, hyper::upgrade::OnUpgrade)> {
     if request.version() != Version::HTTP_11 || !request.headers().contains_key(header::UPGRADE) {
         return None;
     }

@@ -27,18 +27,23 @@ pub use inbound::inbound;
 
 /// What is said of a destination.
 pub fn destination(name: &str, wire: &v1::Destination) -> Result<Destination, Error> {
-    let backend = backend(required(wire.backend.as_ref(), "backend")?).map_err(|error| error.within("backend"))?;
+    let backend =
+        backend(required(wire.backend.as_ref(), "backend")?).map_err(|error| error.within("backend"))?;
     let routes = wire
         .http_routes
         .iter()
         .enumerate()
-        .map(|(index, wire)| route::http_route(wire).map_err(|error| error.within(format!("http_routes[{index}]"))))
+        .map(|(index, wire)| {
+            route::http_route(wire).map_err(|error| error.within(format!("http_routes[{index}]")))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let tcp = wire
         .tcp_backends
         .iter()
         .enumerate()
-        .map(|(index, wire)| tcp_backend(wire).map_err(|error| error.within(format!("tcp_backends[{index}]"))))
+        .map(|(index, wire)| {
+            tcp_backend(wire).map_err(|error| error.within(format!("tcp_backends[{index}]")))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Destination {
         name: name.into(),
@@ -63,7 +68,9 @@ fn target(wire: &v1::WeightedBackend) -> Result<(String, Target<Arc<Backend>>), 
             let backend = backend(wire)?;
             Ok((backend.service.to_string(), Target::Valid(Arc::new(backend))))
         }
-        v1::weighted_backend::Target::Invalid(problem) => Ok((problem.clone(), Target::Invalid(problem.as_str().into()))),
+        v1::weighted_backend::Target::Invalid(problem) => {
+            Ok((problem.clone(), Target::Invalid(problem.as_str().into())))
+        }
     }
 }
 
@@ -96,7 +103,8 @@ fn policy(wire: &v1::BackendPolicy) -> Result<BackendPolicy, Error> {
         max_requests: wire.max_requests,
         budget: wire.retry_budget.as_ref().map(budget).transpose()?.unwrap_or_default(),
         retry: wire.retry.as_ref().map(retry).transpose()?,
-        connect_timeout: duration(wire.connect_timeout.as_ref(), "connect_timeout")?.unwrap_or(defaults.connect_timeout),
+        connect_timeout: duration(wire.connect_timeout.as_ref(), "connect_timeout")?
+            .unwrap_or(defaults.connect_timeout),
         idle_timeout: duration(wire.idle_timeout.as_ref(), "idle_timeout")?.unwrap_or(defaults.idle_timeout),
     })
 }
@@ -104,9 +112,11 @@ fn policy(wire: &v1::BackendPolicy) -> Result<BackendPolicy, Error> {
 fn hash_key(wire: &v1::hash_key::Key) -> Result<weft_mesh::affinity::KeySource, Error> {
     use weft_mesh::affinity::KeySource;
     Ok(match wire {
-        v1::hash_key::Key::Header(name) => KeySource::Header(
-            name.parse().map_err(|_| Error::invalid("hash_key.header", name.as_str(), "write a header field's name"))?,
-        ),
+        v1::hash_key::Key::Header(name) => {
+            KeySource::Header(name.parse().map_err(|_| {
+                Error::invalid("hash_key.header", name.as_str(), "write a header field's name")
+            })?)
+        }
         v1::hash_key::Key::Cookie(name) => KeySource::Cookie(name.as_str().into()),
         v1::hash_key::Key::SourceAddress(_) => KeySource::SourceAddress,
     })
@@ -114,14 +124,16 @@ fn hash_key(wire: &v1::hash_key::Key) -> Result<weft_mesh::affinity::KeySource, 
 
 fn outlier(wire: &v1::OutlierDetection) -> Result<OutlierPolicy, Error> {
     let defaults = OutlierPolicy::default();
-    let share = |percent: u32, default: f64| if percent == 0 { default } else { f64::from(percent.min(100)) / 100.0 };
+    let share =
+        |percent: u32, default: f64| if percent == 0 { default } else { f64::from(percent.min(100)) / 100.0 };
     Ok(OutlierPolicy {
         enabled: !wire.disabled,
         consecutive_failures: or(wire.consecutive_failures, defaults.consecutive_failures),
         success_rate: share(wire.success_rate_percent, defaults.success_rate),
         success_rate_requests: or(wire.success_rate_requests, defaults.success_rate_requests),
         window: duration(wire.window.as_ref(), "window")?.unwrap_or(defaults.window),
-        base_ejection: duration(wire.base_ejection.as_ref(), "base_ejection")?.unwrap_or(defaults.base_ejection),
+        base_ejection: duration(wire.base_ejection.as_ref(), "base_ejection")?
+            .unwrap_or(defaults.base_ejection),
         max_ejection: duration(wire.max_ejection.as_ref(), "max_ejection")?.unwrap_or(defaults.max_ejection),
         max_ejected: share(wire.max_ejected_percent, defaults.max_ejected),
         ..defaults
@@ -149,9 +161,12 @@ fn retry(wire: &v1::Retry) -> Result<RetryPolicy, Error> {
 
 /// One address of a service port; `id` is the last part of the resource's name.
 pub fn endpoint(id: &str, wire: &v1::Endpoint) -> Result<Endpoint, Error> {
-    let address: IpAddr =
-        wire.address.parse().map_err(|_| Error::invalid("address", wire.address.as_str(), "write an IP address"))?;
-    let identities = wire.identities.iter().map(|identity| identity.parse::<Identity>()).collect::<Result<_, _>>()?;
+    let address: IpAddr = wire
+        .address
+        .parse()
+        .map_err(|_| Error::invalid("address", wire.address.as_str(), "write an IP address"))?;
+    let identities =
+        wire.identities.iter().map(|identity| identity.parse::<Identity>()).collect::<Result<_, _>>()?;
     let locality = wire.locality.clone().unwrap_or_default();
     Ok(Endpoint {
         id: id.into(),
@@ -213,7 +228,11 @@ fn required<'a, T>(field: Option<&'a T>, name: &'static str) -> Result<&'a T, Er
 fn duration(wire: Option<&prost_types::Duration>, name: &'static str) -> Result<Option<Duration>, Error> {
     let Some(wire) = wire else { return Ok(None) };
     Duration::try_from(*wire).map(Some).map_err(|_| {
-        Error::invalid(name, format!("{} s {} ns", wire.seconds, wire.nanos), "write a duration that is not negative")
+        Error::invalid(
+            name,
+            format!("{} s {} ns", wire.seconds, wire.nanos),
+            "write a duration that is not negative",
+        )
     })
 }
 

@@ -59,7 +59,11 @@ impl Bound {
 ///
 /// An error of one `accept` never ends the loop: it is logged, and the loop pauses where trying at once could only
 /// fail again.
-pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut handle: impl FnMut(TcpStream, SocketAddr)) {
+pub async fn accept(
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+    mut handle: impl FnMut(TcpStream, SocketAddr),
+) {
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -73,7 +77,9 @@ pub async fn accept(listener: TcpListener, stop: impl Future<Output = ()>, mut h
                 // The peer has gone already.
                 Err(error) => tracing::debug!(%peer, %error, "connection lost before it was set up"),
             },
-            Err(error) if is_of_the_connection(&error) => tracing::debug!(%error, "connection lost before it was accepted"),
+            Err(error) if is_of_the_connection(&error) => {
+                tracing::debug!(%error, "connection lost before it was accepted")
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections; trying again");
                 tokio::time::sleep(PAUSE).await;

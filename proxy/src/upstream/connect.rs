@@ -52,11 +52,14 @@ impl Connector {
         let stream = match tokio::time::timeout(self.timeout, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(failed(format!("connecting to {address}: {error}"))),
-            Err(_) => return Err(failed(format!("connecting to {address}: no answer in {:?}", self.timeout))),
+            Err(_) => {
+                return Err(failed(format!("connecting to {address}: no answer in {:?}", self.timeout)));
+            }
         };
         socket::configure(&stream).map_err(|error| failed(format!("connecting to {address}: {error}")))?;
         let Some(config) = &self.tls else { return Ok(Stream::Plain(stream)) };
-        let handshake = TlsConnector::from(Arc::clone(config)).connect(ServerName::from(address.ip()), stream);
+        let handshake =
+            TlsConnector::from(Arc::clone(config)).connect(ServerName::from(address.ip()), stream);
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(failed(format!("TLS with {address}: {error}"))),

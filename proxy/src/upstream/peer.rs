@@ -179,7 +179,10 @@ impl Peer {
     }
 
     /// Opens a connection for opaque bytes, and gives the identity that the endpoint proved.
-    pub async fn connect_tcp(&self, tls: Option<&Arc<Tls>>) -> Result<(Stream, Option<Identity>), BoxFailure> {
+    pub async fn connect_tcp(
+        &self,
+        tls: Option<&Arc<Tls>>,
+    ) -> Result<(Stream, Option<Identity>), BoxFailure> {
         match (self.endpoint.hop, tls) {
             (Hop::Plain | Hop::Standard, _) => {
                 let stream = Connector::plain(self.endpoint.address, self.connect_timeout).connect().await?;
@@ -190,7 +193,11 @@ impl Peer {
         }
     }
 
-    async fn connect_tls(&self, tls: &Arc<Tls>, alpn: &[&[u8]]) -> Result<(Stream, Option<Identity>), BoxFailure> {
+    async fn connect_tls(
+        &self,
+        tls: &Arc<Tls>,
+        alpn: &[&[u8]],
+    ) -> Result<(Stream, Option<Identity>), BoxFailure> {
         let config = tls.client(self.expected(), alpn);
         let stream = Connector::tls(self.endpoint.address, self.connect_timeout, config).connect().await?;
         if !stream.alpn().is_some_and(|chosen| alpn.contains(&chosen)) {
@@ -204,7 +211,13 @@ impl Peer {
 
     /// Where a request is counted that was sent to `destination` and that `route` sent here. Made once for each; after
     /// that, finding it compares names.
-    pub fn edge(&self, stats: &Stats, destination: &ServicePort, backend: &ServicePort, route: &Arc<str>) -> Arc<Edge> {
+    pub fn edge(
+        &self,
+        stats: &Stats,
+        destination: &ServicePort,
+        backend: &ServicePort,
+        route: &Arc<str>,
+    ) -> Arc<Edge> {
         let proven = self.identity.borrow().is_some();
         let mut edges = self.edges.borrow_mut();
         if let Some(kept) = edges
@@ -247,7 +260,9 @@ impl Peer {
         let std_now = now.into_std();
         for kept in &*self.links.borrow() {
             kept.link.tick(std_now);
-            if kept.link.open_streams() == 0 && std_now.saturating_duration_since(kept.link.last_used()) >= idle {
+            if kept.link.open_streams() == 0
+                && std_now.saturating_duration_since(kept.link.last_used()) >= idle
+            {
                 kept.link.drain();
             }
         }

@@ -121,11 +121,13 @@ impl Service {
     pub fn attempt(self: &Rc<Self>, wish: Wish<'_>) -> Result<Attempt, BoxFailure> {
         let now = Instant::now();
         self.used.set(now);
-        let picked = self.picker.borrow_mut().pick(now, fastrand::u64(..), wish).map_err(|none| {
+        let picked = self.picker.borrow_mut().pick_for(now, fastrand::u64(..), &wish).map_err(|none| {
             let service = &self.backend.borrow().service;
             let detail = match none {
                 NoEndpoint::None => format!("{service} has no endpoints"),
-                NoEndpoint::NotReady => format!("no endpoint of {service} takes requests: they are not ready, or draining"),
+                NoEndpoint::NotReady => {
+                    format!("no endpoint of {service} takes requests: they are not ready, or draining")
+                }
             };
             Failure::internal(Reason::NoEndpoints, detail)
         })?;

@@ -85,7 +85,10 @@ impl Stream {
 
     pub(super) fn put_reset(&self, code: Code, processed: bool) {
         let detail = format!("the peer ended the stream: {}", code.as_str());
-        self.put_failure(Box::new(Failure { processed, ..*Failure::upstream(Reason::UpstreamReset, detail) }));
+        self.put_failure(Box::new(Failure {
+            processed,
+            ..*Failure::upstream(Reason::UpstreamReset, detail)
+        }));
     }
 
     pub(super) fn put_failure(&self, failure: BoxFailure) {
@@ -146,7 +149,10 @@ impl StreamRef {
         (first + received.rest.iter().map(Bytes::len).sum::<usize>(), received.ended)
     }
 
-    pub(in crate::hop) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<Box<ResponseHead>, BoxFailure>> {
+    pub(in crate::hop) fn poll_head(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Box<ResponseHead>, BoxFailure>> {
         let mut received = self.stream.0.borrow_mut();
         if let Some(head) = received.head.take() {
             return Poll::Ready(Ok(head));
@@ -158,7 +164,10 @@ impl StreamRef {
         Poll::Pending
     }
 
-    pub(in crate::hop) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
+    pub(in crate::hop) fn poll_frame(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
         let mut received = self.stream.0.borrow_mut();
         if let Some(data) = received.pop() {
             drop(received);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use weft_mesh::Error;
 use weft_mesh::filter::{
-    Abort, Bucket, Cors, Fault, Filters, HeaderChanges, Mirror, OriginPattern, PathChange, RateLimit, Redirect, Rewrite,
-    Scheme,
+    Abort, Bucket, Cors, Fault, Filters, HeaderChanges, Mirror, OriginPattern, PathChange, RateLimit,
+    Redirect, Rewrite, Scheme,
 };
 use weft_mesh::fraction::Fraction;
 use weft_proto::v1;
@@ -52,7 +52,11 @@ fn header_changes(wire: &v1::HeaderModifier) -> Result<HeaderChanges, Error> {
     fn pair(header: &v1::Header) -> (&str, &str) {
         (&header.name, &header.value)
     }
-    HeaderChanges::new(wire.set.iter().map(pair), wire.add.iter().map(pair), wire.remove.iter().map(String::as_str))
+    HeaderChanges::new(
+        wire.set.iter().map(pair),
+        wire.add.iter().map(pair),
+        wire.remove.iter().map(String::as_str),
+    )
 }
 
 fn path(wire: Option<&v1::PathModifier>) -> Result<Option<PathChange>, Error> {

@@ -42,7 +42,10 @@ fn rule(wire: &v1::HttpRule) -> Result<HttpRule<Arc<Backend>>, Error> {
         filters: filters(&wire.filters)?,
         timeouts: Timeouts {
             request: not_zero(duration(wire.request_timeout.as_ref(), "request_timeout")?),
-            backend_request: not_zero(duration(wire.backend_request_timeout.as_ref(), "backend_request_timeout")?),
+            backend_request: not_zero(duration(
+                wire.backend_request_timeout.as_ref(),
+                "backend_request_timeout",
+            )?),
         },
         retry: wire.retry.as_ref().map(retry).transpose()?,
         session_persistence: wire.session_persistence.as_ref().map(session).transpose()?,

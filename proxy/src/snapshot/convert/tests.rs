@@ -13,7 +13,11 @@ fn wire_destination(rule: v1::HttpRule) -> v1::Destination {
         service: service("cart"),
         backend: Some(wire_backend("cart")),
         http_routes: vec![v1::HttpRoute {
-            resource: Some(v1::ResourceRef { kind: "HTTPRoute".into(), namespace: "shop".into(), name: "r".into() }),
+            resource: Some(v1::ResourceRef {
+                kind: "HTTPRoute".into(),
+                namespace: "shop".into(),
+                name: "r".into(),
+            }),
             rules: vec![rule],
             ..v1::HttpRoute::default()
         }],
@@ -75,7 +79,10 @@ fn a_policy_that_is_not_understood_denies() {
     let wire = v1::Inbound {
         default_port: Some(v1::InboundPort {
             authorization: vec![v1::AuthorizationPolicy {
-                resource: Some(v1::ResourceRef { kind: "AuthorizationPolicy".into(), ..v1::ResourceRef::default() }),
+                resource: Some(v1::ResourceRef {
+                    kind: "AuthorizationPolicy".into(),
+                    ..v1::ResourceRef::default()
+                }),
                 rules: vec![v1::AuthorizationRule {
                     ip_blocks: vec!["everywhere".into()],
                     ..v1::AuthorizationRule::default()
