@@ -189,3 +189,44 @@ impl SendFlow {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_capacity_is_the_most_that_its_credit_pays_for(credit in 0..=MAX_CREDIT) {
+            let payload = payload_within(credit);
+            prop_assert!(cost(payload) <= u64::from(credit));
+            prop_assert!(cost(payload + 1) > u64::from(credit));
+        }
+
+        #[test]
+        fn credit_is_neither_made_nor_lost(
+            steps in prop::collection::vec((0_usize..=MAX_PAYLOAD, 0_usize..40_000, 0_u32..100_000), 1..100),
+        ) {
+            let mut flow = ReceiveFlow::new();
+            let mut announced = u64::from(INITIAL_WINDOW);
+            let mut spent = 0;
+            for (received, consumed, growth) in steps {
+                if flow.receive(1, received).is_ok() && received > 0 {
+                    spent += received as u64 + u64::from(FRAME_COST);
+                }
+                let held = flow.held();
+                let freed = flow.consume(consumed);
+                prop_assert_eq!(flow.held(), held - freed);
+                if flow.is_due() {
+                    announced += u64::from(flow.grant(growth.min(flow.growth(1 << 20))));
+                }
+                prop_assert_eq!(u64::from(flow.available), announced - spent);
+                prop_assert_eq!(flow.window, flow.available + flow.held() + flow.released);
+            }
+            flow.consume_all();
+            prop_assert_eq!(flow.held(), 0);
+            flow.finish();
+            prop_assert_eq!(flow.window(), 0);
+        }
+    }
+}

@@ -185,3 +185,24 @@ fn pieces_that_go_into_one_frame_cost_one_frame() {
     assert!(matches!(&at_server[..], [Event::Data { data, .. }] if data.len() == 1_000));
     assert_eq!(pair.client.send_capacity(stream), before - 1_000 - FRAME_COST as usize);
 }
+
+#[test]
+fn data_shares_the_receive_buffer_except_small_pieces_that_wait_behind_others() {
+    let (mut server, now) = greeted(Role::Server, Config::default());
+    let frames = [
+        frame(kind::HEAD, 0, 1, PLAIN_REQUEST),
+        frame(kind::DATA, 0, 1, b"first"),
+        frame(kind::DATA, 0, 1, b"second"),
+        frame(kind::DATA, 0, 1, &[0; 5_000]),
+    ];
+    let mut input = wire(&frames);
+    let buffer = input.as_ptr_range();
+    server.receive(&mut input, now).unwrap();
+    let shares: Vec<_> = events(&mut server)
+        .iter()
+        .filter_map(|event| {
+            if let Event::Data { data, .. } = event { Some(buffer.contains(&data.as_ptr())) } else { None }
+        })
+        .collect();
+    assert_eq!(shares, [true, false, true]);
+}

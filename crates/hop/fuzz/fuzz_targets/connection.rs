@@ -1,0 +1,81 @@
+//! Whatever the peer sends, a connection neither panics nor holds more than it promised, and cutting the
+//! octets elsewhere changes nothing.
+//!
+//! The first octet says which side is played and where the rest is cut; SETTINGS are said beforehand.
+
+#![no_main]
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use libfuzzer_sys::fuzz_target;
+use weft_hop::{Config, Connection, Event, RequestMetadata, ResponseMetadata, Role, StreamId};
+
+const SETTINGS: [u8; 8] = [0; 8];
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&choice, octets)) = input.split_first() else { return };
+    let role = if choice & 1 == 0 { Role::Server } else { Role::Client };
+    let now = Instant::now();
+    let whole = play(role, [octets].into_iter(), now);
+    let cut = play(role, octets.chunks(usize::from(choice >> 1) + 1), now);
+    assert_eq!(whole, cut);
+});
+
+/// Feeds the pieces to a connection that answers; returns what happened and how it ended.
+fn play<'a>(role: Role, pieces: impl Iterator<Item = &'a [u8]>, now: Instant) -> (Vec<String>, bool) {
+    let config = Config::default();
+    let bound = config.max_receive;
+    let mut connection = Connection::new(role, config, now);
+    connection.receive(&mut BytesMut::from(&SETTINGS[..]), now).expect("SETTINGS without entries are valid");
+    if role == Role::Client {
+        let (request, ()) = http::Request::new(()).into_parts();
+        for end in [false, true, false] {
+            let opened = connection.open_stream(&request, &RequestMetadata::default(), end);
+            opened.expect("three streams fit");
+        }
+    }
+    let mut happened = Vec::new();
+    let mut buffer = BytesMut::new();
+    let mut failed = false;
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        failed = connection.receive(&mut buffer, now).is_err();
+        let counters = connection.counters();
+        assert!(counters.receive_held <= counters.receive_promised);
+        assert!(counters.receive_promised <= bound);
+        while let Some(event) = connection.poll_event() {
+            happened.push(format!("{event:?}"));
+            react(&mut connection, event);
+        }
+        if failed {
+            break;
+        }
+    }
+    (happened, failed)
+}
+
+/// What an application would do: answers requests, sends bodies back, takes every other piece.
+///
+/// Nothing is written in between: what was written would change when the peer's frames are late, and
+/// with it the comparison.
+fn react(connection: &mut Connection, event: Event) {
+    match event {
+        Event::Request { stream, .. } => {
+            let (answer, ()) = http::Response::new(()).into_parts();
+            let _ = connection.send_head(stream, &answer, &ResponseMetadata::default(), false);
+        }
+        Event::Data { stream, data, end } => {
+            if data.len() % 2 == 0 {
+                connection.consumed(stream, data.len());
+            }
+            echo(connection, stream, data, end);
+        }
+        _ => {}
+    }
+}
+
+fn echo(connection: &mut Connection, stream: StreamId, mut data: Bytes, end: bool) {
+    data.truncate(connection.send_capacity(stream));
+    let _ = connection.send_data(stream, data, end);
+}
