@@ -9,3 +9,6 @@ pub mod driver;
 pub mod link;
 pub mod send;
 pub mod server;
+
+#[cfg(test)]
+pub(crate) mod tests;

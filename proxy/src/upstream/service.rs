@@ -14,7 +14,7 @@ use weft_mesh::reason::Reason;
 
 use super::peer::Peer;
 use crate::error::{BoxFailure, Failure};
-use crate::snapshot::{Backend, Snapshot};
+use crate::snapshot::Backend;
 use crate::worker::Worker;
 
 /// Time after which a worker forgets a service that nobody asks for.
@@ -24,8 +24,8 @@ const FORGET_AFTER: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub struct Service {
     backend: RefCell<Arc<Backend>>,
-    /// Address of the snapshot that was looked at last: as long as it is in force, nothing can have changed.
-    seen: Cell<*const Snapshot>,
+    /// Number of the snapshot that was looked at last: as long as it is in force, nothing can have changed.
+    seen: Cell<Option<u64>>,
     set: RefCell<Option<Arc<EndpointSet>>>,
     picker: RefCell<Picker>,
     budget: RefCell<RetryBudget>,
@@ -44,7 +44,7 @@ impl Service {
             picker: RefCell::new(Picker::new(backend.policy.balance.clone())),
             budget: RefCell::new(RetryBudget::new(backend.policy.budget, workers, now)),
             backend: RefCell::new(Arc::clone(backend)),
-            seen: Cell::new(std::ptr::null()),
+            seen: Cell::default(),
             set: RefCell::default(),
             peers: RefCell::default(),
             used: Cell::new(now),
@@ -58,8 +58,7 @@ impl Service {
     /// Takes over what has changed in the snapshot in force.
     pub fn update(&self, worker: &Worker, backend: &Arc<Backend>) {
         worker.with_snapshot(|snapshot| {
-            let address = std::ptr::from_ref(snapshot);
-            if self.seen.replace(address) == address {
+            if self.seen.replace(Some(snapshot.number)) == Some(snapshot.number) {
                 return;
             }
             if !Arc::ptr_eq(&self.backend.borrow(), backend) {

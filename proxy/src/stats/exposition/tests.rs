@@ -54,7 +54,7 @@ fn the_older_format_names_families_as_their_samples() {
     let text = Exposition::new(&shared(), || false).write(Format::Text).unwrap();
     for line in [
         "# TYPE weft_requests_total counter",
-        "# HELP weft_requests_total Requests that ended, by class of their status.",
+        "# HELP weft_requests_total Requests that ended, by class of their status",
         "# TYPE weft_build_info gauge",
         "# TYPE weft_request_duration_seconds histogram",
         "weft_control_plane_connected 0",
