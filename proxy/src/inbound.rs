@@ -19,7 +19,7 @@ use crate::stream::{listener, socket};
 use crate::upstream::connect::{CONNECT_TIMEOUT, Connector};
 use crate::worker::Worker;
 
-mod connection;
+pub(crate) mod connection;
 mod load;
 mod request;
 
@@ -73,10 +73,10 @@ struct Upstream {
 
 /// What a listener knows of the connections that arrive at it.
 #[derive(Debug, Clone)]
-struct Arrival {
-    service: Arc<str>,
-    port: u16,
-    application: SocketAddr,
+pub(crate) struct Arrival {
+    pub(crate) service: Arc<str>,
+    pub(crate) port: u16,
+    pub(crate) application: SocketAddr,
 }
 
 /// Serves the inbound listener of a port that the workload offers.

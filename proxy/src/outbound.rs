@@ -113,7 +113,7 @@ fn accept<F>(
 
 /// A connection whose destination is known: its protocol is that of the destination, and only where nothing is
 /// declared the first bytes decide.
-async fn dialled<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
+pub(crate) async fn dialled<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -122,7 +122,8 @@ where
     connection(worker, stream, downstream, protocol).await;
 }
 
-async fn connection<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>, protocol: Protocol)
+/// A connection of which it is known, or declared, what is spoken on it.
+pub(crate) async fn connection<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>, protocol: Protocol)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

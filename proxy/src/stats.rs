@@ -74,6 +74,12 @@ impl Stats {
         OpenConnection::new(&self.counters, direction)
     }
 
+    /// TLS handshakes of peers that were refused so far, for whatever reason.
+    #[cfg(test)]
+    pub(crate) fn refusals(&self) -> u64 {
+        RefusalReason::ALL.into_iter().map(|reason| self.counters.get(Counter::Refusal(reason))).sum()
+    }
+
     /// Counts a TLS handshake of a peer that was refused. The first refusal of a peer for a reason is logged, later
     /// ones at most once a minute with how many there were. `detail` says what is wrong, for people.
     pub fn refused(&self, peer: SocketAddr, reason: RefusalReason, detail: &dyn std::fmt::Display) {

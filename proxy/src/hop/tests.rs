@@ -204,7 +204,7 @@ pub struct Frames {
 }
 
 impl Frames {
-    fn new(frames: impl IntoIterator<Item = Frame<Bytes>>) -> Self {
+    pub(crate) fn new(frames: impl IntoIterator<Item = Frame<Bytes>>) -> Self {
         let mut frames: Vec<_> = frames.into_iter().collect();
         frames.reverse();
         Self { frames: RefCell::new(frames), endless: None }

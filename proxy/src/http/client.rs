@@ -11,10 +11,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
+use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
 use super::body::Body;
 use super::local::LocalExecutor;
+use super::upgrade;
 use crate::error::{BoxFailure, Failure};
 use crate::upstream::connect::Connector;
 
@@ -93,7 +95,23 @@ impl Client {
         }
     }
 
+    /// Sends a request that may ask for an upgrade: then its body is what goes to the far side once that agrees, and
+    /// the body of the answer is what comes back.
     async fn send_http1(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
+        if upgrade::token(request.headers()).is_none() {
+            return self.exchange_http1(request).await;
+        }
+        let from_near = std::mem::take(request.body_mut());
+        let mut response = self.exchange_http1(request).await?;
+        if upgrade::is_agreed(response.status()) {
+            let (from_far, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
+            start(from_near);
+            *response.body_mut() = Body::Tunnel(from_far);
+        }
+        Ok(response)
+    }
+
+    async fn exchange_http1(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
         if request.version() == Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
         }
@@ -161,6 +179,11 @@ impl Client {
     }
 
     async fn send_http2(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
+        if upgrade::token(request.headers()).is_some() {
+            // There is no upgrade in HTTP/2 (RFC 9113 section 8.6): the request goes on as if it had not asked.
+            remove_hop_by_hop(request.headers_mut());
+            *request.body_mut() = Body::Empty;
+        }
         // An authority belongs to every request of HTTP/2; from HTTP/1 it comes in the Host field.
         super::server::authority_from_host(&mut request);
         *request.version_mut() = Version::HTTP_2;

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame};
+use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf};
@@ -16,6 +17,21 @@ use weft_mesh::reason::Reason;
 
 use super::body::Body;
 use crate::error::{BoxFailure, Failure};
+
+/// A request's upgrade, if it asks for one that a proxy can carry: the token, and the connection as it will be.
+///
+/// The upgrade to HTTP/2 is obsolete (RFC 9113 section 3.1), and one beside a body would leave open where that body
+/// goes: such requests are carried as if they had not asked, which every server has to expect.
+pub fn asked(request: &mut Request<Incoming>) -> Option<(HeaderValue, OnUpgrade)> {
+    if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
+        return None;
+    }
+    let token = token(request.headers())?;
+    if token.as_bytes().eq_ignore_ascii_case(b"h2c") {
+        return None;
+    }
+    Some((token, hyper::upgrade::on(request)))
+}
 
 /// The protocols that a message asks or agrees to change to, if it does: `Upgrade` named by `Connection`.
 pub fn token(headers: &HeaderMap) -> Option<HeaderValue> {
@@ -154,8 +170,6 @@ impl AsyncRead for BodyReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use http::Request;
 
     fn fields(connection: &str, upgrade: Option<&str>) -> HeaderMap {
         let mut builder = Request::builder().header("connection", connection);

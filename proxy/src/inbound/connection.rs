@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use weft_hop::RequestMetadata;
@@ -30,7 +29,10 @@ use crate::worker::Worker;
 const IDLE: Duration = Duration::from_hours(1);
 
 /// Serves one connection.
-pub(super) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr, arrival: Arrival) {
+pub(crate) async fn serve<S>(worker: Rc<Worker>, stream: S, peer: SocketAddr, arrival: Arrival)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let _open = worker.shared.stats.connection(Direction::Inbound);
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(arrival.port)));
     if port.tls_mode == TlsMode::Disabled {
@@ -71,14 +73,16 @@ fn is_client_hello(bytes: &[u8], ended: bool) -> Option<bool> {
     }
 }
 
-async fn meshed(
+async fn meshed<S>(
     worker: &Rc<Worker>,
-    stream: Prefixed<TcpStream>,
+    stream: Prefixed<S>,
     peer: SocketAddr,
     arrival: &Arrival,
     port: &Arc<InboundPort>,
     tls: &Arc<Tls>,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let accepting = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
         Ok(Ok(stream)) => stream,
@@ -108,15 +112,17 @@ async fn meshed(
     by_alpn(worker, stream, peer, arrival, port, identity, alpn.as_deref()).await;
 }
 
-async fn by_alpn(
+async fn by_alpn<S>(
     worker: &Rc<Worker>,
-    stream: TlsStream<Prefixed<TcpStream>>,
+    stream: TlsStream<Prefixed<S>>,
     peer: SocketAddr,
     arrival: &Arrival,
     port: &Arc<InboundPort>,
     identity: Identity,
     alpn: Option<&[u8]>,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     match alpn {
         Some(ALPN_WEFT) => {
             let upstream = Upstream::new(worker, arrival, peer, Some(identity));
@@ -137,13 +143,15 @@ async fn by_alpn(
     }
 }
 
-async fn plain(
+async fn plain<S>(
     worker: &Rc<Worker>,
-    stream: Prefixed<TcpStream>,
+    stream: Prefixed<S>,
     peer: SocketAddr,
     arrival: &Arrival,
     port: &Arc<InboundPort>,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) {
         return opaque(worker, stream, arrival, peer, None).await;
     }

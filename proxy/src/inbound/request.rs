@@ -57,7 +57,7 @@ pub(super) async fn from_http(
 ) -> Response<Body> {
     let grpc = is_grpc(request.headers());
     let http1 = request.version() != Version::HTTP_2;
-    let upgrade = upgrade::token(request.headers()).map(|token| (token, hyper::upgrade::on(&mut request)));
+    let upgrade = upgrade::asked(&mut request);
     let (mut parts, body) = request.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     let (start, body) = match upgrade {
@@ -108,8 +108,6 @@ async fn forward(
     forwarded_for(upstream, &mut request);
     let grpc = is_grpc(request.headers());
     let version = version_for(&port, request.version());
-    let token = upgrade::token(request.headers());
-    let from_near = token.as_ref().map(|_| std::mem::take(request.body_mut()));
     let in_flight = upstream.application.load.enter();
     let sending = upstream.application.client.send(request, version);
     let sent = match metadata.deadline_micros {
@@ -123,11 +121,7 @@ async fn forward(
         upstream.edge.request(Some(failure.reason.http_status()), true, began.elapsed());
     })?;
     upstream.application.load.answered(began.elapsed());
-    if let (Some(from_near), true) = (from_near, upgrade::is_agreed(response.status())) {
-        let (body, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
-        start(from_near);
-        *response.body_mut() = Body::Tunnel(body);
-    } else {
+    if !upgrade::is_agreed(response.status()) {
         remove_hop_by_hop(response.headers_mut());
     }
     let (head, body) = response.into_parts();

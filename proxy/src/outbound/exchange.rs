@@ -15,7 +15,6 @@ use weft_mesh::route::{RequestParts, RuleRef, Target as BackendTarget};
 
 use super::Downstream;
 use super::attempts::{Asked, Plan};
-use super::request::upgrade_of;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::recorded::is_grpc_failure;
@@ -37,7 +36,7 @@ pub(super) async fn run(
 ) -> Result<Response<Body>, BoxFailure> {
     let began = Instant::now();
     let under_way = worker.shared.enter();
-    let upgrade = upgrade_of(&mut request);
+    let upgrade = upgrade::asked(&mut request);
     let (mut parts, body) = request.into_parts();
     let routed = route(destination, &parts)?;
     let rule_filters = routed.as_ref().map(|routed| &routed.rule.filters);

@@ -15,7 +15,6 @@ use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::server::authority;
-use crate::http::upgrade;
 use crate::stats::Direction;
 use crate::worker::Worker;
 
@@ -100,15 +99,4 @@ async fn pass_through(
 /// The version to speak to an application that declares none: the one that was spoken to the proxy.
 pub(super) fn version_of(version: Version) -> HttpVersion {
     if version == Version::HTTP_2 { HttpVersion::Http2 } else { HttpVersion::Http1 }
-}
-
-/// A request's upgrade, if it asks for one: the token, and the connection as it will be.
-pub(super) fn upgrade_of(
-    request: &mut Request<Incoming>,
-) -> Option<(http::HeaderValue, hyper::upgrade::OnUpgrade)> {
-    if request.version() != Version::HTTP_11 || !request.headers().contains_key(header::UPGRADE) {
-        return None;
-    }
-    let token = upgrade::token(request.headers())?;
-    Some((token, hyper::upgrade::on(request)))
 }

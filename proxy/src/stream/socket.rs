@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Time without traffic after which the kernel asks whether the peer is still there: below the 350 s after which
@@ -12,6 +15,29 @@ use tokio::net::TcpStream;
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(180);
 /// Time between such questions; the kernel gives up after nine of them.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// A connection that this proxy opened.
+#[derive(Debug)]
+pub enum Socket {
+    /// Through the kernel.
+    Tcp(TcpStream),
+    /// Within a test.
+    #[cfg(test)]
+    Memory(tokio::io::DuplexStream),
+}
+
+impl Socket {
+    /// Connects to an address.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(connecting) = crate::tests::network::connect(address) {
+            return connecting.await.map(Self::Memory);
+        }
+        let stream = TcpStream::connect(address).await?;
+        configure(&stream)?;
+        Ok(Self::Tcp(stream))
+    }
+}
 
 /// Sets what every connection of the proxy has: no delay of small segments, and keep-alive probes.
 pub fn configure(stream: &TcpStream) -> io::Result<()> {
@@ -40,4 +66,60 @@ pub fn original_destination(stream: &TcpStream) -> io::Result<Option<SocketAddr>
 /// An IPv4 address that arrives on a socket of IPv6, as the IPv4 address that it is.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(test)]
+            Self::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(test)]
+            Self::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(test)]
+            Self::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            #[cfg(test)]
+            Self::Memory(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(test)]
+            Self::Memory(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(test)]
+            Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
 }

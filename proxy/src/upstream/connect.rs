@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_mesh::reason::Reason;
 
 use crate::error::{BoxFailure, Failure};
-use crate::stream::socket;
+use crate::stream::socket::Socket;
 
 /// Time for a TCP connection, unless the service's policy says otherwise.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,14 +48,13 @@ impl Connector {
     /// Opens a connection. A failure is always before any request was sent.
     pub async fn connect(&self) -> Result<Stream, BoxFailure> {
         let address = self.address;
-        let stream = match tokio::time::timeout(self.timeout, TcpStream::connect(address)).await {
+        let stream = match tokio::time::timeout(self.timeout, Socket::connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(failed(format!("connecting to {address}: {error}"))),
             Err(_) => {
                 return Err(failed(format!("connecting to {address}: no answer in {:?}", self.timeout)));
             }
         };
-        socket::configure(&stream).map_err(|error| failed(format!("connecting to {address}: {error}")))?;
         let Some(config) = &self.tls else { return Ok(Stream::Plain(stream)) };
         let handshake =
             TlsConnector::from(Arc::clone(config)).connect(ServerName::from(address.ip()), stream);
@@ -76,9 +74,9 @@ fn failed(detail: String) -> BoxFailure {
 #[derive(Debug)]
 pub enum Stream {
     /// In plain text.
-    Plain(TcpStream),
+    Plain(Socket),
     /// In TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {

@@ -1,0 +1,8 @@
+//! A mesh in one thread: proxies, applications and clients joined by pipes, with time that only moves when all wait.
+
+mod failures;
+pub(crate) mod network;
+mod protocols;
+mod resilience;
+mod security;
+mod world;

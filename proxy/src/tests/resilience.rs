@@ -1,0 +1,159 @@
+//! Requests that succeed although something failed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use http::{Response, StatusCode};
+use weft_proto::v1;
+
+use super::network;
+use super::world::*;
+use crate::http::body::Body;
+
+fn retrying(codes: &[u32]) -> v1::HttpRule {
+    let retry = v1::Retry { attempts: 2, codes: codes.to_vec(), ..v1::Retry::default() };
+    v1::HttpRule { retry: Some(retry), ..v1::HttpRule::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_refuses_costs_no_request() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[2, 3]);
+        echo(2);
+        echo(3);
+        network::refuse(inbound(2));
+        let caller = Caller::new();
+        for _ in 0..20 {
+            let response = caller.get("/").await;
+            assert_eq!((response.status(), &response.headers()["x-host"]), (StatusCode::OK, &"3".parse().unwrap()));
+        }
+        assert_eq!(succeeded(&mesh), 20);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_is_gone_behind_its_sidecar_costs_no_request() {
+    local(async {
+        let _mesh = Mesh::with_sidecars(&[2, 3]);
+        echo(3);
+        let caller = Caller::new();
+        for _ in 0..20 {
+            let response = caller.send(request("POST", "/", Body::full("not to be sent twice"))).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn statuses_are_retried_only_where_the_route_says_so() {
+    local(async {
+        let mesh = Mesh::new(&routed(retrying(&[503])), &[endpoint(2, v1::Hop::Weft)]);
+        mesh.sidecar(2, v1::Inbound::default());
+        let calls = Rc::new(Cell::new(0));
+        let counter = Rc::clone(&calls);
+        application(2, move |request| {
+            counter.set(counter.get() + 1);
+            let fails = counter.get() == 1;
+            async move {
+                let status = match request.uri().path() {
+                    "/500" => 500,
+                    _ if fails => 503,
+                    _ => 200,
+                };
+                Response::builder().status(status).body(Body::Empty).unwrap()
+            }
+        });
+        let response = Caller::new().get("/").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["x-weft-attempts"], "2");
+        assert_eq!(calls.get(), 2);
+        assert_eq!(Caller::new().get("/500").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(calls.get(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retried_request_has_its_whole_body_again() {
+    local(async {
+        let mesh = Mesh::new(&routed(retrying(&[503])), &[endpoint(2, v1::Hop::Weft), endpoint(3, v1::Hop::Weft)]);
+        for host in [2, 3] {
+            mesh.sidecar(host, v1::Inbound::default());
+        }
+        let bodies = Rc::new(RefCell::new(Vec::new()));
+        for host in [2, 3] {
+            let bodies = Rc::clone(&bodies);
+            application(host, move |request| {
+                let bodies = Rc::clone(&bodies);
+                async move {
+                    use http_body_util::BodyExt;
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    let mut bodies = bodies.borrow_mut();
+                    bodies.push((host, body));
+                    let status = if bodies.len() == 1 { 503 } else { 200 };
+                    Response::builder().status(status).body(Body::Empty).unwrap()
+                }
+            });
+        }
+        let body = vec![9; 50_000];
+        let response = Caller::new().send(request("POST", "/", Body::full(body.clone()))).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let bodies = bodies.borrow();
+        assert!(bodies.iter().all(|(_, sent)| *sent == body));
+        assert_ne!(bodies[0].0, bodies[1].0, "a retry goes elsewhere");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_split_sends_each_backend_its_share() {
+    local(async {
+        let rule = v1::HttpRule {
+            backends: vec![weighted("reviews-v1", 3), weighted("reviews-v2", 1)],
+            ..v1::HttpRule::default()
+        };
+        let endpoints = [endpoint_of("reviews-v1", 2, v1::Hop::Weft), endpoint_of("reviews-v2", 3, v1::Hop::Weft)];
+        let mesh = Mesh::new(&routed(rule), &endpoints);
+        for host in [2, 3] {
+            mesh.sidecar(host, v1::Inbound::default());
+            echo(host);
+        }
+        let caller = Caller::new();
+        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+        for _ in 0..400 {
+            let response = caller.get("/").await;
+            *seen.entry(response.headers()["x-host"].to_str().unwrap().to_owned()).or_default() += 1;
+        }
+        // 300 expected, standard deviation 8.7.
+        assert!((250..350).contains(&seen["2"]), "{seen:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_certificate_replaces_connections_and_costs_no_request() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[2]);
+        application(2, |request| async move {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            Response::new(Body::from(request.into_body()))
+        });
+        let caller = Caller::new();
+        let requests = (0..30).map(|i| {
+            let (caller, mesh) = (&caller, &mesh);
+            async move {
+                tokio::time::sleep(std::time::Duration::from_millis(3 * i)).await;
+                if i % 10 == 5 {
+                    mesh.rotate();
+                }
+                caller.send(request("POST", "/", Body::full("x"))).await.unwrap().status()
+            }
+        });
+        let statuses = futures_util::future::join_all(requests).await;
+        assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
+    })
+    .await;
+}

@@ -1,0 +1,100 @@
+//! Who is let in, and whom a client talks to.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use tokio::io::AsyncReadExt;
+use tokio_rustls::TlsConnector;
+use weft_identity::tls::ALPN_WEFT;
+use weft_identity::{ExpectedIdentities, Generation};
+use weft_proto::v1;
+
+use super::network;
+use super::world::*;
+
+fn strict() -> v1::Inbound {
+    let port = v1::InboundPort { tls_mode: v1::TlsMode::Strict.into(), ..v1::InboundPort::default() };
+    v1::Inbound { default_port: Some(port), ..v1::Inbound::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_refuses_an_endpoint_with_another_identity() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[2]);
+        echo(2);
+        let wrong = v1::Endpoint { identities: vec![identity("ratings")], ..endpoint(2, v1::Hop::Weft) };
+        mesh.configure(&destination(), &[wrong]);
+        let response = Caller::new().get("/").await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()["x-weft-error"], "connect_failed");
+        let detail = String::from_utf8_lossy(response.body()).into_owned();
+        assert!(detail.contains(&identity("reviews")), "{detail}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn plain_text_is_refused_where_only_mesh_tls_is_let_in() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        let sidecar = mesh.sidecar(2, strict());
+        echo(2);
+        let mut stream = network::connect(inbound(2)).unwrap().await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(answer.is_empty(), "{answer:?}");
+        assert_eq!(sidecar.shared.stats.refusals(), 1);
+    })
+    .await;
+}
+
+/// Whether a client with this certificate gets an answer from the sidecar.
+async fn is_let_in(generation: &Generation) -> bool {
+    let config = generation.client(ExpectedIdentities::one(identity("reviews").parse().unwrap()), &[ALPN_WEFT]);
+    let stream = network::connect(inbound(2)).unwrap().await.unwrap();
+    let name = rustls::pki_types::ServerName::from(inbound(2).ip());
+    let Ok(mut stream) = TlsConnector::from(config).connect(name, stream).await else { return false };
+    // In TLS 1.3 a client learns only by reading that its certificate was refused.
+    let mut settings = [0; 1];
+    stream.read_exact(&mut settings).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_valid_certificates_of_the_trust_domain_are_let_in() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        let sidecar = mesh.sidecar(2, strict());
+        echo(2);
+        let (now, hour) = (SystemTime::now(), Duration::from_hours(1));
+        let good = mesh.authority.issue("web", hour, now);
+        let bundle = Arc::clone(good.bundle());
+        let with_our_roots = |other: Generation| Generation::new(other.certificate().clone(), Arc::clone(&bundle));
+        assert!(is_let_in(&good).await);
+        let expired = mesh.authority.issue("web", Duration::from_mins(1), now - Duration::from_mins(3));
+        assert!(!is_let_in(&expired).await);
+        let foreign = Authority::new("other.test").issue("web", hour, now);
+        assert!(!is_let_in(&with_our_roots(foreign)).await);
+        let forged = Authority::new("mesh.test").issue("web", hour, now);
+        assert!(!is_let_in(&with_our_roots(forged)).await);
+        assert_eq!(sidecar.shared.stats.refusals(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_policy_allows_is_denied_with_the_callers_name() {
+    local(async {
+        let port = v1::InboundPort { deny_by_default: true, ..v1::InboundPort::default() };
+        let mesh = Mesh::with_sidecars(&[2]);
+        mesh.sidecar(2, v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
+        echo(2);
+        let response = Caller::new().get("/").await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(response.headers()["x-weft-error"], "denied");
+        let detail = String::from_utf8_lossy(response.body()).into_owned();
+        assert!(detail.contains(&identity("web")), "{detail}");
+    })
+    .await;
+}
