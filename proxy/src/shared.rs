@@ -9,11 +9,11 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use weft_mesh::limits::Usage;
 use weft_mesh::name::ServicePort;
 
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
+use crate::upstream::room::ServiceUsage;
 
 /// Time that a request waits for the control plane to tell about a destination that the proxy does not know yet.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,7 +44,7 @@ pub struct Shared {
     pub workers: usize,
     ready: AtomicBool,
     under_way: AtomicUsize,
-    usages: Mutex<HashMap<ServicePort, Arc<Usage>>>,
+    usages: Mutex<HashMap<ServicePort, Arc<ServiceUsage>>>,
 }
 
 impl Shared {
@@ -75,7 +75,7 @@ impl Shared {
     }
 
     /// What is under way to a service from all workers. For when a worker first uses the service, not for each request.
-    pub fn usage(&self, service: &ServicePort) -> Arc<Usage> {
+    pub fn usage(&self, service: &ServicePort) -> Arc<ServiceUsage> {
         Arc::clone(self.usages.lock().entry(service.clone()).or_default())
     }
 

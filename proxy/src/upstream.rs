@@ -2,4 +2,5 @@
 
 pub mod connect;
 pub mod peer;
+pub mod room;
 pub mod service;

@@ -10,6 +10,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
@@ -19,6 +20,7 @@ use super::local::LocalExecutor;
 use super::upgrade;
 use crate::error::{BoxFailure, Failure};
 use crate::upstream::connect::Connector;
+use crate::upstream::room::Held;
 
 mod lease;
 
@@ -48,8 +50,33 @@ pub struct Client {
     connector: Connector,
     idle: RefCell<Vec<Idle>>,
     multiplexed: RefCell<Vec<Multiplexed>>,
+    /// Requests that wait for a connection of HTTP/1 to come back.
+    waiters: Rc<Cell<usize>>,
+    returned: Notify,
     /// Makes requests wait for the HTTP/2 connection that one of them is opening, instead of opening one each.
     opening: tokio::sync::Mutex<()>,
+}
+
+/// How a request can be sent.
+enum Way {
+    Kept(http1::SendRequest<Body>),
+    New(Option<Held>),
+}
+
+/// Counts one request that waits.
+struct Waiter(Rc<Cell<usize>>);
+
+impl Waiter {
+    fn new(waiters: &Rc<Cell<usize>>) -> Self {
+        waiters.set(waiters.get() + 1);
+        Self(Rc::clone(waiters))
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 #[derive(Debug)]
@@ -72,6 +99,8 @@ impl Client {
             connector,
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
+            waiters: Rc::default(),
+            returned: Notify::new(),
             opening: tokio::sync::Mutex::new(()),
         })
     }
@@ -116,19 +145,40 @@ impl Client {
             *request.version_mut() = Version::HTTP_11;
         }
         super::server::host_from_authority(&mut request);
-        while let Some(mut sender) = self.take_idle() {
+        loop {
+            let (mut sender, reused) = match self.way().await? {
+                Way::Kept(sender) => (sender, true),
+                Way::New(held) => (self.connect_http1(held).await?, false),
+            };
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.leased(response, sender)),
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
+                    Some(unsent) if reused => request = unsent,
+                    Some(_) => return Err(unsent(&error.into_error())),
                     None => return Err(broken(&error.into_error())),
                 },
             }
         }
-        let mut sender = self.connect_http1().await?;
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok(self.leased(response, sender)),
-            Err(error) => Err(not_taken(error)),
+    }
+
+    /// A kept connection, or the place for a new one; waits where the service has as many as it may have.
+    async fn way(&self) -> Result<Way, BoxFailure> {
+        let mut waiting = None;
+        loop {
+            if let Some(sender) = self.take_idle() {
+                return Ok(Way::Kept(sender));
+            }
+            let Some(room) = self.connector.room() else { return Ok(Way::New(None)) };
+            if let Some(held) = room.enter() {
+                return Ok(Way::New(Some(held)));
+            }
+            if waiting.is_none() {
+                waiting = Some((room.wait()?, Waiter::new(&self.waiters)));
+            }
+            tokio::select! {
+                () = self.returned.notified() => {}
+                () = room.freed() => {}
+            }
         }
     }
 
@@ -148,8 +198,8 @@ impl Client {
         None
     }
 
-    async fn connect_http1(&self) -> Result<http1::SendRequest<Body>, BoxFailure> {
-        let stream = self.connector.connect().await?;
+    async fn connect_http1(&self, held: Option<Held>) -> Result<http1::SendRequest<Body>, BoxFailure> {
+        let stream = self.connector.connect_in(held).await?;
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .max_buf_size(MAX_HEAD)
@@ -173,8 +223,16 @@ impl Client {
     }
 
     fn give_back(&self, sender: http1::SendRequest<Body>) {
-        if !sender.is_closed() {
-            self.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+        if sender.is_closed() {
+            return;
+        }
+        if self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted()) {
+            // Who waits does so for another endpoint or on another worker, and is helped only by its end.
+            return;
+        }
+        self.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+        if self.waiters.get() > 0 {
+            self.returned.notify_one();
         }
     }
 
@@ -213,12 +271,25 @@ impl Client {
         connections.iter().find(|connection| connection.has_room()).cloned()
     }
 
+    fn least_loaded(&self) -> Option<Multiplexed> {
+        self.multiplexed.borrow().iter().min_by_key(|connection| connection.streams.get()).cloned()
+    }
+
     async fn connect_http2(&self) -> Result<Multiplexed, BoxFailure> {
         let _opening = self.opening.lock().await;
         if let Some(connection) = self.multiplexed() {
             return Ok(connection);
         }
-        let stream = self.connector.connect().await?;
+        let held = match self.connector.room() {
+            None => None,
+            Some(room) => match (room.enter(), self.least_loaded()) {
+                (Some(held), _) => Some(held),
+                // There may be no other: its streams wait for each other instead.
+                (None, Some(connection)) => return Ok(connection),
+                (None, None) => Some(room.enter_now()?),
+            },
+        };
+        let stream = self.connector.connect_in(held).await?;
         let (sender, connection) = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -239,6 +310,8 @@ impl Client {
 
     /// Closes connections that have not been used for `idle`; says whether any is left.
     pub fn sweep(&self, now: Instant, idle: Duration) -> bool {
+        let wanted = self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted());
+        let idle = if wanted { Duration::ZERO } else { idle };
         let mut kept = self.idle.borrow_mut();
         kept.retain(|connection| {
             !connection.sender.is_closed() && now.duration_since(connection.since) < idle
@@ -277,10 +350,6 @@ impl Drop for OpenStream {
         self.streams.set(self.streams.get() - 1);
         self.used.set(Instant::now());
     }
-}
-
-fn not_taken(mut error: hyper::client::conn::TrySendError<Request<Body>>) -> BoxFailure {
-    if error.take_message().is_some() { unsent(&error.into_error()) } else { broken(&error.into_error()) }
 }
 
 fn unsent(error: &hyper::Error) -> BoxFailure {

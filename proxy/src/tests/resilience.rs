@@ -134,6 +134,28 @@ async fn a_split_sends_each_backend_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_wait_for_a_connection_up_to_the_limit_and_no_longer_than_one_is_busy() {
+    local(async {
+        let policy = v1::BackendPolicy { max_connections: 2, max_pending_requests: 3, ..v1::BackendPolicy::default() };
+        let backend = v1::Backend { policy: Some(policy), ..backend("reviews") };
+        let limited = v1::Destination { backend: Some(backend), ..destination() };
+        let mesh = Mesh::new(&limited, &[endpoint(2, v1::Hop::Plain)]);
+        application(2, |_| async {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            Response::new(Body::Empty)
+        });
+        let caller = Caller::new();
+        let answers = futures_util::future::join_all((0..6).map(|_| caller.get("/"))).await;
+        let mut errors = answers.iter().filter_map(|answer| answer.headers().get("x-weft-error"));
+        assert_eq!(errors.next().unwrap(), "overloaded");
+        assert!(errors.next().is_none());
+        assert_eq!(succeeded(&mesh), 5);
+        assert_eq!(caller.get("/").await.status(), StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rotated_certificate_replaces_connections_and_costs_no_request() {
     local(async {
         let mesh = Mesh::with_sidecars(&[2]);

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_mesh::reason::Reason;
 
+use super::room::{Held, Room};
 use crate::error::{BoxFailure, Failure};
 use crate::stream::socket::Socket;
 
@@ -27,17 +29,29 @@ pub struct Connector {
     address: SocketAddr,
     tls: Option<Arc<rustls::ClientConfig>>,
     timeout: Duration,
+    room: Option<Rc<Room>>,
 }
 
 impl Connector {
     /// Connects in plain text.
     pub fn plain(address: SocketAddr, timeout: Duration) -> Self {
-        Self { address, tls: None, timeout }
+        Self { address, tls: None, timeout, room: None }
     }
 
     /// Connects with TLS; the configuration holds who the peer may be and what is offered by ALPN.
     pub fn tls(address: SocketAddr, timeout: Duration, config: Arc<rustls::ClientConfig>) -> Self {
-        Self { address, tls: Some(config), timeout }
+        Self { address, tls: Some(config), timeout, room: None }
+    }
+
+    /// Counts its connections among those that a service may have.
+    #[must_use]
+    pub fn within(self, room: &Rc<Room>) -> Self {
+        Self { room: Some(Rc::clone(room)), ..self }
+    }
+
+    /// The limits that its connections count for.
+    pub fn room(&self) -> Option<&Rc<Room>> {
+        self.room.as_ref()
     }
 
     /// The address that is connected to.
@@ -45,8 +59,18 @@ impl Connector {
         self.address
     }
 
-    /// Opens a connection. A failure is always before any request was sent.
+    /// Opens a connection, if the service may have one more. A failure is always before any request was sent.
     pub async fn connect(&self) -> Result<Stream, BoxFailure> {
+        let held = self.room.as_ref().map(|room| room.enter_now()).transpose()?;
+        self.connect_in(held).await
+    }
+
+    /// Opens a connection in a place that was taken for it.
+    pub async fn connect_in(&self, held: Option<Held>) -> Result<Stream, BoxFailure> {
+        Ok(Stream { io: self.open().await?, _held: held })
+    }
+
+    async fn open(&self) -> Result<Io, BoxFailure> {
         let address = self.address;
         let stream = match tokio::time::timeout(self.timeout, Socket::connect(address)).await {
             Ok(Ok(stream)) => stream,
@@ -55,11 +79,11 @@ impl Connector {
                 return Err(failed(format!("connecting to {address}: no answer in {:?}", self.timeout)));
             }
         };
-        let Some(config) = &self.tls else { return Ok(Stream::Plain(stream)) };
+        let Some(config) = &self.tls else { return Ok(Io::Plain(stream)) };
         let handshake =
             TlsConnector::from(Arc::clone(config)).connect(ServerName::from(address.ip()), stream);
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
+            Ok(Ok(stream)) => Ok(Io::Tls(Box::new(stream))),
             Ok(Err(error)) => Err(failed(format!("TLS with {address}: {error}"))),
             Err(_) => Err(failed(format!("TLS with {address}: no answer in {HANDSHAKE_TIMEOUT:?}"))),
         }
@@ -72,45 +96,50 @@ fn failed(detail: String) -> BoxFailure {
 
 /// A connection to a peer.
 #[derive(Debug)]
-pub enum Stream {
-    /// In plain text.
+pub struct Stream {
+    io: Io,
+    /// Given back after the connection is closed.
+    _held: Option<Held>,
+}
+
+#[derive(Debug)]
+enum Io {
     Plain(Socket),
-    /// In TLS.
     Tls(Box<TlsStream<Socket>>),
 }
 
 impl Stream {
     /// The protocol that the peer chose by ALPN.
     pub fn alpn(&self) -> Option<&[u8]> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        match &self.io {
+            Io::Plain(_) => None,
+            Io::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
 
     /// The certificates that the peer proved to own, leaf first.
     pub fn peer_certificates(&self) -> Option<&[rustls::pki_types::CertificateDer<'static>]> {
-        match self {
-            Self::Plain(_) => None,
-            Self::Tls(stream) => stream.get_ref().1.peer_certificates(),
+        match &self.io {
+            Io::Plain(_) => None,
+            Io::Tls(stream) => stream.get_ref().1.peer_certificates(),
         }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -119,30 +148,30 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

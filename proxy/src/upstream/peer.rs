@@ -15,6 +15,7 @@ use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::reason::Reason;
 
 use super::connect::{Connector, Stream};
+use super::room::Room;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::client::{connect, open_failure};
 use crate::hop::link::Link;
@@ -34,6 +35,7 @@ const EDGES_KEPT: usize = 16;
 pub struct Peer {
     endpoint: Endpoint,
     connect_timeout: Duration,
+    room: Rc<Room>,
     links: RefCell<Vec<Kept>>,
     /// Makes requests wait for the connection that one of them is opening, instead of opening one each.
     opening: tokio::sync::Mutex<()>,
@@ -65,11 +67,12 @@ pub type Answered = (Response<Body>, ResponseMetadata);
 
 impl Peer {
     /// No connection yet.
-    pub fn new(endpoint: Endpoint, connect_timeout: Duration) -> Self {
-        let plain = Client::new(Connector::plain(endpoint.address, connect_timeout));
+    pub fn new(endpoint: Endpoint, connect_timeout: Duration, room: Rc<Room>) -> Self {
+        let plain = Client::new(Connector::plain(endpoint.address, connect_timeout).within(&room));
         Self {
             endpoint,
             connect_timeout,
+            room,
             links: RefCell::default(),
             opening: tokio::sync::Mutex::new(()),
             plain,
@@ -173,7 +176,7 @@ impl Peer {
         }
         let alpn = if version == HttpVersion::Http2 { ALPN_H2 } else { ALPN_HTTP11 };
         let config = tls.client(self.expected(), &[alpn]);
-        let client = Client::new(Connector::tls(self.endpoint.address, self.connect_timeout, config));
+        let client = Client::new(self.connector(config));
         *standard = Some((tls.number, Rc::clone(&client)));
         client
     }
@@ -185,7 +188,8 @@ impl Peer {
     ) -> Result<(Stream, Option<Identity>), BoxFailure> {
         match (self.endpoint.hop, tls) {
             (Hop::Plain | Hop::Standard, _) => {
-                let stream = Connector::plain(self.endpoint.address, self.connect_timeout).connect().await?;
+                let connector = Connector::plain(self.endpoint.address, self.connect_timeout);
+                let stream = connector.within(&self.room).connect().await?;
                 Ok((stream, None))
             }
             (Hop::Weft, Some(tls)) => self.connect_tls(tls, &[ALPN_WEFT_TCP]).await,
@@ -199,7 +203,7 @@ impl Peer {
         alpn: &[&[u8]],
     ) -> Result<(Stream, Option<Identity>), BoxFailure> {
         let config = tls.client(self.expected(), alpn);
-        let stream = Connector::tls(self.endpoint.address, self.connect_timeout, config).connect().await?;
+        let stream = self.connector(config).connect().await?;
         if !stream.alpn().is_some_and(|chosen| alpn.contains(&chosen)) {
             let detail = format!("the proxy at {} does not speak {}", self.endpoint.address, offered(alpn));
             return Err(Failure::unprocessed(Reason::ConnectFailed, detail));
@@ -245,6 +249,10 @@ impl Peer {
             edge: Arc::clone(&edge),
         });
         edge
+    }
+
+    fn connector(&self, config: Arc<rustls::ClientConfig>) -> Connector {
+        Connector::tls(self.endpoint.address, self.connect_timeout, config).within(&self.room)
     }
 
     fn expected(&self) -> ExpectedIdentities {

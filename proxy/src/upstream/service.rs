@@ -13,6 +13,7 @@ use weft_mesh::outlier::Outcome;
 use weft_mesh::reason::Reason;
 
 use super::peer::Peer;
+use super::room::Room;
 use crate::error::{BoxFailure, Failure};
 use crate::snapshot::Backend;
 use crate::worker::Worker;
@@ -31,7 +32,7 @@ pub struct Service {
     budget: RefCell<RetryBudget>,
     peers: RefCell<HashMap<Arc<str>, Rc<Peer>, foldhash::fast::RandomState>>,
     used: Cell<Instant>,
-    usage: Arc<Usage>,
+    room: Rc<Room>,
     label: weft_hop::Text,
 }
 
@@ -48,7 +49,7 @@ impl Service {
             set: RefCell::default(),
             peers: RefCell::default(),
             used: Cell::new(now),
-            usage: worker.shared.usage(&backend.service),
+            room: Room::new(backend.service.clone(), worker.shared.usage(&backend.service)),
             label: backend.service.service.to_string().into(),
         };
         service.update(worker, backend);
@@ -65,6 +66,7 @@ impl Service {
                 self.picker.borrow_mut().set_policy(backend.policy.balance.clone());
                 *self.backend.borrow_mut() = Arc::clone(backend);
             }
+            self.room.limit(backend.policy.max_connections, backend.policy.max_pending);
             let set = snapshot.endpoints.get(&backend.service);
             let same = match (&*self.set.borrow(), set) {
                 (Some(old), Some(new)) => Arc::ptr_eq(old, new),
@@ -103,7 +105,7 @@ impl Service {
 
     /// What is under way to the service from all workers.
     pub fn usage(&self) -> &Usage {
-        &self.usage
+        self.room.usage()
     }
 
     /// The service's name as it travels beside a request.
@@ -146,7 +148,11 @@ impl Service {
         if let Some(peer) = self.peers.borrow().get(&endpoint.id) {
             return Rc::clone(peer);
         }
-        let peer = Rc::new(Peer::new(endpoint.clone(), self.backend.borrow().policy.connect_timeout));
+        let peer = Rc::new(Peer::new(
+            endpoint.clone(),
+            self.backend.borrow().policy.connect_timeout,
+            Rc::clone(&self.room),
+        ));
         self.peers.borrow_mut().insert(Arc::clone(&endpoint.id), Rc::clone(&peer));
         peer
     }
