@@ -1,3 +1,28 @@
-//! Weft, a service mesh in one command.
+//! `weft`: the one command of the mesh.
 
-fn main() {}
+mod args;
+mod command;
+mod demo;
+mod exit;
+mod log;
+mod output;
+mod process;
+mod run;
+mod runtime;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::Weft;
+
+/// Many small allocations of many lifetimes, on several threads: what the data plane does all day.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // Wrong usage ends here, with 2.
+    let weft = Weft::parse();
+    let name = weft.command.name();
+    weft.command.run().unwrap_or_else(|error| exit::failed(name, &error))
+}

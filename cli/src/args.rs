@@ -1,0 +1,157 @@
+//! What can be typed.
+
+use std::process::ExitCode;
+
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
+use clap::{Parser, Subcommand};
+
+use crate::command::{check, completions, control_plane, demo, example, guard, proxy, run, token};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::BrightCyan.on_default().bold())
+    .usage(AnsiColor::BrightCyan.on_default().bold())
+    .literal(AnsiColor::BrightGreen.on_default())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const EXAMPLES: &str = "\
+Examples:
+  weft demo                                   a whole mesh on this machine, with traffic, live in the terminal
+  weft control-plane --config mesh/           routes and policies from the YAML in mesh/
+  weft run --service web --port 8080 -- ./web a program with a sidecar beside it
+  weft run -- curl http://web:8080/           one request through the mesh
+  weft check mesh/                            what is wrong in the YAML, before it is used
+
+Exit codes:
+  0  all went well
+  1  it did not, and the last line on stderr says why
+  2  wrong usage
+  `weft run` ends as its command does; see `weft run --help`";
+
+/// Weft, a service mesh: mTLS, routes, splits and resilience for every service, without changing its code.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Weft {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show a whole mesh at work on this machine: services, sidecars, load, and what goes wrong without losing requests
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::Args),
+    /// Run a program with a sidecar beside it
+    #[command(after_help = run::EXAMPLES)]
+    Run(Box<run::Args>),
+    /// Run a control plane: routes, identities and endpoints for all sidecars
+    #[command(after_help = control_plane::EXAMPLES)]
+    ControlPlane(control_plane::Args),
+    /// Run a sidecar by itself, as a container or a VM does
+    #[command(after_help = proxy::EXAMPLES)]
+    Proxy(proxy::Args),
+    /// Check a folder of resources as the control plane would read it
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::Args),
+    /// Make tokens with which sidecars join the mesh
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Run one of the example services by itself
+    #[command(subcommand)]
+    Example(weft_examples::Program),
+    /// Print the completions for a shell
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Guard(guard::Args),
+}
+
+impl Command {
+    /// What errors are said in the name of.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Demo(_) => "weft demo",
+            Self::Run(_) => "weft run",
+            Self::ControlPlane(_) => "weft control-plane",
+            Self::Proxy(_) => "weft proxy",
+            Self::Check(_) => "weft check",
+            Self::Token(_) => "weft token",
+            Self::Example(_) => "weft example",
+            Self::Completions(_) => "weft completions",
+            Self::Guard(_) => "weft guard",
+        }
+    }
+
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Demo(args) => demo::run(args),
+            Self::Run(args) => run::run(*args),
+            Self::ControlPlane(args) => control_plane::run(args),
+            Self::Proxy(args) => proxy::run(args),
+            Self::Check(args) => check::run(&args),
+            Self::Token(command) => token::run(command),
+            Self::Example(program) => example::run(program),
+            Self::Completions(args) => Ok(completions::run(&args)),
+            Self::Guard(args) => guard::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Weft::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_people_see_has_examples() {
+        for command in Weft::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let nested: Vec<_> = command.get_subcommands().collect();
+            let shown = if nested.is_empty() { vec![command] } else { nested };
+            // The programs of the examples have a README of their own.
+            for command in shown.into_iter().filter(|_| command.get_name() != "example") {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Examples:"), "{} has no examples", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_typed_is_understood() {
+        for line in [
+            "weft demo --for 30s --scenario canary --output json --rate 80",
+            "weft control-plane --config mesh --listen 127.0.0.1:0",
+            "weft run --service reviews --version v2 --port 9080 --upstream ratings:9090=0 -- ./reviews --version v2",
+            "weft run -- curl http://web:8080/",
+            "weft check mesh --output json",
+            "weft token create --identity shop/web --ttl 1h",
+            "weft example reviews --version v3",
+            "weft completions fish",
+        ] {
+            let parsed = Weft::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn wrong_usage_names_what_is_wrong() {
+        for (line, named) in [
+            ("weft demo --for soon", "soon"),
+            ("weft demo --scenario chaos", "chaos"),
+            ("weft run --port 80 -- x", "--service"),
+            ("weft run --service Web --port 80 -- x", "Web"),
+            ("weft run --service web --port 0 -- x", "0"),
+            ("weft token create --identity web", "web"),
+            ("weft frobnicate", "frobnicate"),
+        ] {
+            let error = Weft::try_parse_from(line.split_whitespace()).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(named), "{line}: {error}");
+        }
+    }
+}

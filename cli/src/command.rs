@@ -1,0 +1,11 @@
+//! One module for each command: its options, its examples, and the way into what does the work.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod control_plane;
+pub(crate) mod demo;
+pub(crate) mod example;
+pub(crate) mod guard;
+pub(crate) mod proxy;
+pub(crate) mod run;
+pub(crate) mod token;

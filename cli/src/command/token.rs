@@ -1,0 +1,114 @@
+//! `weft token`: with what sidecars join.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use weft_control_plane::{TokenRequest, create_token, default_state_dir};
+use weft_examples::value;
+use weft_identity::JoinToken;
+
+use crate::output::{self, Format};
+
+const EXAMPLES: &str = "\
+Examples:
+  weft token create --identity shop/web
+  weft token create --identity shop/web --ttl 24h --control-plane mesh.example.com:15012
+  WEFT_TOKEN=$(weft token create --identity shop/web) weft run --service web --port 8080 -- ./web
+
+It runs where the control plane runs, as the same user. A token lets its holder become this identity and nothing else,
+as often as wanted until it expires; treat it as a password.";
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make a token for one identity
+    #[command(after_help = EXAMPLES)]
+    Create(Create),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// Who may join with it: `service` accounts are named after the service unless told otherwise
+    #[arg(long, value_name = "NAMESPACE/ACCOUNT")]
+    identity: Account,
+    /// How long it may be used
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = value::some_duration)]
+    ttl: Duration,
+    /// Where its holder finds the control plane [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT", value_parser = value::authority)]
+    control_plane: Option<http::uri::Authority>,
+    /// State folder of the control plane [default: ~/.local/state/weft]
+    #[arg(long, value_name = "DIR", env = "WEFT_STATE")]
+    state: Option<PathBuf>,
+    /// How to print it: `json` is one object with `token`, `identity`, `control_plane` and `expires_at` (seconds
+    /// since 1970)
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// Namespace and service account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Account {
+    namespace: String,
+    name: String,
+}
+
+impl FromStr for Account {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("write namespace and service account, such as shop/web".to_owned()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    token: &'a str,
+    identity: &'a str,
+    control_plane: Option<&'a str>,
+    expires_at: u64,
+}
+
+pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let Command::Create(args) = command;
+    let request = TokenRequest {
+        namespace: args.identity.namespace,
+        service_account: args.identity.name,
+        ttl: args.ttl,
+        control_plane: args.control_plane.map(|address| address.to_string()),
+    };
+    let state = args.state.unwrap_or_else(default_state_dir);
+    let token = JoinToken::parse(&create_token(&state, &request, SystemTime::now())?)?;
+    let claims = token.claims();
+    let _ = match args.output {
+        Format::Text => output::line(token.as_str()),
+        Format::Json => output::json(&Made {
+            token: token.as_str(),
+            identity: claims.identity.as_str(),
+            control_plane: token.control_plane(),
+            expires_at: claims.expires_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        }),
+    };
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_a_namespace_and_a_name() {
+        let account: Account = "shop/web".parse().unwrap();
+        assert_eq!((account.namespace.as_str(), account.name.as_str()), ("shop", "web"));
+        for wrong in ["web", "/web", "shop/", "a/b/c", ""] {
+            assert!(wrong.parse::<Account>().is_err(), "{wrong}");
+        }
+    }
+}
