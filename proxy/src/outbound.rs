@@ -123,8 +123,12 @@ where
 }
 
 /// A connection of which it is known, or declared, what is spoken on it.
-pub(crate) async fn connection<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>, protocol: Protocol)
-where
+pub(crate) async fn connection<S>(
+    worker: Rc<Worker>,
+    stream: S,
+    downstream: Rc<Downstream>,
+    protocol: Protocol,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _open = worker.shared.stats.connection(Direction::Outbound);

@@ -36,7 +36,10 @@ fn request(body: Body) -> (http::request::Parts, Body) {
 }
 
 fn answer(body: Body) -> Answer {
-    Ok((Response::new(body), ResponseMetadata { marks: ResponseMarks::PROCESSED, ..ResponseMetadata::default() }))
+    Ok((
+        Response::new(body),
+        ResponseMetadata { marks: ResponseMarks::PROCESSED, ..ResponseMetadata::default() },
+    ))
 }
 
 async fn send(link: &Rc<Link>, body: Body) -> Result<(Response<Body>, ResponseMetadata), BoxFailure> {
@@ -71,7 +74,8 @@ async fn a_request_and_its_answer_arrive_whole() {
 #[tokio::test(start_paused = true)]
 async fn many_large_bodies_go_both_ways_at_once() {
     local(|| async {
-        let link = join(4096, &CancellationToken::new(), |request, _| async move { answer(request.into_body()) });
+        let link =
+            join(4096, &CancellationToken::new(), |request, _| async move { answer(request.into_body()) });
         let sent: Vec<Vec<u8>> = (0..10_u8).map(|i| vec![i; 200_000 + usize::from(i)]).collect();
         let answers = sent.iter().map(|bytes| async {
             let (response, _) = send(&link, Body::full(bytes.clone())).await.unwrap();

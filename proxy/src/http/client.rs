@@ -140,7 +140,10 @@ impl Client {
         Ok(response)
     }
 
-    async fn exchange_http1(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
+    async fn exchange_http1(
+        self: &Rc<Self>,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, BoxFailure> {
         if request.version() == Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
         }

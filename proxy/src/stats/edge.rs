@@ -178,7 +178,8 @@ impl Totals {
     fn counters_mut(&mut self) -> Vec<&mut u64> {
         let Self { classes, failures, retries, bytes_sent, bytes_received, .. } = self;
         let rest = [failures, retries, bytes_sent, bytes_received];
-        let connections = [&mut self.connections_opened, &mut self.connections_closed, &mut self.connection_millis];
+        let connections =
+            [&mut self.connections_opened, &mut self.connections_closed, &mut self.connection_millis];
         classes.iter_mut().chain(rest).chain(connections).collect()
     }
 

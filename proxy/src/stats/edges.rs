@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use weft_mesh::name::{ServiceName, ServicePort};
 
 use super::edge::{Edge, EdgeKey, Totals};
-use super::{EDGES_MAX, EDGE_IDLE};
+use super::{EDGE_IDLE, EDGES_MAX};
 
 /// The workload of edges that are counted together. No workload is called that: underscores are not allowed in names.
 pub(super) const OTHER: &str = "_other";
@@ -170,7 +170,10 @@ mod tests {
         assert_eq!(sent(&edges.read(later - Duration::from_secs(1)), "gone"), Some(2));
         for _ in 0..2 {
             let read = edges.read(later);
-            assert_eq!((sent(&read, "held"), sent(&read, "gone"), sent(&read, OTHER)), (Some(1), None, Some(2)));
+            assert_eq!(
+                (sent(&read, "held"), sent(&read, "gone"), sent(&read, OTHER)),
+                (Some(1), None, Some(2))
+            );
         }
         edges.shard(key("gone"), later).sent(3);
         let read = edges.read(later);

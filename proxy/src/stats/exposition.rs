@@ -26,10 +26,16 @@ impl Format {
     pub fn accepted(accept: Option<&str>) -> Self {
         let understood = |range: &str| {
             let mut parts = range.split(';').map(str::trim);
-            let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
-            named && parts.all(|part| !matches!(part.strip_prefix("q="), Some("0" | "0.0" | "0.00" | "0.000")))
+            let named =
+                parts.next().is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
+            named
+                && parts.all(|part| !matches!(part.strip_prefix("q="), Some("0" | "0.0" | "0.00" | "0.000")))
         };
-        if accept.is_some_and(|accept| accept.split(',').any(understood)) { Self::OpenMetrics } else { Self::Text }
+        if accept.is_some_and(|accept| accept.split(',').any(understood)) {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
     }
 
     /// The value of `content-type`.

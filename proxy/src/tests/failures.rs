@@ -78,7 +78,11 @@ async fn an_application_that_is_not_there_is_told_apart_from_its_sidecar() {
         let mesh = Mesh::with_sidecars(&[2]);
         let response = Caller::new().get("/").await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(response.body().starts_with(b"connect_failed: connecting to 10.0.0.2:9080"), "{:?}", response.body());
+        assert!(
+            response.body().starts_with(b"connect_failed: connecting to 10.0.0.2:9080"),
+            "{:?}",
+            response.body()
+        );
         assert_eq!(succeeded(&mesh), 0);
     })
     .await;

@@ -26,9 +26,8 @@ pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<DuplexStream
 
 /// Connects to an address of this network; `None` when the test has none.
 pub(crate) fn connect(address: SocketAddr) -> Option<Connecting> {
-    let place = PLACES.with_borrow(|places| {
-        if places.is_empty() { None } else { Some(places.get(&address).cloned()) }
-    })?;
+    let place = PLACES
+        .with_borrow(|places| if places.is_empty() { None } else { Some(places.get(&address).cloned()) })?;
     Some(match place {
         None => Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into()))),
         Some(Place::Silent) => Box::pin(std::future::pending()),

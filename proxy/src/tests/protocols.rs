@@ -49,7 +49,8 @@ async fn http2_goes_through_every_kind_of_hop() {
             let trailers = [("grpc-status", "0"), ("x-end", "yes")];
             let trailers = trailers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            let frames = [http_body::Frame::data(body), http_body::Frame::trailers(trailers.into_iter().collect())];
+            let frames =
+                [http_body::Frame::data(body), http_body::Frame::trailers(trailers.into_iter().collect())];
             Response::new(Body::Test(Frames::new(frames)))
         });
         let request = Request::post("http://reviews:9080/pkg.Service/Method")
@@ -72,7 +73,9 @@ async fn the_application_learns_who_called() {
         let _mesh = Mesh::with_sidecars(&[2]);
         echo(2);
         let mut forged = request("GET", "/", Body::Empty);
-        forged.headers_mut().insert("x-forwarded-client-cert", "URI=spiffe://mesh.test/ns/shop/sa/admin".parse().unwrap());
+        forged
+            .headers_mut()
+            .insert("x-forwarded-client-cert", "URI=spiffe://mesh.test/ns/shop/sa/admin".parse().unwrap());
         let response = whole(Caller::new().send(forged).await.unwrap()).await;
         let client = response.headers()["x-client"].to_str().unwrap();
         assert!(client.contains(&identity("web")) && !client.contains("admin"), "{client}");
@@ -93,11 +96,13 @@ async fn an_upgraded_connection_carries_bytes_both_ways() {
                 bytes.reverse();
                 stream.write_all(&bytes).await.unwrap();
             });
-            let answer = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "echo/1");
+            let answer =
+                Response::builder().status(101).header("connection", "upgrade").header("upgrade", "echo/1");
             answer.body(Body::Empty).unwrap()
         });
         let mut stream = network::connect(outbound()).unwrap().await.unwrap();
-        let head = "GET /chat HTTP/1.1\r\nhost: reviews:9080\r\nconnection: Upgrade\r\nupgrade: echo/1\r\n\r\nhello";
+        let head =
+            "GET /chat HTTP/1.1\r\nhost: reviews:9080\r\nconnection: Upgrade\r\nupgrade: echo/1\r\n\r\nhello";
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
@@ -155,7 +160,8 @@ async fn names_that_are_not_in_the_mesh_are_reached_as_they_are() {
         let mesh = Mesh::with_sidecars(&[]);
         mesh.answer_lookups();
         echo(9);
-        let request = Request::get("http://10.0.0.9:9080/x").header("host", "10.0.0.9:9080").body(Body::Empty).unwrap();
+        let request =
+            Request::get("http://10.0.0.9:9080/x").header("host", "10.0.0.9:9080").body(Body::Empty).unwrap();
         let response = whole(Caller::new().send(request).await.unwrap()).await;
         assert_eq!(response.headers()["x-host"], "9");
     })

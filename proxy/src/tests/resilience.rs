@@ -26,7 +26,10 @@ async fn an_endpoint_that_refuses_costs_no_request() {
         let caller = Caller::new();
         for _ in 0..20 {
             let response = caller.get("/").await;
-            assert_eq!((response.status(), &response.headers()["x-host"]), (StatusCode::OK, &"3".parse().unwrap()));
+            assert_eq!(
+                (response.status(), &response.headers()["x-host"]),
+                (StatusCode::OK, &"3".parse().unwrap())
+            );
         }
         assert_eq!(succeeded(&mesh), 20);
     })
@@ -40,7 +43,8 @@ async fn an_application_that_is_gone_behind_its_sidecar_costs_no_request() {
         echo(3);
         let caller = Caller::new();
         for _ in 0..20 {
-            let response = caller.send(request("POST", "/", Body::full("not to be sent twice"))).await.unwrap();
+            let response =
+                caller.send(request("POST", "/", Body::full("not to be sent twice"))).await.unwrap();
             assert_eq!(response.status(), StatusCode::OK);
         }
     })
@@ -79,7 +83,8 @@ async fn statuses_are_retried_only_where_the_route_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_retried_request_has_its_whole_body_again() {
     local(async {
-        let mesh = Mesh::new(&routed(retrying(&[503])), &[endpoint(2, v1::Hop::Weft), endpoint(3, v1::Hop::Weft)]);
+        let mesh =
+            Mesh::new(&routed(retrying(&[503])), &[endpoint(2, v1::Hop::Weft), endpoint(3, v1::Hop::Weft)]);
         for host in [2, 3] {
             mesh.sidecar(host, v1::Inbound::default());
         }
@@ -115,7 +120,8 @@ async fn a_split_sends_each_backend_its_share() {
             backends: vec![weighted("reviews-v1", 3), weighted("reviews-v2", 1)],
             ..v1::HttpRule::default()
         };
-        let endpoints = [endpoint_of("reviews-v1", 2, v1::Hop::Weft), endpoint_of("reviews-v2", 3, v1::Hop::Weft)];
+        let endpoints =
+            [endpoint_of("reviews-v1", 2, v1::Hop::Weft), endpoint_of("reviews-v2", 3, v1::Hop::Weft)];
         let mesh = Mesh::new(&routed(rule), &endpoints);
         for host in [2, 3] {
             mesh.sidecar(host, v1::Inbound::default());
@@ -136,7 +142,8 @@ async fn a_split_sends_each_backend_its_share() {
 #[tokio::test(start_paused = true)]
 async fn requests_wait_for_a_connection_up_to_the_limit_and_no_longer_than_one_is_busy() {
     local(async {
-        let policy = v1::BackendPolicy { max_connections: 2, max_pending_requests: 3, ..v1::BackendPolicy::default() };
+        let policy =
+            v1::BackendPolicy { max_connections: 2, max_pending_requests: 3, ..v1::BackendPolicy::default() };
         let backend = v1::Backend { policy: Some(policy), ..backend("reviews") };
         let limited = v1::Destination { backend: Some(backend), ..destination() };
         let mesh = Mesh::new(&limited, &[endpoint(2, v1::Hop::Plain)]);

@@ -52,7 +52,8 @@ async fn plain_text_is_refused_where_only_mesh_tls_is_let_in() {
 
 /// Whether a client with this certificate gets an answer from the sidecar.
 async fn is_let_in(generation: &Generation) -> bool {
-    let config = generation.client(ExpectedIdentities::one(identity("reviews").parse().unwrap()), &[ALPN_WEFT]);
+    let config =
+        generation.client(ExpectedIdentities::one(identity("reviews").parse().unwrap()), &[ALPN_WEFT]);
     let stream = network::connect(inbound(2)).unwrap().await.unwrap();
     let name = rustls::pki_types::ServerName::from(inbound(2).ip());
     let Ok(mut stream) = TlsConnector::from(config).connect(name, stream).await else { return false };
@@ -70,7 +71,8 @@ async fn only_valid_certificates_of_the_trust_domain_are_let_in() {
         let (now, hour) = (SystemTime::now(), Duration::from_hours(1));
         let good = mesh.authority.issue("web", hour, now);
         let bundle = Arc::clone(good.bundle());
-        let with_our_roots = |other: Generation| Generation::new(other.certificate().clone(), Arc::clone(&bundle));
+        let with_our_roots =
+            |other: Generation| Generation::new(other.certificate().clone(), Arc::clone(&bundle));
         assert!(is_let_in(&good).await);
         let expired = mesh.authority.issue("web", Duration::from_mins(1), now - Duration::from_mins(3));
         assert!(!is_let_in(&expired).await);

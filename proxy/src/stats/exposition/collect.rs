@@ -19,8 +19,8 @@ use crate::stats::process::Process;
 
 /// Bounds of the buckets of latencies, in microseconds: a request within one machine takes some hundred.
 const BOUNDS: [u64; 17] = [
-    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000, 30_000_000, 60_000_000,
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -82,7 +82,11 @@ const EDGE_COUNTERS: [EdgeCounter; 6] = [
     },
     EdgeCounter { name: "weft_retries", help: "Attempts beyond the first", get: |totals| totals.retries },
     EdgeCounter { name: "weft_sent_bytes", help: "Bytes from clients", get: |totals| totals.bytes_sent },
-    EdgeCounter { name: "weft_received_bytes", help: "Bytes to clients", get: |totals| totals.bytes_received },
+    EdgeCounter {
+        name: "weft_received_bytes",
+        help: "Bytes to clients",
+        get: |totals| totals.bytes_received,
+    },
     EdgeCounter {
         name: "weft_tcp_connections_opened",
         help: "Opaque connections that began",
@@ -105,11 +109,14 @@ impl Collector for EdgeCollector {
             for (class, count) in CLASSES.iter().zip(totals.classes).filter(|(_, count)| *count > 0) {
                 let pairs = labels.pairs();
                 let class = [("class", *class)];
-                family.encode_family(&Labels(&pairs, &class))?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                family
+                    .encode_family(&Labels(&pairs, &class))?
+                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
         for counter in &EDGE_COUNTERS {
-            let mut family = encoder.encode_descriptor(counter.name, counter.help, None, MetricType::Counter)?;
+            let mut family =
+                encoder.encode_descriptor(counter.name, counter.help, None, MetricType::Counter)?;
             for (labels, totals) in edges.iter().filter(|(_, totals)| (counter.get)(totals) > 0) {
                 family
                     .encode_family(&Labels(&labels.pairs(), &[]))?
@@ -117,7 +124,8 @@ impl Collector for EdgeCollector {
             }
         }
         let help = "Seconds that opaque connections lived";
-        let mut family = encoder.encode_descriptor("weft_tcp_connection_seconds", help, None, MetricType::Counter)?;
+        let mut family =
+            encoder.encode_descriptor("weft_tcp_connection_seconds", help, None, MetricType::Counter)?;
         for (labels, totals) in edges.iter().filter(|(_, totals)| totals.connections_closed > 0) {
             let seconds = totals.connection_millis as f64 / 1e3;
             family
@@ -142,9 +150,12 @@ fn encode_durations(encoder: &mut DescriptorEncoder<'_>, edges: &[(EdgeLabels<'_
         }
         let count = totals.latency.count();
         buckets.push((f64::INFINITY, count.saturating_sub(below)));
-        family
-            .encode_family(&Labels(&labels.pairs(), &[]))?
-            .encode_histogram::<NoLabelSet>(totals.latency.sum() as f64 / 1e6, count, &buckets, None)?;
+        family.encode_family(&Labels(&labels.pairs(), &[]))?.encode_histogram::<NoLabelSet>(
+            totals.latency.sum() as f64 / 1e6,
+            count,
+            &buckets,
+            None,
+        )?;
     }
     Ok(())
 }
@@ -178,7 +189,9 @@ impl ProxyCollector {
         for (value, counter) in values.iter().copied().map(counted) {
             let labels = [(label, value)];
             let count = self.shared.stats.counters.get(counter);
-            family.encode_family(&Labels(&labels, &[]))?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            family
+                .encode_family(&Labels(&labels, &[]))?
+                .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         Ok(())
     }
@@ -190,17 +203,22 @@ impl ProxyCollector {
             for reason in Reason::ALL {
                 let labels = [("direction", direction.label()), ("reason", reason.label())];
                 let count = self.shared.stats.counters.get(Counter::Answer(direction, reason));
-                family.encode_family(&Labels(&labels, &[]))?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+                family
+                    .encode_family(&Labels(&labels, &[]))?
+                    .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
         let about = ("weft_handshakes_refused", "TLS handshakes of peers that were refused", "reason");
         self.labelled(encoder, about, &RefusalReason::ALL, |it| (it.label(), Counter::Refusal(it)))?;
         let about = ("weft_lookups", "Destinations that were looked up, by what came of it", "outcome");
         self.labelled(encoder, about, LookupOutcome::ALL, |it| (it.label(), Counter::Lookup(it)))?;
-        let about = ("weft_retry_decisions", "Retries that were made or not allowed by the budget", "outcome");
+        let about =
+            ("weft_retry_decisions", "Retries that were made or not allowed by the budget", "outcome");
         self.labelled(encoder, about, RetryOutcome::ALL, |it| (it.label(), Counter::Retry(it)))?;
         let about = ("weft_authorizations", "Decisions of authorization", "outcome");
-        self.labelled(encoder, about, AuthorizationOutcome::ALL, |it| (it.label(), Counter::Authorization(it)))?;
+        self.labelled(encoder, about, AuthorizationOutcome::ALL, |it| {
+            (it.label(), Counter::Authorization(it))
+        })?;
         let about = ("weft_connections_accepted", "Connections that were accepted", "direction");
         self.labelled(encoder, about, Direction::ALL, |it| (it.label(), Counter::Opened(it)))?;
         let about = ("weft_ejections", "Endpoints that were ejected", "cause");
@@ -222,7 +240,11 @@ impl ProxyCollector {
         let not_after = self.shared.snapshot.load().tls.as_ref().map(|tls| tls.not_after());
         let expiry = not_after.map(|end| end.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
         let gauges = [
-            ("weft_certificate_expiry_seconds", "End of the certificate in use, in seconds since 1970", expiry),
+            (
+                "weft_certificate_expiry_seconds",
+                "End of the certificate in use, in seconds since 1970",
+                expiry,
+            ),
             (
                 "weft_control_plane_connected",
                 "Whether discovery is connected",

@@ -1,0 +1,212 @@
+//! The admin server: readiness, metrics, what is in force, and the few things that can be asked for. It has no
+//! authentication and so listens on loopback unless told otherwise.
+
+mod config;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::oneshot;
+
+use crate::config::ProxyConfig;
+use crate::control::{Rotations, Status};
+use crate::log;
+use crate::shared::Shared;
+use crate::stats::{Exposition, Format};
+
+/// Time for a request's head to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a connection could not be accepted.
+const PAUSE: Duration = Duration::from_millis(50);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What there is, for whoever asks for something else.
+const PATHS: &[(&str, &str)] = &[
+    ("GET /ready", "200 when the proxy takes requests, else 503 with what it waits for"),
+    ("GET /live", "200 as long as the process works"),
+    ("GET /metrics", "counters, for Prometheus"),
+    ("GET /config", "what is in force: destinations, endpoints, inbound ports, certificate"),
+    ("GET /log", "the log's filter"),
+    ("PUT /log?filter=FILTER", "changes it: a level, or TARGET=LEVEL,..."),
+    ("POST /rotate", "gets a new certificate now"),
+    ("POST /drain", "takes nothing new; requests under way finish"),
+];
+
+/// Answers the admin server's requests.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    exposition: Exposition,
+    workload: String,
+    control_plane: String,
+    rotations: Rotations,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Admin {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        status: &Arc<Status>,
+        config: &ProxyConfig,
+        rotations: Rotations,
+    ) -> Self {
+        let connected = Arc::clone(status);
+        Self {
+            shared: Arc::clone(shared),
+            status: Arc::clone(status),
+            exposition: Exposition::new(shared, move || connected.is_connected()),
+            workload: config.workload_id.clone(),
+            control_plane: config.control_plane.clone(),
+            rotations,
+        }
+    }
+
+    /// Serves until it is dropped.
+    pub(crate) async fn serve(self, listener: std::net::TcpListener) {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the admin server cannot listen");
+                return;
+            }
+        };
+        let admin = Arc::new(self);
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let admin = Arc::clone(&admin);
+            tokio::spawn(async move {
+                let service = service_fn(|request| {
+                    let admin = Arc::clone(&admin);
+                    async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+                });
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_TIMEOUT)
+                    .serve_connection(TokioIo::new(stream), service);
+                // A client that goes away early is its own business.
+                let _ = connection.await;
+            });
+        }
+    }
+
+    async fn answer(&self, request: &Request<Incoming>) -> Answer {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match (request.uri().path(), request.method()) {
+            ("/ready", _) if reads => self.ready(),
+            ("/live", _) if reads => text(StatusCode::OK, "live\n"),
+            ("/metrics", _) if reads => self.metrics(request),
+            ("/config", _) if reads => self.config(),
+            ("/log", _) if reads => match log::filter() {
+                Some(filter) => text(StatusCode::OK, format!("{filter}\n")),
+                None => text(StatusCode::NOT_FOUND, "this process logs in a way that can't be changed\n"),
+            },
+            ("/log", &Method::PUT | &Method::POST) => set_log(request.uri().query()),
+            ("/rotate", &Method::POST) => self.rotate().await,
+            ("/drain", &Method::POST) => {
+                self.shared.drain.cancel();
+                text(StatusCode::ACCEPTED, format!("draining; {} under way\n", self.shared.under_way()))
+            }
+            ("/ready" | "/live" | "/metrics" | "/config", _) => not_allowed("GET, HEAD"),
+            ("/log", _) => not_allowed("GET, HEAD, PUT, POST"),
+            ("/rotate" | "/drain", _) => not_allowed("POST"),
+            (path, _) => unknown(path),
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        let waiting_for = self.status.waiting_for();
+        if waiting_for.is_empty() {
+            let mut lines = "ready\n".to_owned();
+            for trouble in self.status.troubles() {
+                lines.push_str(&trouble);
+                lines.push('\n');
+            }
+            return text(StatusCode::OK, lines);
+        }
+        text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", waiting_for.join("\n")))
+    }
+
+    fn metrics(&self, request: &Request<Incoming>) -> Answer {
+        let accept = request.headers().get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let format = Format::accepted(accept);
+        match self.exposition.write(format) {
+            Ok(metrics) => answer(StatusCode::OK, format.content_type(), metrics),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics: {error}\n")),
+        }
+    }
+
+    fn config(&self) -> Answer {
+        let config =
+            config::describe(&self.shared.snapshot.load(), &self.status, &self.workload, &self.control_plane);
+        match serde_json::to_string_pretty(&config) {
+            Ok(json) => answer(StatusCode::OK, "application/json", json + "\n"),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("configuration: {error}\n")),
+        }
+    }
+
+    async fn rotate(&self) -> Answer {
+        let (done, outcome) = oneshot::channel();
+        if self.rotations.try_send(done).is_err() {
+            return text(StatusCode::TOO_MANY_REQUESTS, "other rotations are still under way\n");
+        }
+        match outcome.await {
+            Ok(Ok(serial)) => text(StatusCode::OK, format!("{serial}\n")),
+            Ok(Err(problem)) => text(StatusCode::BAD_GATEWAY, format!("{problem}\n")),
+            Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is about to end\n"),
+        }
+    }
+}
+
+fn set_log(query: Option<&str>) -> Answer {
+    let filter = query.and_then(|query| {
+        query.split('&').find_map(|pair| pair.strip_prefix("filter=").or_else(|| pair.strip_prefix("level=")))
+    });
+    let Some(filter) = filter else {
+        return text(StatusCode::BAD_REQUEST, "say which: PUT /log?filter=debug\n");
+    };
+    match log::set_filter(filter) {
+        Ok(()) => text(StatusCode::OK, format!("{filter}\n")),
+        Err(problem) => text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
+    }
+}
+
+fn not_allowed(allowed: &'static str) -> Answer {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, format!("use {allowed}\n"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+fn unknown(path: &str) -> Answer {
+    let width = PATHS.iter().map(|(path, _)| path.len()).max().unwrap_or_default();
+    let mut lines = if path == "/" { String::new() } else { format!("there is no {path} here; there is:\n") };
+    for (path, about) in PATHS {
+        lines.push_str(&format!("{path:width$}  {about}\n"));
+    }
+    text(if path == "/" { StatusCode::OK } else { StatusCode::NOT_FOUND }, lines)
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    answer(status, TEXT, body)
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

@@ -1,0 +1,119 @@
+//! What is in force, for people and programs. Holds no secret.
+
+use serde_json::{Value, json};
+use weft_mesh::balance::{Endpoint, Health, Hop};
+use weft_mesh::route::Target;
+
+use crate::control::{Status, time_text};
+use crate::snapshot::{Backend, Destination, Inbound, InboundPort, Snapshot, TlsMode};
+
+/// The snapshot in force, with names in order.
+pub(super) fn describe(snapshot: &Snapshot, status: &Status, workload: &str, control_plane: &str) -> Value {
+    let mut destinations: Vec<_> = snapshot.destinations.iter().collect();
+    destinations.sort_by_key(|(name, _)| (*name).clone());
+    let mut services: Vec<_> = snapshot.endpoints.iter().collect();
+    services.sort_by_key(|(service, _)| service.to_string());
+    json!({
+        "workload": workload,
+        "control_plane": { "address": control_plane, "connected": status.is_connected() },
+        "waiting_for": status.waiting_for(),
+        "troubles": status.troubles(),
+        "snapshot": snapshot.number,
+        "certificate": snapshot.tls.as_ref().map(|tls| json!({
+            "identity": tls.identity().as_str(),
+            "serial": tls.serial,
+            "not_after": time_text(tls.not_after()),
+        })),
+        "destinations": destinations
+            .into_iter()
+            .map(|(name, known)| match known {
+                None => json!({ "name": &**name, "in_the_mesh": false }),
+                Some(known) => destination(name, known),
+            })
+            .collect::<Vec<_>>(),
+        "endpoints": services
+            .into_iter()
+            .map(|(service, set)| json!({
+                "service": service.to_string(),
+                "endpoints": set.endpoints.iter().map(|it| endpoint(it)).collect::<Vec<_>>(),
+            }))
+            .collect::<Vec<_>>(),
+        "inbound": inbound(&snapshot.inbound),
+    })
+}
+
+fn destination(name: &str, destination: &Destination) -> Value {
+    let rules = destination.routes.iter().flat_map(|table| table.rules()).map(|(route, rule)| {
+        let backends = rule.backends.iter().map(|(weight, backend)| match &backend.target {
+            Target::Valid(target) => json!({ "weight": weight, "service": target.service.to_string() }),
+            Target::Invalid(problem) => json!({ "weight": weight, "invalid": &**problem }),
+        });
+        json!({
+            "route": &*route.name,
+            "rule": rule.name.as_deref(),
+            "backends": backends.collect::<Vec<_>>(),
+            "request_timeout_ms": rule.timeouts.request.map(|time| time.as_millis() as u64),
+            "backend_request_timeout_ms": rule.timeouts.backend_request.map(|time| time.as_millis() as u64),
+        })
+    });
+    json!({
+        "name": name,
+        "in_the_mesh": true,
+        "service": destination.service.to_string(),
+        "protocol": format!("{:?}", destination.protocol),
+        "backend": backend(&destination.backend),
+        "rules": rules.collect::<Vec<_>>(),
+    })
+}
+
+fn backend(backend: &Backend) -> Value {
+    let policy = &backend.policy;
+    json!({
+        "service": backend.service.to_string(),
+        "balancer": format!("{:?}", policy.balance.algorithm),
+        "max_connections": policy.max_connections,
+        "max_pending_requests": policy.max_pending,
+        "max_requests": policy.max_requests,
+        "connect_timeout_ms": policy.connect_timeout.as_millis() as u64,
+    })
+}
+
+fn endpoint(endpoint: &Endpoint) -> Value {
+    let health = match endpoint.health {
+        Health::Ready => "ready",
+        Health::NotReady => "not ready",
+        Health::Draining => "draining",
+    };
+    let hop = match endpoint.hop {
+        Hop::Plain => "plain text",
+        Hop::Weft => "weft/1 over mTLS",
+        Hop::Standard => "HTTP over mTLS",
+    };
+    json!({
+        "id": &*endpoint.id,
+        "address": endpoint.address.to_string(),
+        "health": health,
+        "hop": hop,
+        "weight": endpoint.weight,
+        "version": &*endpoint.version,
+        "identities": endpoint.identities.iter().map(|it| it.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+fn inbound(inbound: &Inbound) -> Value {
+    let mut ports: Vec<_> = inbound.ports.iter().collect();
+    ports.sort_by_key(|(port, _)| **port);
+    json!({
+        "ports": ports.into_iter().map(|(number, it)| port(Some(*number), it)).collect::<Vec<_>>(),
+        "other_ports": port(None, &inbound.default_port),
+    })
+}
+
+fn port(number: Option<u16>, port: &InboundPort) -> Value {
+    let tls = match port.tls_mode {
+        TlsMode::Permissive => "permissive",
+        TlsMode::Strict => "strict",
+        TlsMode::Disabled => "disabled",
+    };
+    json!({ "port": number, "protocol": format!("{:?}", port.protocol), "tls": tls })
+}

@@ -1,0 +1,210 @@
+//! The command line of a proxy, for its own program and for `weft proxy`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use weft_identity::JoinToken;
+use weft_mesh::protocol::Protocol;
+
+use crate::config::{Offer, ProxyConfig, Upstream};
+
+/// Options of a proxy.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Address of the control plane, HOST:PORT [default: what the token says]
+    #[arg(long, value_name = "ADDRESS", env = "WEFT_CONTROL_PLANE")]
+    pub control_plane: Option<String>,
+    /// Join token, from `weft token create`; better in a file or in the environment, where others don't see it
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "WEFT_TOKEN",
+        hide_env_values = true,
+        conflicts_with = "token_file"
+    )]
+    pub token: Option<String>,
+    /// File that holds the join token
+    #[arg(long, value_name = "FILE", env = "WEFT_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Name of the workload: unique in the mesh, the same after a restart [default: made up]
+    #[arg(long, value_name = "ID", env = "WEFT_WORKLOAD")]
+    pub workload: Option<String>,
+    /// Label of the workload, which Services select by; repeatable
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Region that the workload runs in
+    #[arg(long, value_name = "NAME", env = "WEFT_REGION", default_value = "")]
+    pub region: String,
+    /// Zone that the workload runs in
+    #[arg(long, value_name = "NAME", env = "WEFT_ZONE", default_value = "")]
+    pub zone: String,
+    /// Worker threads [default: one for each processor]
+    #[arg(long, value_name = "N", env = "WEFT_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Address of the HTTP proxy for the workload's own requests
+    #[arg(long, value_name = "ADDRESS")]
+    pub outbound: Option<SocketAddr>,
+    /// Local listener for one destination, such as reviews:9080=127.0.0.1:19080; repeatable
+    #[arg(long = "upstream", value_name = "DESTINATION=ADDRESS")]
+    pub upstreams: Vec<Upstream>,
+    /// Port that the workload offers, such as reviews:9080/http=127.0.0.1:8080; repeatable
+    #[arg(long = "service", value_name = "NAME[,NAME]:PORT[/PROTOCOL]=APPLICATION[@LISTEN]")]
+    pub services: Vec<ServiceArg>,
+    /// Address that redirected outbound connections arrive at
+    #[arg(long, value_name = "ADDRESS")]
+    pub transparent_outbound: Option<SocketAddr>,
+    /// Address that redirected inbound connections arrive at
+    #[arg(long, value_name = "ADDRESS")]
+    pub transparent_inbound: Option<SocketAddr>,
+    /// Address of the admin server; it is without authentication, so keep it local
+    #[arg(long, value_name = "ADDRESS", env = "WEFT_PROXY_ADMIN", default_value = "127.0.0.1:15000")]
+    pub admin: SocketAddr,
+    /// Time for requests to finish after SIGTERM, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 25)]
+    pub drain_timeout: u64,
+}
+
+/// A port that the workload offers, as `--service` says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceArg(pub Offer);
+
+/// A text that is not a service.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{value:?} is not a service: {problem}. Write NAME:PORT[/PROTOCOL]=APPLICATION[@LISTEN], such as reviews:9080/http=127.0.0.1:8080@0.0.0.0:19080"
+)]
+pub struct ServiceError {
+    value: String,
+    problem: String,
+}
+
+impl FromStr for ServiceArg {
+    type Err = ServiceError;
+
+    fn from_str(text: &str) -> Result<Self, ServiceError> {
+        let wrong = |problem: String| ServiceError { value: text.to_owned(), problem };
+        let (service, addresses) =
+            text.split_once('=').ok_or_else(|| wrong("the \"=\" is missing".into()))?;
+        let (names, port) =
+            service.split_once(':').ok_or_else(|| wrong(format!("{service:?} has no port")))?;
+        let (port, protocol) = port.split_once('/').unwrap_or((port, "detect"));
+        let port = port.parse().ok().filter(|port| *port != 0);
+        let port = port.ok_or_else(|| wrong("its port is not from 1 to 65535".into()))?;
+        let services: Vec<String> = names.split(',').map(str::to_owned).collect();
+        if services.iter().any(String::is_empty) {
+            return Err(wrong("it has no name".into()));
+        }
+        let (application, listen) = addresses.split_once('@').unwrap_or((addresses, "0"));
+        let application = address(application).ok_or_else(|| {
+            wrong(format!("{application:?}, where the application listens, is neither IP:PORT nor a port"))
+        })?;
+        let listen = address(listen).ok_or_else(|| {
+            wrong(format!("{listen:?}, where the proxy is to listen, is neither IP:PORT nor a port"))
+        })?;
+        let protocol = match protocol {
+            "detect" => Protocol::Detect,
+            "http" | "http1" => Protocol::Http1,
+            "http2" | "h2c" => Protocol::Http2,
+            "grpc" => Protocol::Grpc,
+            "tcp" => Protocol::Tcp,
+            "tls" | "https" => Protocol::Tls,
+            other => {
+                let known = "detect, http, http2, grpc, tcp or tls";
+                return Err(wrong(format!("{other:?} is not a protocol: {known}")));
+            }
+        };
+        Ok(Self(Offer { services, port, protocol, listen, application }))
+    }
+}
+
+/// An address; a port alone is on loopback.
+fn address(text: &str) -> Option<SocketAddr> {
+    match text.parse::<u16>() {
+        Ok(port) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+        Err(_) => text.parse().ok(),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not a label: write KEY=VALUE, such as version=v2")),
+    }
+}
+
+impl Args {
+    /// What the options mean. Reads the token's file.
+    pub fn into_config(self) -> anyhow::Result<ProxyConfig> {
+        let token = match (self.token, &self.token_file) {
+            (Some(token), _) => token,
+            (None, Some(file)) => std::fs::read_to_string(file)
+                .with_context(|| format!("--token-file {}: cannot read it", file.display()))?,
+            (None, None) => bail!(
+                "no join token: give --token-file FILE or set WEFT_TOKEN; `weft token create` makes one"
+            ),
+        };
+        let token = token.trim().to_owned();
+        let parsed = JoinToken::parse(&token).context("the join token cannot be used")?;
+        let control_plane = match self.control_plane.or_else(|| parsed.control_plane().map(str::to_owned)) {
+            Some(address) => address,
+            None => {
+                bail!("the token does not say where the control plane is: give --control-plane HOST:PORT")
+            }
+        };
+        let account = parsed.claims().identity.service_account().to_owned();
+        let workload_id = self.workload.unwrap_or_else(|| format!("{account}-{:08x}", fastrand::u32(..)));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(ProxyConfig {
+            workload_id,
+            labels: self.labels,
+            region: self.region,
+            zone: self.zone,
+            control_plane,
+            token,
+            workers: self.workers.map_or(processors, usize::from),
+            outbound: self.outbound,
+            upstreams: self.upstreams,
+            transparent_outbound: self.transparent_outbound,
+            transparent_inbound: self.transparent_inbound,
+            services: self.services.into_iter().map(|ServiceArg(offer)| offer).collect(),
+            admin: self.admin,
+            drain_timeout: Duration::from_secs(self.drain_timeout),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_names_port_protocol_and_addresses() {
+        let ServiceArg(offer) = "reviews,reviews-v2:9080/grpc=8080@0.0.0.0:19080".parse().unwrap();
+        assert_eq!(offer.services, ["reviews", "reviews-v2"]);
+        assert_eq!((offer.port, offer.protocol), (9080, Protocol::Grpc));
+        assert_eq!(offer.application, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(offer.listen, "0.0.0.0:19080".parse().unwrap());
+        let ServiceArg(offer) = "db:5432=[::1]:5432".parse().unwrap();
+        assert_eq!((offer.protocol, offer.listen), (Protocol::Detect, "127.0.0.1:0".parse().unwrap()));
+        assert_eq!(offer.application, "[::1]:5432".parse().unwrap());
+    }
+
+    #[test]
+    fn a_wrong_service_is_refused_with_what_is_wrong() {
+        for (text, problem) in [
+            ("reviews:9080", "the \"=\" is missing"),
+            ("reviews=8080", "has no port"),
+            (":9080=8080", "has no name"),
+            ("reviews:0=8080", "from 1 to 65535"),
+            ("reviews:80/smtp=8080", "\"smtp\" is not a protocol"),
+            ("reviews:80=here", "neither IP:PORT nor a port"),
+            ("reviews:80=8080@there", "neither IP:PORT nor a port"),
+        ] {
+            let error = text.parse::<ServiceArg>().unwrap_err().to_string();
+            assert!(error.contains(problem) && error.contains(text), "{error}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The control thread: what the proxy hears from the control plane and says to it. Nothing here is on a request's path.
+//!
+//! ```text
+//! identity ──> credentials ──> discovery ──> snapshot in force ──> workers
+//!                  └──> transport (one connection to the control plane) <── registration, telemetry
+//! ```
+
+mod clock;
+mod credentials;
+mod discovery;
+mod error;
+mod identity;
+mod model;
+mod registration;
+mod serial;
+mod status;
+mod telemetry;
+mod transport;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weft_identity::JoinToken;
+
+use self::clock::Clock;
+use self::credentials::Credentials;
+use self::discovery::Discovery;
+use self::identity::Issuance;
+use self::registration::Registration;
+use self::telemetry::Telemetry;
+use self::transport::Transport;
+use crate::admin::Admin;
+use crate::config::{Offer, ProxyConfig};
+use crate::shared::{Lookup, Shared};
+
+pub(crate) use self::clock::text as time_text;
+pub use self::error::Error;
+pub(crate) use self::status::Status;
+
+/// Demands for a new certificate before the current one needs replacing; each is told how it ended.
+pub(crate) type Rotations = mpsc::Sender<oneshot::Sender<Result<String, String>>>;
+
+/// Demands for a new certificate that may wait.
+const ROTATIONS: usize = 8;
+
+/// The control thread of a proxy.
+#[derive(Debug)]
+pub struct ControlHandle {
+    status: Arc<Status>,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ControlHandle {
+    /// Why the proxy can never become ready, such as a token that the control plane refuses.
+    pub fn failure(&self) -> Option<String> {
+        self.status.failure()
+    }
+
+    /// What the proxy still waits for before it takes requests; empty when it takes them.
+    pub fn waiting_for(&self) -> Vec<String> {
+        self.status.waiting_for()
+    }
+
+    /// Withdraws the workload and ends the thread.
+    pub fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the control thread had panicked");
+        }
+    }
+}
+
+impl Drop for ControlHandle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Starts the control thread. `offers` are what the workload offers, with the addresses that were bound for them.
+pub fn spawn(
+    config: ProxyConfig,
+    shared: Arc<Shared>,
+    lookups: mpsc::Receiver<Lookup>,
+    offers: Vec<(Offer, SocketAddr)>,
+    admin: std::net::TcpListener,
+) -> anyhow::Result<ControlHandle> {
+    let token = JoinToken::parse(config.token.trim()).map_err(Error::Token)?;
+    token.check_expiry(SystemTime::now()).map_err(Error::Token)?;
+    transport::check(&config.control_plane)?;
+    admin.set_nonblocking(true)?;
+    let status = Arc::new(Status::new(Arc::clone(&shared), &config.workload_id, &config.control_plane));
+    let credentials = Arc::new(Credentials::new());
+    let transport = Arc::new(Transport::new(
+        &config.control_plane,
+        transport::tcp(&config.control_plane),
+        Arc::clone(&credentials),
+        &token.claims().trust_domain(),
+    )?);
+    let stop = CancellationToken::new();
+    let control = Control {
+        token,
+        clock: Clock::system(),
+        offers,
+        lookups,
+        shared,
+        status: Arc::clone(&status),
+        credentials,
+        transport,
+        config,
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
+    let stopped = stop.clone();
+    let thread = std::thread::Builder::new()
+        .name("weft-control".to_owned())
+        .spawn(move || runtime.block_on(control.run(admin, stopped)))
+        .map_err(Error::Thread)?;
+    Ok(ControlHandle { status, stop, thread: Some(thread) })
+}
+
+/// All that the control thread works with.
+struct Control {
+    config: ProxyConfig,
+    token: JoinToken,
+    clock: Clock,
+    offers: Vec<(Offer, SocketAddr)>,
+    lookups: mpsc::Receiver<Lookup>,
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    credentials: Arc<Credentials>,
+    transport: Arc<Transport>,
+}
+
+impl Control {
+    async fn run(self, admin: std::net::TcpListener, stop: CancellationToken) {
+        let (rotations, demanded) = mpsc::channel(ROTATIONS);
+        let mut tasks = JoinSet::new();
+        let pins = self.config.upstreams.iter().map(|upstream| upstream.destination.as_str());
+        let discovery = Discovery::new(&self.shared, &self.status, &self.credentials, pins, Instant::now());
+        tasks.spawn(Admin::new(&self.shared, &self.status, &self.config, rotations).serve(admin));
+        tasks.spawn(
+            Issuance {
+                transport: Arc::clone(&self.transport),
+                credentials: Arc::clone(&self.credentials),
+                status: Arc::clone(&self.status),
+                token: self.token,
+                clock: self.clock,
+            }
+            .run(demanded),
+        );
+        tasks.spawn(discovery.answer(self.lookups));
+        tasks.spawn(
+            Telemetry {
+                transport: Arc::clone(&self.transport),
+                credentials: Arc::clone(&self.credentials),
+                shared: Arc::clone(&self.shared),
+                workload: self.config.workload_id.clone(),
+            }
+            .run(),
+        );
+        tasks.spawn(discovery.run(Arc::clone(&self.transport), self.config.workload_id.clone()));
+        // Ends last, and by itself: the workload is withdrawn before the process goes.
+        Registration {
+            transport: self.transport,
+            credentials: self.credentials,
+            status: self.status,
+            drain: self.shared.drain.clone(),
+            workload: registration::workload(&self.config, &self.offers),
+            applications: self.offers.iter().map(|(offer, _)| offer.application).collect(),
+        }
+        .run(stop)
+        .await;
+    }
+}

@@ -1,0 +1,294 @@
+//! Following what the control plane tells, and putting it in force.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use weft_mesh::name::{ServicePort, TrustDomain};
+use weft_proto::{Resource, v1};
+use weft_xds::Rejection;
+use weft_xds::client::{Builder, Changes, Config, Handler, Subscriptions};
+
+use super::credentials::Credentials;
+use super::model::{Asked, Model, Wish};
+use super::status::Status;
+use super::transport::Transport;
+use crate::shared::{Lookup, Shared};
+use crate::snapshot::convert;
+
+/// How often what nobody uses is looked for.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// What was told, and where it goes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Discovery(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    model: Mutex<Model>,
+    shared: Arc<Shared>,
+    status: Arc<Status>,
+    credentials: Arc<Credentials>,
+    subscribing: Mutex<Option<Subscribing>>,
+}
+
+/// Where wishes go once there is a client.
+#[derive(Debug)]
+struct Subscribing {
+    destinations: Subscriptions,
+    endpoints: Subscriptions,
+}
+
+impl Discovery {
+    /// Follows the names in `pins` for good, and others as they are asked for.
+    pub(super) fn new<'a>(
+        shared: &Arc<Shared>,
+        status: &Arc<Status>,
+        credentials: &Arc<Credentials>,
+        pins: impl Iterator<Item = &'a str>,
+        now: Instant,
+    ) -> Self {
+        let mut model = Model::default();
+        for name in pins {
+            model.pin(name, now);
+        }
+        Self(Arc::new(Inner {
+            model: Mutex::new(model),
+            shared: Arc::clone(shared),
+            status: Arc::clone(status),
+            credentials: Arc::clone(credentials),
+            subscribing: Mutex::new(None),
+        }))
+    }
+
+    /// Answers questions of workers, and forgets what nobody uses. Never returns.
+    pub(super) fn answer(&self, mut lookups: mpsc::Receiver<Lookup>) -> impl Future<Output = ()> + use<> {
+        let discovery = self.clone();
+        async move {
+            let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+            loop {
+                tokio::select! {
+                    lookup = lookups.recv() => match lookup {
+                        None => return,
+                        Some(Lookup { name, answered }) => discovery.update(|model, now| {
+                            if model.look_up(&name, answered, now) == Asked::Full {
+                                tracing::warn!(name, "too many destinations are asked for; this one is not");
+                            }
+                        }),
+                    },
+                    _ = sweeps.tick() => discovery.update(Model::sweep),
+                }
+            }
+        }
+    }
+
+    /// Follows discovery from the first certificate on. Never returns.
+    pub(super) fn run(
+        &self,
+        transport: Arc<Transport>,
+        workload: String,
+    ) -> impl Future<Output = ()> + use<> {
+        let discovery = self.clone();
+        async move {
+            let mut tls = discovery.0.credentials.watch();
+            let Ok(first) = tls.wait_for(Option::is_some).await.map(|tls| tls.clone()) else { return };
+            let Some(first) = first else { return };
+            let trust_domain = first.identity().trust_domain();
+            discovery.update(|model, _| model.set_tls(first));
+            let mut builder = Builder::new(Config::new(workload.clone()));
+            let destinations = builder
+                .handle::<v1::Destination, _>(v1::Destination::TYPE_URL, Destinations(discovery.clone()));
+            let endpoints =
+                builder.handle::<v1::Endpoint, _>(v1::Endpoint::TYPE_URL, Endpoints(discovery.clone()));
+            let inbound = Inbounds(discovery.clone(), trust_domain.clone());
+            builder.handle::<v1::Inbound, _>(v1::Inbound::TYPE_URL, inbound).subscribe(&workload);
+            let bundles = Bundles(discovery.clone());
+            let bundles = builder.handle::<v1::TrustBundle, _>(v1::TrustBundle::TYPE_URL, bundles);
+            bundles.subscribe(trust_domain.as_str());
+            *discovery.0.subscribing.lock() = Some(Subscribing { destinations, endpoints });
+            discovery.subscribe();
+            let client = builder.build(move || {
+                let transport = Arc::clone(&transport);
+                async move { transport.connect().await }
+            });
+            discovery.0.status.discovery(client.connection());
+            let renewed = async {
+                while tls.changed().await.is_ok() {
+                    let Some(current) = tls.borrow_and_update().clone() else { continue };
+                    discovery.update(|model, _| model.set_tls(current));
+                }
+            };
+            tokio::join!(client.run(), renewed);
+        }
+    }
+
+    /// Changes what is known and puts what follows in force.
+    fn update<R>(&self, change: impl FnOnce(&mut Model, Instant) -> R) -> R {
+        let inner = &*self.0;
+        let (result, publication, inbound, unanswered) = {
+            let mut model = inner.model.lock();
+            let now = Instant::now();
+            let result = change(&mut model, now);
+            (result, model.publish(now), model.inbound().is_some(), model.unanswered())
+        };
+        inner.shared.snapshot.store(Arc::new(publication.snapshot));
+        for answered in publication.answered {
+            // The request may have given up.
+            let _ = answered.send(());
+        }
+        inner.status.published(inbound, unanswered);
+        self.subscribe();
+        result
+    }
+
+    fn subscribe(&self) {
+        let subscribing = self.0.subscribing.lock();
+        let Some(subscribing) = &*subscribing else { return };
+        for wish in self.0.model.lock().take_wishes() {
+            match wish {
+                Wish::Destination(name, true) => subscribing.destinations.subscribe(&name),
+                Wish::Destination(name, false) => subscribing.destinations.unsubscribe(&name),
+                Wish::Endpoints(service, true) => subscribing.endpoints.subscribe(&format!("{service}/*")),
+                Wish::Endpoints(service, false) => subscribing.endpoints.unsubscribe(&format!("{service}/*")),
+            }
+        }
+    }
+}
+
+struct Destinations(Discovery);
+
+impl Handler<v1::Destination> for Destinations {
+    fn apply(&mut self, changes: Changes<v1::Destination>) -> Vec<Rejection> {
+        self.0.update(|model, _| {
+            let mut refused = Vec::new();
+            for update in changes.updates {
+                let Ok(wire) = update.resource else { continue };
+                match convert::destination(&update.name, &wire) {
+                    Ok(destination) => model.destination(&update.name, destination),
+                    Err(error) => refused.push(reject(&update.name, &error)),
+                }
+            }
+            for name in changes.removed {
+                model.no_destination(&name);
+            }
+            refused
+        })
+    }
+
+    fn forget(&mut self, names: Vec<Arc<str>>) {
+        self.0.update(|model, _| names.iter().for_each(|name| model.forget_destination(name)));
+    }
+}
+
+struct Endpoints(Discovery);
+
+impl Handler<v1::Endpoint> for Endpoints {
+    fn apply(&mut self, changes: Changes<v1::Endpoint>) -> Vec<Rejection> {
+        self.0.update(|model, _| {
+            let mut refused = Vec::new();
+            for update in changes.updates {
+                let Ok(wire) = update.resource else { continue };
+                let Some((service, id)) = member(&update.name) else {
+                    refused.push(Rejection::new(update.name, "the name is not NAMESPACE/SERVICE:PORT/ID"));
+                    continue;
+                };
+                match convert::endpoint(id, &wire) {
+                    Ok(endpoint) => model.endpoint(&service, endpoint),
+                    Err(error) => refused.push(reject(&update.name, &error)),
+                }
+            }
+            for name in &changes.removed {
+                match member(name) {
+                    Some((service, "*")) => model.no_endpoints(&service),
+                    Some((service, id)) => model.no_endpoint(&service, id),
+                    None => {}
+                }
+            }
+            for (service, _) in changes.complete.iter().filter_map(|name| member(name)) {
+                model.endpoints_complete(&service);
+            }
+            refused
+        })
+    }
+
+    fn forget(&mut self, names: Vec<Arc<str>>) {
+        self.0.update(|model, _| {
+            for (service, _) in names.iter().filter_map(|name| member(name)) {
+                model.forget_endpoints(&service);
+            }
+        });
+    }
+}
+
+struct Inbounds(Discovery, TrustDomain);
+
+impl Handler<v1::Inbound> for Inbounds {
+    fn apply(&mut self, changes: Changes<v1::Inbound>) -> Vec<Rejection> {
+        self.0.update(|model, _| {
+            let mut refused = Vec::new();
+            for update in changes.updates {
+                let Ok(wire) = update.resource else { continue };
+                match convert::inbound(&wire, &self.1) {
+                    Ok(inbound) => model.set_inbound(inbound),
+                    Err(error) => refused.push(reject(&update.name, &error)),
+                }
+            }
+            // What the workload let in stays when the control plane does not know the workload: it may only be late.
+            refused
+        })
+    }
+
+    fn forget(&mut self, _: Vec<Arc<str>>) {}
+}
+
+struct Bundles(Discovery);
+
+impl Handler<v1::TrustBundle> for Bundles {
+    fn apply(&mut self, changes: Changes<v1::TrustBundle>) -> Vec<Rejection> {
+        let mut refused = Vec::new();
+        for update in changes.updates {
+            let Ok(wire) = update.resource else { continue };
+            match bundle(&wire) {
+                Ok(bundle) => {
+                    if self.0.0.credentials.discovered(bundle) {
+                        tracing::info!(
+                            trust_domain = wire.trust_domain,
+                            roots = wire.roots.len(),
+                            "roots changed"
+                        );
+                    }
+                }
+                Err(reason) => refused.push(Rejection::new(update.name, reason)),
+            }
+        }
+        refused
+    }
+
+    fn forget(&mut self, _: Vec<Arc<str>>) {}
+}
+
+fn bundle(wire: &v1::TrustBundle) -> Result<weft_identity::TrustBundle, String> {
+    let trust_domain: TrustDomain =
+        wire.trust_domain.parse().map_err(|error| format!("trust_domain: {error}"))?;
+    let mut bundle = weft_identity::TrustBundle::new();
+    for (index, root) in wire.roots.iter().enumerate() {
+        let root = root.to_vec().into();
+        bundle.add(&trust_domain, &root).map_err(|error| format!("roots[{index}]: {error}"))?;
+    }
+    if bundle.is_empty() {
+        return Err("roots: there is none, and so nobody could be believed".to_owned());
+    }
+    Ok(bundle)
+}
+
+/// The service port and the id of an endpoint's name; the id of a collection is `*`.
+fn member(name: &str) -> Option<(ServicePort, &str)> {
+    let (service, id) = name.rsplit_once('/')?;
+    Some((service.parse().ok()?, id))
+}
+
+fn reject(name: &Arc<str>, error: &weft_mesh::Error) -> Rejection {
+    tracing::warn!(resource = %name, %error, "refused a resource; the one before it stays in force");
+    Rejection::new(Arc::clone(name), error.to_string())
+}

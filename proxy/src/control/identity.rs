@@ -1,0 +1,166 @@
+//! Getting and keeping the workload's certificate.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Request;
+use tonic::metadata::{Ascii, MetadataValue};
+use weft_identity::rotation::retry_after;
+use weft_identity::{Freshness, JoinToken, KeyAndCsr, Rotation, TrustBundle, WorkloadCertificate};
+use weft_proto::v1;
+use weft_proto::v1::identity_client::IdentityClient;
+
+use super::clock::Clock;
+use super::credentials::Credentials;
+use super::error::Error;
+use super::serial;
+use super::status::Status;
+use super::transport::Transport;
+
+/// Time for the control plane to sign.
+const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks for certificates: the first one with the join token, later ones with the certificate itself as long as peers
+/// accept that.
+#[derive(Debug)]
+pub(super) struct Issuance {
+    pub(super) transport: Arc<Transport>,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) status: Arc<Status>,
+    pub(super) token: JoinToken,
+    pub(super) clock: Clock,
+}
+
+/// Who wants to know how a demanded rotation ended.
+type Demand = oneshot::Sender<Result<String, String>>;
+
+impl Issuance {
+    /// Never returns.
+    pub(super) async fn run(self, mut demanded: mpsc::Receiver<Demand>) {
+        let mut rotation: Option<Rotation> = None;
+        let mut failures = 0;
+        let mut demand: Option<Demand> = None;
+        loop {
+            let outcome = self.issue(rotation.as_ref()).await;
+            let now = self.clock.now();
+            match &outcome {
+                Ok(certificate) => {
+                    failures = 0;
+                    rotation = Some(Rotation::new(now, certificate.not_after(), fastrand::f64()));
+                    self.status.asked(None, false);
+                    self.status.certificate(certificate.not_after(), false);
+                }
+                Err(error) => {
+                    failures += 1;
+                    if let Some(rotation) = &mut rotation {
+                        rotation.failed(now, fastrand::f64());
+                    }
+                    tracing::warn!(%error, failures, "no new certificate");
+                    self.status.asked(Some(error.to_string()), error.is_final());
+                }
+            }
+            if let Some(demand) = demand.take() {
+                // Whoever asked may be gone.
+                let _ = demand.send(outcome.map(|it| serial_of(&it)).map_err(|error| error.to_string()));
+            }
+            demand = self.wait(rotation.as_ref(), failures, &mut demanded).await;
+        }
+    }
+
+    /// Waits until it is time to ask again, or somebody demands it.
+    async fn wait(
+        &self,
+        rotation: Option<&Rotation>,
+        failures: u32,
+        demanded: &mut mpsc::Receiver<Demand>,
+    ) -> Option<Demand> {
+        let first = self.clock.now() + retry_after(failures, fastrand::f64());
+        loop {
+            let now = self.clock.now();
+            let next = rotation.map_or(first, Rotation::next_attempt);
+            if now >= next {
+                return None;
+            }
+            if let (Some(rotation), Some(tls)) = (rotation, self.credentials.tls()) {
+                let expired = rotation.freshness(now) == Freshness::Expired;
+                self.status.certificate(tls.not_after(), expired);
+            }
+            tokio::select! {
+                () = self.clock.sleep(next) => {}
+                Some(demand) = demanded.recv() => return Some(demand),
+            }
+        }
+    }
+
+    async fn issue(&self, rotation: Option<&Rotation>) -> Result<WorkloadCertificate, Error> {
+        let now = self.clock.now();
+        let has_good = rotation.is_some_and(|rotation| rotation.freshness(now) != Freshness::Expired);
+        let key = KeyAndCsr::generate()?;
+        let mut request = Request::new(v1::IssueRequest {
+            csr: key.csr_der().to_vec().into(),
+            ..v1::IssueRequest::default()
+        });
+        request.set_timeout(ISSUE_TIMEOUT);
+        let channel = if has_good {
+            self.transport.connect().await?
+        } else {
+            self.token.check_expiry(now)?;
+            request.metadata_mut().insert("authorization", self.bearer()?);
+            self.transport.join(&self.token).await?
+        };
+        let answered = tokio::time::timeout(ISSUE_TIMEOUT, IdentityClient::new(channel).issue(request)).await;
+        let address = self.transport.address();
+        let what = if has_good { "to renew the certificate" } else { "the join token" };
+        let response = answered
+            .map_err(|_| Error::Silent { address: address.to_owned(), after: ISSUE_TIMEOUT })?
+            .map_err(|status| Error::of_call(address, what, &status))?
+            .into_inner();
+        self.accept(key, response, now)
+    }
+
+    fn accept(
+        &self,
+        key: KeyAndCsr,
+        response: v1::IssueResponse,
+        now: SystemTime,
+    ) -> Result<WorkloadCertificate, Error> {
+        let unusable = |problem: String| Error::Answer {
+            address: self.transport.address().to_owned(),
+            problem: format!("with a certificate that can't be used: {problem}"),
+        };
+        let chain = response.chain.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+        let certificate = key.into_certificate(chain).map_err(|error| unusable(error.to_string()))?;
+        if certificate.is_expired(now) {
+            return Err(unusable(format!("it ended at {}", super::time_text(certificate.not_after()))));
+        }
+        if *certificate.identity() != self.token.claims().identity {
+            return Err(unusable(format!("it is for {}", certificate.identity())));
+        }
+        let mut bundle = TrustBundle::new();
+        let trust_domain = certificate.identity().trust_domain();
+        for root in response.roots {
+            bundle.add(&trust_domain, &root.to_vec().into()).map_err(|error| unusable(error.to_string()))?;
+        }
+        self.credentials.issued(certificate.clone(), bundle);
+        tracing::info!(
+            identity = %certificate.identity(),
+            serial = serial_of(&certificate),
+            not_after = super::time_text(certificate.not_after()),
+            "certificate issued"
+        );
+        Ok(certificate)
+    }
+
+    fn bearer(&self) -> Result<MetadataValue<Ascii>, Error> {
+        let bearer = format!("Bearer {}", self.token.as_str());
+        let mut value: MetadataValue<Ascii> = bearer.parse().map_err(|_| Error::NoCertificate)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+fn serial_of(certificate: &WorkloadCertificate) -> String {
+    certificate.chain().first().and_then(|leaf| serial::of(leaf)).unwrap_or_default()
+}

@@ -1,0 +1,278 @@
+//! What the control plane has told, and the snapshot that follows from it. No I/O: time is an argument, and what is to
+//! be subscribed to is collected for whoever can.
+//!
+//! A destination comes into force together with the endpoints of everything it leads to, so that no request ever finds
+//! a service that merely seems to have none. As long as those of a changed destination are missing, the one before it
+//! stays in force.
+
+mod endpoints;
+mod names;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use weft_mesh::balance::Endpoint;
+use weft_mesh::name::ServicePort;
+
+use self::endpoints::Service;
+use self::names::{Name, Told};
+use crate::snapshot::{Destination, Inbound, NameMap, Snapshot, Tls};
+
+/// Names that are known or asked for at most.
+pub(super) const NAMES_MAX: usize = 10_000;
+/// Longest name: a DNS name, and a port.
+pub(super) const NAME_LENGTH_MAX: usize = 253 + 6;
+/// Time after which a name that nobody used is no longer followed.
+pub(super) const NAME_IDLE: Duration = Duration::from_mins(10);
+/// Time for which endpoints are followed that nothing leads to any more: a route that is taken back and put there again
+/// should not cost a new transfer.
+pub(super) const SERVICE_IDLE: Duration = Duration::from_mins(1);
+
+/// A subscription to begin (true) or to end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wish {
+    /// To a destination.
+    Destination(Arc<str>, bool),
+    /// To the endpoints of a service port.
+    Endpoints(ServicePort, bool),
+}
+
+/// Whether a name can be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// It is answered as soon as it is known.
+    Waiting,
+    /// There are too many names; this one is not asked for.
+    Full,
+}
+
+/// What comes into force.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) snapshot: Snapshot,
+    /// To be told once the snapshot is in force.
+    pub(super) answered: Vec<oneshot::Sender<()>>,
+}
+
+/// All that the control plane has told.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    names: NameMap<Arc<str>, Name>,
+    services: NameMap<ServicePort, Service>,
+    inbound: Option<Arc<Inbound>>,
+    tls: Option<Arc<Tls>>,
+    number: u64,
+    wishes: Vec<Wish>,
+}
+
+impl Model {
+    /// Follows a name for good.
+    pub(super) fn pin(&mut self, name: &str, now: Instant) {
+        let name: Arc<str> = name.into();
+        self.names.entry(Arc::clone(&name)).or_insert_with(|| Name::new(now)).pinned = true;
+        self.wishes.push(Wish::Destination(name, true));
+    }
+
+    /// Answers once the name is known.
+    pub(super) fn look_up(&mut self, name: &str, answer: oneshot::Sender<()>, now: Instant) -> Asked {
+        if let Some((name, known)) =
+            self.names.get_key_value(name).map(|(name, _)| Arc::clone(name)).and_then(|name| {
+                let known = self.names.get_mut(&name)?;
+                Some((name, known))
+            })
+        {
+            known.waiting.push(answer);
+            known.used_at = now;
+            if std::mem::take(&mut known.leaving) {
+                self.wishes.push(Wish::Destination(name, true));
+            }
+            return Asked::Waiting;
+        }
+        if name.len() > NAME_LENGTH_MAX || (self.names.len() >= NAMES_MAX && !self.make_room()) {
+            return Asked::Full;
+        }
+        let name: Arc<str> = name.into();
+        let mut asked = Name::new(now);
+        asked.waiting.push(answer);
+        self.names.insert(Arc::clone(&name), asked);
+        self.wishes.push(Wish::Destination(name, true));
+        Asked::Waiting
+    }
+
+    /// A destination is new or has changed.
+    pub(super) fn destination(&mut self, name: &str, destination: Destination) {
+        let Some(known) = self.names.get_mut(name) else { return };
+        let services = destination.services();
+        known.next = Some(Told::new(Arc::new(destination), services.clone()));
+        for service in services {
+            self.follow(service);
+        }
+    }
+
+    /// There is no destination of that name.
+    pub(super) fn no_destination(&mut self, name: &str) {
+        if let Some(known) = self.names.get_mut(name) {
+            known.next = Some(Told::Absent);
+        }
+    }
+
+    /// A name is no longer subscribed to.
+    pub(super) fn forget_destination(&mut self, name: &str) {
+        if self.names.get(name).is_some_and(|known| known.leaving) {
+            self.names.remove(name);
+        }
+    }
+
+    /// An endpoint is new or has changed.
+    pub(super) fn endpoint(&mut self, service: &ServicePort, endpoint: Endpoint) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.insert(endpoint);
+        }
+    }
+
+    /// There is no such endpoint any more.
+    pub(super) fn no_endpoint(&mut self, service: &ServicePort, id: &str) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.remove(id);
+        }
+    }
+
+    /// All endpoints of a service port have been told.
+    pub(super) fn endpoints_complete(&mut self, service: &ServicePort) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.complete = true;
+        }
+    }
+
+    /// There is no such service port, and so no endpoint of it.
+    pub(super) fn no_endpoints(&mut self, service: &ServicePort) {
+        if let Some(service) = self.services.get_mut(service) {
+            service.clear();
+            service.complete = true;
+        }
+    }
+
+    /// The endpoints of a service port are no longer subscribed to.
+    pub(super) fn forget_endpoints(&mut self, service: &ServicePort) {
+        if self.services.get(service).is_some_and(|service| service.leaving) {
+            self.services.remove(service);
+        }
+    }
+
+    /// What the workload lets in has changed.
+    pub(super) fn set_inbound(&mut self, inbound: Inbound) {
+        self.inbound = Some(Arc::new(inbound));
+    }
+
+    /// What the workload lets in, once it is known.
+    pub(super) fn inbound(&self) -> Option<&Arc<Inbound>> {
+        self.inbound.as_ref()
+    }
+
+    /// The certificate or the roots have changed.
+    pub(super) fn set_tls(&mut self, tls: Arc<Tls>) {
+        self.tls = Some(tls);
+    }
+
+    /// Names that are followed for good and of which nothing is known yet.
+    pub(super) fn unanswered(&self) -> BTreeSet<Arc<str>> {
+        let unanswered = self.names.iter().filter(|(_, known)| known.pinned && known.current.is_none());
+        unanswered.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
+    /// What is to be subscribed to since this was asked last, in order.
+    pub(super) fn take_wishes(&mut self) -> Vec<Wish> {
+        std::mem::take(&mut self.wishes)
+    }
+
+    /// What comes into force now.
+    pub(super) fn publish(&mut self, now: Instant) -> Publication {
+        let mut answered = Vec::new();
+        let mut destinations = NameMap::with_capacity_and_hasher(self.names.len(), Default::default());
+        for (name, known) in &mut self.names {
+            let services = &self.services;
+            known.advance(|service| services.get(service).is_some_and(|service| service.complete));
+            let Some(current) = &known.current else { continue };
+            destinations.insert(Arc::clone(name), current.destination().cloned());
+            answered.append(&mut known.waiting);
+        }
+        self.note_unreferenced(now);
+        let complete = self.services.iter_mut().filter(|(_, service)| service.complete);
+        let endpoints = complete.map(|(name, service)| (name.clone(), service.set())).collect();
+        self.number += 1;
+        let snapshot = Snapshot {
+            number: self.number,
+            destinations,
+            endpoints,
+            inbound: self.inbound.clone().unwrap_or_default(),
+            tls: self.tls.clone(),
+        };
+        Publication { snapshot, answered }
+    }
+
+    /// Ends what nobody has used for long. To be called about once a minute.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        for (name, known) in &mut self.names {
+            known.waiting.retain(|waiting| !waiting.is_closed());
+            if known.is_idle(now) && !known.leaving {
+                known.leaving = true;
+                self.wishes.push(Wish::Destination(Arc::clone(name), false));
+            }
+        }
+        self.note_unreferenced(now);
+        for (name, service) in &mut self.services {
+            let idle = |since| now.saturating_duration_since(since) >= SERVICE_IDLE;
+            if service.unreferenced.is_some_and(idle) && !service.leaving {
+                service.leaving = true;
+                self.wishes.push(Wish::Endpoints(name.clone(), false));
+            }
+        }
+    }
+
+    /// Follows the endpoints of a service port.
+    fn follow(&mut self, name: ServicePort) {
+        let mut begin = false;
+        let service = self.services.entry(name.clone()).or_insert_with(|| {
+            begin = true;
+            Service::default()
+        });
+        service.unreferenced = None;
+        if std::mem::take(&mut service.leaving) || begin {
+            self.wishes.push(Wish::Endpoints(name, true));
+        }
+    }
+
+    /// Notes since when no name leads to a service port.
+    fn note_unreferenced(&mut self, now: Instant) {
+        let mut referenced = NameMap::with_capacity_and_hasher(self.services.len(), Default::default());
+        for service in self.names.values().flat_map(Name::services) {
+            referenced.insert(service, ());
+        }
+        for (name, service) in &mut self.services {
+            if referenced.contains_key(name) {
+                service.unreferenced = None;
+            } else {
+                service.unreferenced.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Makes room for one name in place of the one that has been absent for longest: dialling names that do not exist
+    /// must not keep those out that do.
+    fn make_room(&mut self) -> bool {
+        let absent = self.names.iter().filter(|(_, known)| known.is_absent() && !known.leaving);
+        let Some(oldest) = absent.min_by_key(|(_, known)| known.used_at).map(|(name, _)| Arc::clone(name))
+        else {
+            return false;
+        };
+        // It is gone at once, as nothing waits for it; the subscription ends with the next requests.
+        self.names.remove(&oldest);
+        self.wishes.push(Wish::Destination(oldest, false));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

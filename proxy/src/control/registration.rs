@@ -1,0 +1,200 @@
+//! Making the workload known, for as long as it runs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use weft_mesh::backoff::{Backoff, Jitter};
+use weft_mesh::protocol::Protocol;
+use weft_proto::v1;
+use weft_proto::v1::register_request::Message;
+use weft_proto::v1::registration_client::RegistrationClient;
+
+use super::credentials::Credentials;
+use super::error::Error;
+use super::status::Status;
+use super::transport::Transport;
+use crate::config::{Offer, ProxyConfig};
+
+/// Time between attempts. The registration outlives its stream by 10 s, so that it has to be back well before.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(2),
+    jitter: Jitter::Around(0.3),
+};
+/// A stream that lived for so long had succeeded.
+const SETTLED: Duration = Duration::from_secs(10);
+/// Time for the control plane to hear of the end.
+const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between looks whether the application takes connections.
+const PROBE_EVERY: Duration = Duration::from_millis(50);
+
+/// Keeps the workload registered.
+#[derive(Debug)]
+pub(super) struct Registration {
+    pub(super) transport: Arc<Transport>,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) status: Arc<Status>,
+    pub(super) drain: CancellationToken,
+    pub(super) workload: v1::Workload,
+    /// Where the application listens.
+    pub(super) applications: Vec<SocketAddr>,
+}
+
+/// The workload as the control plane is told of it.
+pub(super) fn workload(config: &ProxyConfig, offers: &[(Offer, SocketAddr)]) -> v1::Workload {
+    let offered = |(offer, listen): &(Offer, SocketAddr)| {
+        let of = |service: &String| v1::ServiceOffer {
+            service: service.clone(),
+            port: offer.port.into(),
+            port_name: String::new(),
+            protocol: protocol(offer.protocol).into(),
+            address: listen.ip().to_string(),
+            address_port: listen.port().into(),
+        };
+        offer.services.iter().map(of).collect::<Vec<_>>()
+    };
+    v1::Workload {
+        workload_id: config.workload_id.clone(),
+        labels: config.labels.iter().cloned().collect(),
+        services: offers.iter().flat_map(offered).collect(),
+        locality: Some(v1::Locality { region: config.region.clone(), zone: config.zone.clone() }),
+        health: v1::Health::NotReady.into(),
+        proxy_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn protocol(protocol: Protocol) -> v1::Protocol {
+    match protocol {
+        Protocol::Detect => v1::Protocol::Detect,
+        Protocol::Http1 => v1::Protocol::Http1,
+        Protocol::Http2 => v1::Protocol::Http2,
+        Protocol::Grpc => v1::Protocol::Grpc,
+        Protocol::Tcp => v1::Protocol::Tcp,
+        Protocol::Tls => v1::Protocol::Tls,
+    }
+}
+
+/// Why a stream is over.
+enum End {
+    /// The workload was withdrawn.
+    Withdrawn,
+    /// It broke.
+    Broken(Error),
+}
+
+impl Registration {
+    /// Registers until `stop`, then withdraws.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            let ended = tokio::select! {
+                ended = self.serve(&stop) => ended,
+                () = stop.cancelled() => return,
+            };
+            let error = match ended {
+                End::Withdrawn => return,
+                End::Broken(error) => error,
+            };
+            if began.elapsed() >= SETTLED {
+                failures = 0;
+            }
+            tracing::warn!(workload = %self.workload.workload_id, %error, "not registered; trying again");
+            self.status.registered(Some(error.to_string()), error.is_final());
+            let delay = BACKOFF.delay(failures, fastrand::u64(..));
+            failures = failures.saturating_add(1);
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// One stream, from its beginning to its end. It ends by itself soon after `stop`.
+    async fn serve(&mut self, stop: &CancellationToken) -> End {
+        let (requests, mut responses) = match self.open().await {
+            Ok(opened) => opened,
+            Err(error) => return End::Broken(error),
+        };
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    let _ = requests.send(request(Message::Withdraw(v1::Withdraw {}))).await;
+                    drop(requests);
+                    // The answer is the end of the stream: the control plane has heard of it then.
+                    let ended = async { while let Ok(Some(_)) = responses.message().await {} };
+                    let _ = tokio::time::timeout(WITHDRAW_TIMEOUT, ended).await;
+                    return End::Withdrawn;
+                }
+                () = self.drain.cancelled(), if self.health() != v1::Health::Draining => {
+                    self.tell(&requests, v1::Health::Draining).await;
+                }
+                () = accepting(&self.applications), if self.health() == v1::Health::NotReady => {
+                    tracing::info!(workload = %self.workload.workload_id, "the application takes connections");
+                    self.tell(&requests, v1::Health::Ready).await;
+                }
+                answer = responses.message() => match answer {
+                    Ok(Some(registered)) => {
+                        tracing::info!(workload = %registered.workload_id, "registered");
+                        self.status.registered(None, false);
+                    }
+                    Ok(None) => return End::Broken(self.over("ended the registration".to_owned())),
+                    Err(status) => {
+                        let address = self.transport.address();
+                        return End::Broken(Error::of_call(address, "to register", &status));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+    ) -> Result<(mpsc::Sender<v1::RegisterRequest>, Streaming<v1::RegisterResponse>), Error> {
+        // There is nobody to register before the first certificate.
+        let mut tls = self.credentials.watch();
+        let _ = tls.wait_for(Option::is_some).await;
+        let channel = self.transport.connect().await?;
+        let (requests, queue) = mpsc::channel(4);
+        let _ = requests.send(request(Message::Register(self.workload.clone()))).await;
+        let responses = RegistrationClient::new(channel).register(ReceiverStream::new(queue)).await;
+        let address = self.transport.address();
+        let responses = responses.map_err(|status| Error::of_call(address, "to register", &status))?;
+        Ok((requests, responses.into_inner()))
+    }
+
+    fn health(&self) -> v1::Health {
+        self.workload.health()
+    }
+
+    async fn tell(&mut self, requests: &mpsc::Sender<v1::RegisterRequest>, health: v1::Health) {
+        self.workload.set_health(health);
+        // A stream that is over says so itself; the next one begins with this.
+        let _ = requests.send(request(Message::Health(health.into()))).await;
+    }
+
+    fn over(&self, problem: String) -> Error {
+        Error::Answer { address: self.transport.address().to_owned(), problem }
+    }
+}
+
+fn request(message: Message) -> v1::RegisterRequest {
+    v1::RegisterRequest { message: Some(message) }
+}
+
+/// Ready once every port of the application takes connections: before that, requests would only be sent in vain.
+async fn accepting(applications: &[SocketAddr]) {
+    for address in applications {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+    }
+}
