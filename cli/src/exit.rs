@@ -12,6 +12,8 @@ pub(crate) const SIDECAR_FAILED: u8 = 125;
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// There is no such command.
 pub(crate) const NOT_FOUND: u8 = 127;
+/// Ended by Ctrl-C before there was anything to report.
+pub(crate) const INTERRUPTED: u8 = 130;
 /// Added to a signal's number, as shells do.
 const BY_SIGNAL: u8 = 128;
 

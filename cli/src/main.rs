@@ -4,7 +4,6 @@ mod args;
 mod command;
 mod demo;
 mod exit;
-mod log;
 mod output;
 mod process;
 mod run;

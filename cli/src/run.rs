@@ -6,12 +6,13 @@
 
 mod credentials;
 mod environment;
-mod info;
+pub(crate) mod info;
 mod port;
 mod settings;
 mod sidecar;
 mod supervise;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -31,6 +32,11 @@ const NAME: &str = "weft run";
 const LISTEN_HINT: Duration = Duration::from_secs(5);
 /// How often it is tried whether the program listens.
 const LISTEN_EVERY: Duration = Duration::from_millis(20);
+
+/// Says something about what goes on. Nobody has to listen.
+fn tell(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{NAME}: {text}");
+}
 
 /// Runs until the program ends, and gives the code to end with.
 pub(crate) async fn run(args: Args) -> anyhow::Result<u8> {
@@ -81,7 +87,7 @@ async fn begin(args: &Args, stops: &mut Stops) -> anyhow::Result<Result<(Sidecar
 async fn alone(args: &Args, sidecar: &Sidecar, stops: &mut Stops) -> anyhow::Result<u8> {
     Info::new(sidecar.addresses(), None, None).write(args.info.as_deref())?;
     for line in sidecar.described() {
-        eprintln!("{NAME}: {line}");
+        tell(format_args!("{line}"));
     }
     let stop = stops.next().await;
     if sidecar.offers_something() {
@@ -136,7 +142,7 @@ async fn tell_when_listening(args: &Args, settings: &Settings, info: Info) -> an
             if !hinted && began.elapsed() >= LISTEN_HINT {
                 hinted = true;
                 let how = if args.app_port.is_some() { "--app-port" } else { "PORT" };
-                eprintln!("{NAME}: the program does not listen on 127.0.0.1:{port} yet, the port in {how}");
+                tell(format_args!("the program does not listen on 127.0.0.1:{port} yet, the port in {how}"));
             }
             tokio::time::sleep(LISTEN_EVERY).await;
         }

@@ -18,7 +18,7 @@ It ends with 0 on SIGTERM and Ctrl-C, and with 1 when it can't start, such as wh
 without it and come back to it.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    crate::log::start("info");
+    weft_proxy::log::start("info");
     runtime::on_all_threads(async {
         let _running = weft_control_plane::start(args.into_config()).await?;
         Ok(ExitCode::SUCCESS)

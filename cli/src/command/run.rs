@@ -138,6 +138,6 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    crate::log::start("warn");
+    weft_proxy::log::start("warn");
     runtime::on_this_thread(crate::run::run(args)).map(ExitCode::from)
 }

@@ -7,7 +7,7 @@ use anyhow::bail;
 use tokio::time::{sleep, timeout};
 use weft_proxy::{Addresses, ProxyConfig, Running};
 
-use super::NAME;
+use super::tell;
 
 /// How often the sidecar is asked whether it is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -49,7 +49,7 @@ impl Sidecar {
                     || now.duration_since(*at) >= SAY_AGAIN
             });
             if news && now.duration_since(began) >= SAY_AFTER && !waiting_for.is_empty() {
-                eprintln!("{NAME}: waiting for the sidecar: {}", waiting_for.join("; "));
+                tell(format_args!("waiting for the sidecar: {}", waiting_for.join("; ")));
                 said = Some((now, waiting_for));
             }
             sleep(LOOK_EVERY).await;
@@ -72,8 +72,8 @@ impl Sidecar {
         let running = Arc::clone(&self.0);
         match tokio::task::spawn_blocking(move || running.drain()).await {
             Ok(0) | Err(_) => {}
-            Ok(1) => eprintln!("{NAME}: 1 request did not finish in time and is cut off"),
-            Ok(cut) => eprintln!("{NAME}: {cut} requests did not finish in time and are cut off"),
+            Ok(1) => tell(format_args!("1 request did not finish in time and is cut off")),
+            Ok(cut) => tell(format_args!("{cut} requests did not finish in time and are cut off")),
         }
     }
 

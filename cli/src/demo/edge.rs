@@ -1,0 +1,284 @@
+//! Who calls whom, from what the sidecars count.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::exposition::Sample;
+
+/// The time that rates and latencies of the moment are taken over.
+const RECENT: Duration = Duration::from_secs(3);
+
+/// What one edge has carried.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Totals {
+    requests: u64,
+    failures: u64,
+    retries: u64,
+    /// Requests to a peer that proved who it is.
+    mutual: u64,
+    /// Requests by the upper bound of their duration, in microseconds.
+    durations: BTreeMap<u64, u64>,
+}
+
+impl Totals {
+    fn since(&self, earlier: &Self) -> Self {
+        let mut durations = self.durations.clone();
+        for (bound, count) in &earlier.durations {
+            if let Some(now) = durations.get_mut(bound) {
+                *now = now.saturating_sub(*count);
+            }
+        }
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            failures: self.failures.saturating_sub(earlier.failures),
+            retries: self.retries.saturating_sub(earlier.retries),
+            mutual: self.mutual.saturating_sub(earlier.mutual),
+            durations,
+        }
+    }
+
+    /// The duration within which the share `quantile` of the requests ended, in milliseconds; requests are taken to be
+    /// spread evenly within each bucket.
+    fn quantile(&self, quantile: f64) -> Option<f64> {
+        let count: u64 = self.durations.values().sum();
+        let rank = quantile * count as f64;
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (bound, count) in self.durations.iter().filter(|_| count > 0) {
+            let (bound, count) = (*bound as f64, *count as f64);
+            if count > 0.0 && below + count >= rank {
+                return Some((lower + (bound - lower) * ((rank - below) / count).clamp(0.0, 1.0)) / 1000.0);
+            }
+            below += count;
+            lower = bound;
+        }
+        None
+    }
+}
+
+/// What there is to say about an edge.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct EdgeReport {
+    /// The calling service, with its version.
+    pub(super) from: String,
+    /// The service that was called, with its version.
+    pub(super) to: String,
+    /// Whether each request went over mTLS.
+    pub(super) mtls: bool,
+    /// Who the called side proved to be.
+    pub(super) peer: String,
+    /// Requests that ended.
+    pub(super) requests: u64,
+    /// Those that failed.
+    pub(super) failures: u64,
+    /// Attempts beyond the first.
+    pub(super) retries: u64,
+    /// Requests a second.
+    pub(super) rate: f64,
+    /// Half of the requests took no longer, in milliseconds; between the bounds of a histogram.
+    pub(super) p50_ms: Option<f64>,
+    /// 99 of 100 took no longer.
+    pub(super) p99_ms: Option<f64>,
+}
+
+#[derive(Debug, Default)]
+struct Edge {
+    totals: Totals,
+    peer: String,
+    /// The totals at some moments of late.
+    recent: VecDeque<(Instant, Totals)>,
+}
+
+/// All edges. Instances come and go; what they counted stays.
+#[derive(Debug, Default)]
+pub(super) struct Edges {
+    edges: BTreeMap<(String, String), Edge>,
+    /// The last value of each counter, by instance.
+    seen: HashMap<String, HashMap<String, u64>>,
+}
+
+impl Edges {
+    /// Takes what an instance of the service `from` counts now.
+    pub(super) fn take(&mut self, instance: &str, from: &str, samples: &[Sample]) {
+        let seen = self.seen.entry(instance.to_owned()).or_default();
+        // Buckets hold what the smaller ones hold too, in this order.
+        let mut smaller: HashMap<String, u64> = HashMap::new();
+        for sample in samples.iter().filter(|sample| sample.label("direction") == "outbound") {
+            let series = series(sample);
+            let mut value = sample.value as u64;
+            if sample.name.ends_with("_bucket") {
+                let below = smaller.insert(series.clone(), value).unwrap_or_default();
+                value = value.saturating_sub(below);
+            }
+            let counter = format!("{}|{}|{series}", sample.name, sample.label("le"));
+            let before = seen.insert(counter, value).unwrap_or_default();
+            // Less than before: the instance began anew, and all of it is new.
+            let more = if value >= before { value - before } else { value };
+            let to = service(sample.label("backend"));
+            let key = (from.to_owned(), to);
+            if more > 0 || self.edges.contains_key(&key) {
+                self.edges.entry(key).or_default().add(sample, more);
+            }
+        }
+    }
+
+    /// The instance is gone; one of the same name counts from 0.
+    pub(super) fn forget(&mut self, instance: &str) {
+        self.seen.remove(instance);
+    }
+
+    /// Remembers this moment, for the rates.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for edge in self.edges.values_mut() {
+            edge.recent.push_back((now, edge.totals.clone()));
+            while edge.recent.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= RECENT) {
+                edge.recent.pop_front();
+            }
+        }
+    }
+
+    /// The edges as they are now, with rate and latencies of late.
+    pub(super) fn of_late(&self, now: Instant) -> Vec<EdgeReport> {
+        self.reports(|edge| {
+            let Some((at, earlier)) = edge.recent.front() else { return (edge.totals.clone(), RECENT) };
+            (edge.totals.since(earlier), now.duration_since(*at))
+        })
+    }
+
+    /// The edges over all of the time.
+    pub(super) fn in_all(&self, length: Duration) -> Vec<EdgeReport> {
+        self.reports(|edge| (edge.totals.clone(), length))
+    }
+
+    fn reports(&self, window: impl Fn(&Edge) -> (Totals, Duration)) -> Vec<EdgeReport> {
+        let used = self.edges.iter().filter(|(_, edge)| edge.totals.requests > 0);
+        used.map(|((from, to), edge)| {
+            let (window, length) = window(edge);
+            let seconds = length.as_secs_f64();
+            let rate = if seconds > 0.0 { window.requests as f64 / seconds } else { 0.0 };
+            EdgeReport {
+                from: from.clone(),
+                to: to.clone(),
+                mtls: edge.totals.mutual == edge.totals.requests,
+                peer: edge.peer.clone(),
+                requests: edge.totals.requests,
+                failures: edge.totals.failures,
+                retries: edge.totals.retries,
+                rate: rounded(rate),
+                p50_ms: window.quantile(0.5).map(rounded),
+                p99_ms: window.quantile(0.99).map(rounded),
+            }
+        })
+        .collect()
+    }
+}
+
+impl Edge {
+    fn add(&mut self, sample: &Sample, more: u64) {
+        match sample.name.as_str() {
+            "weft_requests_total" => {
+                self.totals.requests += more;
+                if sample.label("tls") == "mutual" {
+                    self.totals.mutual += more;
+                    sample.label("peer").clone_into(&mut self.peer);
+                }
+            }
+            "weft_failures_total" => self.totals.failures += more,
+            "weft_retries_total" => self.totals.retries += more,
+            "weft_request_duration_seconds_bucket" => {
+                let seconds: f64 = sample.label("le").parse().unwrap_or(f64::INFINITY);
+                // Longer than the last bound is shown as that bound.
+                if seconds.is_finite() {
+                    *self.totals.durations.entry((seconds * 1e6).round() as u64).or_default() += more;
+                } else if let Some(mut last) = self.totals.durations.last_entry() {
+                    *last.get_mut() += more;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The labels of a sample but for the bound of a bucket, which tells the samples of one histogram apart.
+fn series(sample: &Sample) -> String {
+    let labels = sample.labels.iter().filter(|(name, _)| name != "le");
+    labels.map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(",")
+}
+
+/// `reviews-v2` for `default/reviews-v2:9080`.
+fn service(backend: &str) -> String {
+    let name = backend.strip_prefix("default/").unwrap_or(backend);
+    name.rsplit_once(':').map_or(name, |(name, _)| name).to_owned()
+}
+
+/// To a hundredth, so that lines stay short.
+pub(super) fn rounded(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::exposition;
+    use super::*;
+
+    fn scrape(requests: u64, fast: u64, tls: &str) -> Vec<Sample> {
+        let labels = format!(
+            "direction=\"outbound\",backend=\"default/reviews-v2:9080\",workload=\"w\",tls=\"{tls}\",peer=\"spiffe://m/x\""
+        );
+        exposition::read(&format!(
+            "weft_requests_total{{{labels},class=\"2xx\"}} {requests}\n\
+             weft_requests_total{{direction=\"inbound\",backend=\"default/web:80\"}} 99\n\
+             weft_request_duration_seconds_bucket{{le=\"0.001\",{labels}}} {fast}\n\
+             weft_request_duration_seconds_bucket{{le=\"0.01\",{labels}}} {requests}\n\
+             weft_request_duration_seconds_bucket{{le=\"+Inf\",{labels}}} {requests}\n"
+        ))
+    }
+
+    #[test]
+    fn counters_of_instances_add_up_also_over_a_restart() {
+        let mut edges = Edges::default();
+        edges.take("web-1", "web", &scrape(10, 10, "mutual"));
+        edges.take("web-1", "web", &scrape(30, 20, "mutual"));
+        edges.take("web-2", "web", &scrape(5, 5, "mutual"));
+        edges.forget("web-1");
+        edges.take("web-1", "web", &scrape(40, 40, "mutual"));
+        edges.take("web-2", "web", &scrape(1, 1, "mutual"));
+        let found = edges.in_all(Duration::from_secs(10));
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].from.as_str(), found[0].to.as_str()), ("web", "reviews-v2"));
+        assert_eq!((found[0].requests, found[0].mtls, found[0].peer.as_str()), (76, true, "spiffe://m/x"));
+        assert!((found[0].rate - 7.6).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_request_in_the_clear_is_enough_not_to_say_mtls() {
+        let mut edges = Edges::default();
+        edges.take("web-1", "web", &scrape(10, 10, "mutual"));
+        edges.take("web-2", "web", &scrape(1, 1, "none"));
+        assert!(!edges.in_all(RECENT)[0].mtls);
+    }
+
+    #[test]
+    fn quantiles_lie_within_their_bucket() {
+        let mut edges = Edges::default();
+        edges.take("web-1", "web", &scrape(100, 90, "mutual"));
+        let found = edges.in_all(RECENT);
+        assert_eq!(found[0].p50_ms, Some(rounded(50.0 / 90.0)));
+        assert_eq!(found[0].p99_ms, Some(rounded(1.0 + 9.0 * 0.9)));
+        assert_eq!(Totals::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn rates_and_latencies_of_late_forget_what_was_before() {
+        let mut edges = Edges::default();
+        let start = Instant::now();
+        edges.take("web-1", "web", &scrape(1000, 0, "mutual"));
+        edges.tick(start);
+        edges.take("web-1", "web", &scrape(1010, 10, "mutual"));
+        let found = edges.of_late(start + Duration::from_secs(2));
+        assert!((found[0].rate - 5.0).abs() < 1e-9);
+        assert!(found[0].p99_ms.unwrap() <= 1.0);
+        assert_eq!(found[0].requests, 1010);
+    }
+}
