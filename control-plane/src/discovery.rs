@@ -90,6 +90,18 @@ impl Discovery {
         self.notifier.changed(v1::TrustBundle::TYPE_URL, [self.trust_domain.as_str()]);
     }
 
+    /// The resources in force, `Kind/namespace/name`, in order.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let name = |object: &Arc<Object>| {
+            let Key { kind, namespace, name } = &object.key;
+            format!("{kind}/{namespace}/{name}")
+        };
+        let mut keys: Vec<String> = state.index.objects().map(name).collect();
+        keys.sort();
+        keys
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         let state = self.state.lock();
         Counts {

@@ -20,8 +20,8 @@ use crate::resource::{Key, Object};
 pub(crate) use address::{direct_name, parse_direct_name};
 pub(crate) use endpoint::{Endpoint, EndpointId, Hop, selects};
 pub(crate) use object::{parent_refs, parents};
-pub(crate) use service::{Port, Service};
-pub use workload::{Health, Locality, Offer, Workload};
+pub(crate) use service::Service;
+pub(crate) use workload::{Health, Locality, Offer, Workload};
 
 /// Label by which an EndpointSlice names its Service.
 pub(crate) const SLICE_SERVICE_LABEL: &str = "kubernetes.io/service-name";

@@ -1,13 +1,39 @@
 //! The control plane of Weft: sources, compiler, discovery and identity.
+//!
+//! ```text
+//! source (files) ──┐
+//!                  ├─> index ─> discovery (compiled on demand) ─> proxies
+//! registrations ───┘
+//! ```
+//!
+//! [`start`] puts the parts together; [`check`] reads a folder as it would, without running anything.
 
+mod admin;
+mod args;
+mod authority;
+mod caller;
 mod check;
 mod compile;
+mod config;
 mod discovery;
 mod error;
 mod index;
+mod listener;
+mod metrics;
+mod refusals;
+mod registry;
 pub mod resource;
+mod service;
 mod source;
+mod start;
+mod state;
+mod token;
 
+pub use args::Args;
 pub use check::{Report, check};
+pub use config::{ControlPlaneConfig, default_state_dir};
 pub use error::Error;
 pub use source::Diagnostic;
+pub use start::{Running, start};
+pub use state::Announcement;
+pub use token::{TokenRequest, create_token};

@@ -1,2 +1,41 @@
-//! The control plane as a program of its own.
-fn main() {}
+//! A Weft control plane and nothing else, for images.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The control plane of Weft: identity, discovery and configuration
+#[derive(Parser)]
+#[command(name = "weft-control-plane", version)]
+struct Program {
+    #[command(flatten)]
+    args: weft_control_plane::Args,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Program::parse().args;
+    let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft-control-plane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: weft_control_plane::Args) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut running = weft_control_plane::start(args.into_config()).await?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = running.failed() => anyhow::bail!("a part of the control plane ended by itself"),
+    }
+    running.stop().await;
+    Ok(())
+}

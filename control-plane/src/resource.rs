@@ -48,7 +48,6 @@ pub use service::{
     AddressType, EndpointSliceSpec, ExternalEndpoint, ExternalPort, ExternalServiceSpec, PortOrName,
     ServicePort, ServiceSpec, ServiceType, SliceConditions, SliceEndpoint, SlicePort, TargetRef, Transport,
 };
-pub(crate) use suggest::hint;
 
 /// What tells a resource from every other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

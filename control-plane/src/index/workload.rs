@@ -12,7 +12,7 @@ use super::{Changes, Fact, Index, Origin};
 
 /// A workload as it registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
+pub(crate) struct Workload {
     /// Unique in the mesh.
     pub id: Arc<str>,
     /// Who it is; its namespace is the workload's.
@@ -53,7 +53,7 @@ impl Workload {
 
 /// One port of one service that a workload serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// Name of the service.
     pub service: String,
     /// Port of the service.
@@ -70,7 +70,7 @@ pub struct Offer {
 
 /// Where a workload runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Locality {
+pub(crate) struct Locality {
     /// Region; may be empty.
     pub region: String,
     /// Zone; may be empty.
@@ -79,7 +79,7 @@ pub struct Locality {
 
 /// Whether a workload takes requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Health {
+pub(crate) enum Health {
     /// Takes requests.
     #[default]
     Ready,

@@ -1,0 +1,86 @@
+//! The command line of a control plane, for its own program and for `weft control-plane`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use weft_identity::ca::IntermediateFiles;
+use weft_mesh::name::TrustDomain;
+
+use crate::config::{DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_TRUST_DOMAIN};
+use crate::{ControlPlaneConfig, default_state_dir};
+
+/// Options of a control plane.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Folder of YAML files with Services, routes and policies; watched for changes
+    #[arg(long, value_name = "DIR", env = "WEFT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Folder for CA, token key and registrations; made when missing [default: ~/.local/state/weft]
+    #[arg(long, value_name = "DIR", env = "WEFT_STATE")]
+    pub state: Option<PathBuf>,
+    /// Address for discovery and identity; port 0 takes any free port
+    #[arg(long, value_name = "ADDRESS", env = "WEFT_LISTEN", default_value_t = DEFAULT_LISTEN)]
+    pub listen: SocketAddr,
+    /// Address for /ready, /metrics and /config; it is without authentication, so keep it local
+    #[arg(long, value_name = "ADDRESS", env = "WEFT_ADMIN", default_value_t = DEFAULT_ADMIN)]
+    pub admin: SocketAddr,
+    /// Trust domain of all identities
+    #[arg(long, value_name = "NAME", env = "WEFT_TRUST_DOMAIN", default_value = DEFAULT_TRUST_DOMAIN)]
+    pub trust_domain: TrustDomain,
+    /// Chain of an intermediate CA to sign with, PEM, the signing certificate first
+    #[arg(long, value_name = "FILE", requires_all = ["ca_key", "ca_roots"])]
+    pub ca_chain: Option<PathBuf>,
+    /// Private key of the intermediate CA, PEM
+    #[arg(long, value_name = "FILE", requires = "ca_chain")]
+    pub ca_key: Option<PathBuf>,
+    /// Roots that workloads are to believe, PEM
+    #[arg(long, value_name = "FILE", requires = "ca_chain")]
+    pub ca_roots: Option<PathBuf>,
+}
+
+impl Args {
+    /// What the options mean.
+    pub fn into_config(self) -> ControlPlaneConfig {
+        let intermediate = match (self.ca_chain, self.ca_key, self.ca_roots) {
+            (Some(chain), Some(key), Some(roots)) => Some(IntermediateFiles { chain, key, roots }),
+            _ => None,
+        };
+        ControlPlaneConfig {
+            config_dir: self.config,
+            listen: self.listen,
+            admin: self.admin,
+            intermediate,
+            ..ControlPlaneConfig::new(self.state.unwrap_or_else(default_state_dir), self.trust_domain)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn options_become_the_configuration() {
+        let line = ["x", "--config", "c", "--state", "s", "--listen", "127.0.0.1:0", "--trust-domain", "a.b"];
+        let config = Program::try_parse_from(line).unwrap().args.into_config();
+        assert_eq!(config.config_dir, Some("c".into()));
+        assert_eq!(config.state_dir, PathBuf::from("s"));
+        assert_eq!(config.listen, "127.0.0.1:0".parse().unwrap());
+        assert_eq!(config.trust_domain.as_str(), "a.b");
+        assert_eq!(config.intermediate, None);
+    }
+
+    #[test]
+    fn half_an_intermediate_is_refused() {
+        assert!(Program::try_parse_from(["x", "--ca-chain", "c"]).is_err());
+        assert!(Program::try_parse_from(["x", "--ca-key", "c"]).is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! The certificate authority in use: it signs for workloads and for the control plane itself, and follows its folder
+//! when a root is rotated there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::time::sleep;
+use weft_identity::ca::IntermediateFiles;
+use weft_identity::tls::ALPN_H2;
+use weft_identity::{CertificateAuthority, Generation, IssuedCertificate, KeyAndCsr, Rotation};
+use weft_mesh::name::{Identity, TrustDomain};
+
+use crate::Error;
+use crate::compile::SYSTEM_NAMESPACE;
+use crate::discovery::Discovery;
+
+/// Service account of the control plane's identity.
+const ACCOUNT: &str = "control-plane";
+/// How often the authority's files are looked at.
+const RELOAD: Duration = Duration::from_secs(5);
+
+/// Where the authority's certificate and key are.
+pub(crate) enum Source {
+    Folder(PathBuf),
+    Files(IntermediateFiles),
+}
+
+/// The certificate authority in use.
+pub(crate) struct Authority {
+    source: Source,
+    trust_domain: TrustDomain,
+    identity: Identity,
+    life: Duration,
+    authority: ArcSwap<CertificateAuthority>,
+    tls: Arc<ArcSwap<ServerConfig>>,
+}
+
+impl Authority {
+    /// Opens the authority and issues the control plane's own certificate.
+    pub(crate) fn open(
+        source: Source,
+        trust_domain: &TrustDomain,
+        life: Duration,
+    ) -> Result<(Self, Rotation), Error> {
+        let now = SystemTime::now();
+        let authority = source.open(trust_domain, now)?;
+        let identity = Identity::new(trust_domain, SYSTEM_NAMESPACE, ACCOUNT)?;
+        let (config, rotation) = own(&authority, &identity, life, now)?;
+        let tls = Arc::new(ArcSwap::new(config));
+        let authority = ArcSwap::from_pointee(authority);
+        Ok((Self { source, trust_domain: trust_domain.clone(), identity, life, authority, tls }, rotation))
+    }
+
+    /// What the listener presents and believes; swapped when it changes.
+    pub(crate) fn tls(&self) -> &Arc<ArcSwap<ServerConfig>> {
+        &self.tls
+    }
+
+    /// The authority as it is now.
+    pub(crate) fn current(&self) -> Arc<CertificateAuthority> {
+        self.authority.load_full()
+    }
+
+    /// Signs for a workload. `ttl` of zero is the longest.
+    pub(crate) fn sign(
+        &self,
+        csr: &[u8],
+        identity: &Identity,
+        ttl: Duration,
+    ) -> Result<IssuedCertificate, Error> {
+        let ttl = if ttl.is_zero() { self.life } else { ttl.min(self.life) };
+        Ok(self.current().sign(csr, identity, ttl, SystemTime::now())?)
+    }
+
+    /// Renews the own certificate and follows the authority's files. Never returns.
+    pub(crate) async fn keep(&self, mut rotation: Rotation, discovery: &Discovery) {
+        loop {
+            let wait = rotation.wait(SystemTime::now());
+            sleep(wait.min(RELOAD)).await;
+            let reloaded = self.reload(discovery);
+            let now = SystemTime::now();
+            if !reloaded && rotation.wait(now) > Duration::ZERO {
+                continue;
+            }
+            match own(&self.current(), &self.identity, self.life, now) {
+                Ok((config, renewed)) => {
+                    self.tls.store(config);
+                    rotation = renewed;
+                    tracing::info!("renewed the control plane's own certificate");
+                }
+                Err(error) => {
+                    rotation.failed(now, fastrand::f64());
+                    tracing::error!(%error, "can't renew the control plane's own certificate; trying again");
+                }
+            }
+        }
+    }
+
+    /// Takes what the files hold now, if it is something else. A half-written change is left for the next time.
+    fn reload(&self, discovery: &Discovery) -> bool {
+        let current = self.current();
+        let Ok(read) = self.source.open(&self.trust_domain, SystemTime::now()) else { return false };
+        let same = read.bundle() == current.bundle() && read.not_after() == current.not_after();
+        if same {
+            return false;
+        }
+        tracing::info!(
+            roots = read.bundle().roots(&self.trust_domain).len(),
+            "the certificate authority changed"
+        );
+        discovery.set_bundle(read.bundle());
+        self.authority.store(Arc::new(read));
+        true
+    }
+}
+
+impl Source {
+    fn open(&self, trust_domain: &TrustDomain, now: SystemTime) -> Result<CertificateAuthority, Error> {
+        Ok(match self {
+            Self::Folder(folder) => CertificateAuthority::open(folder, trust_domain, now)?,
+            Self::Files(files) => CertificateAuthority::from_files(files, trust_domain, now)?,
+        })
+    }
+}
+
+/// The control plane's own certificate, as its listener presents it, and when to renew it.
+fn own(
+    authority: &CertificateAuthority,
+    identity: &Identity,
+    life: Duration,
+    now: SystemTime,
+) -> Result<(Arc<ServerConfig>, Rotation), Error> {
+    let key = KeyAndCsr::generate()?;
+    let issued = authority.sign(key.csr_der(), identity, life, now)?;
+    let certificate = key.into_certificate(issued.chain)?;
+    let generation = Generation::new(certificate, Arc::new(authority.bundle().clone()));
+    let rotation = Rotation::new(now, issued.not_after, fastrand::f64());
+    Ok((generation.control_plane_server(&[ALPN_H2]), rotation))
+}

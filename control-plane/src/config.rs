@@ -1,0 +1,70 @@
+//! What a control plane is told at its start.
+
+use std::env;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weft_identity::ca::IntermediateFiles;
+use weft_mesh::name::TrustDomain;
+
+/// Where discovery and identity are listened for unless told otherwise.
+pub(crate) const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15012);
+/// Where the admin interface is unless told otherwise.
+pub(crate) const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15014);
+/// The trust domain unless told otherwise: that of a Kubernetes cluster, so that identities are the same in files and
+/// in a cluster.
+pub(crate) const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
+
+/// What a control plane is told at its start.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneConfig {
+    /// Folder of resources; none means that there are none but what workloads register.
+    pub config_dir: Option<PathBuf>,
+    /// Folder for what has to outlive the process: CA, token key, registrations. Made when missing.
+    pub state_dir: PathBuf,
+    /// Address for discovery, identity, registration and telemetry; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Address of the admin interface, which is without authentication; port 0 takes any.
+    pub admin: SocketAddr,
+    /// The trust domain.
+    pub trust_domain: TrustDomain,
+    /// An intermediate to sign with; without one there is an own root in the state folder.
+    pub intermediate: Option<IntermediateFiles>,
+    /// How long a registration outlives its broken stream.
+    pub grace: Duration,
+    /// How long registrations from before a restart wait for their workloads to come back.
+    pub startup_grace: Duration,
+    /// Life of the certificates that are issued, and the longest that may be asked for.
+    pub certificate_life: Duration,
+    /// Connections at once.
+    pub max_connections: usize,
+}
+
+impl ControlPlaneConfig {
+    /// The defaults with this state folder.
+    pub fn new(state_dir: impl Into<PathBuf>, trust_domain: TrustDomain) -> Self {
+        Self {
+            config_dir: None,
+            state_dir: state_dir.into(),
+            listen: DEFAULT_LISTEN,
+            admin: DEFAULT_ADMIN,
+            trust_domain,
+            intermediate: None,
+            grace: Duration::from_secs(10),
+            // A client that could not connect for a while tries again within 30 s, and then has to be served.
+            startup_grace: Duration::from_secs(40),
+            certificate_life: Duration::from_hours(24),
+            max_connections: 10_000,
+        }
+    }
+}
+
+/// The state folder of this user: `$XDG_STATE_HOME/weft`, else `~/.local/state/weft`.
+pub fn default_state_dir() -> PathBuf {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    state.unwrap_or_else(env::temp_dir).join("weft")
+}

@@ -1,0 +1,150 @@
+//! The control plane's own metrics.
+
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Why a peer or a call of it was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Refused {
+    /// The handshake took too long.
+    HandshakeTimeout,
+    /// The handshake failed.
+    Handshake,
+    /// There are too many connections.
+    TooManyConnections,
+    /// A call without a certificate that needs one, or with a bad token.
+    Unauthenticated,
+    /// A call that the caller may not make.
+    Forbidden,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RefusedLabels {
+    pub(crate) reason: Refused,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TypeLabels {
+    pub(crate) r#type: String,
+}
+
+/// Everything that is counted.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    pub(crate) refused: Family<RefusedLabels, Counter>,
+    pub(crate) connections: Gauge,
+    pub(crate) certificates: Counter,
+    pub(crate) config_loads: Counter,
+    pub(crate) config_errors: Gauge,
+    pub(crate) telemetry_reports: Counter,
+    pub(crate) telemetry_dropped: Counter,
+    pub(crate) clients: Gauge,
+    pub(crate) resources_sent: Family<TypeLabels, Counter>,
+    pub(crate) removals_sent: Family<TypeLabels, Counter>,
+    pub(crate) bytes_sent: Family<TypeLabels, Counter>,
+    pub(crate) refusals: Family<TypeLabels, Counter>,
+    pub(crate) ack_seconds: AckSeconds,
+}
+
+/// From queueing a response to its ACK: 1 ms to some 30 s.
+pub(crate) struct AckSeconds(pub(crate) Histogram);
+
+impl Default for AckSeconds {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(0.001, 2.0, 16)))
+    }
+}
+
+/// How much there is, read when metrics are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Levels {
+    pub(crate) resources: usize,
+    pub(crate) services: usize,
+    pub(crate) endpoints: usize,
+    pub(crate) workloads: usize,
+    pub(crate) compiled: usize,
+    pub(crate) edges: usize,
+}
+
+impl Metrics {
+    /// Everything in the text format of Prometheus.
+    pub(crate) fn encode(&self, levels: Levels) -> Result<String, fmt::Error> {
+        let mut registry = Registry::with_prefix("weft_control_plane");
+        registry.register("refused", "Connections and calls that were refused", self.refused.clone());
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register("certificates_issued", "Certificates issued", self.certificates.clone());
+        registry.register("config_loads", "Times that the configuration changed", self.config_loads.clone());
+        registry.register(
+            "config_errors",
+            "Errors in the configuration as it is written now",
+            self.config_errors.clone(),
+        );
+        registry.register("telemetry_reports", "Reports taken from proxies", self.telemetry_reports.clone());
+        registry.register(
+            "telemetry_dropped",
+            "Edges dropped because there are too many",
+            self.telemetry_dropped.clone(),
+        );
+        registry.register("discovery_clients", "Discovery streams", self.clients.clone());
+        registry.register("discovery_resources_sent", "Resources sent", self.resources_sent.clone());
+        registry.register("discovery_removals_sent", "Removals sent", self.removals_sent.clone());
+        registry.register("discovery_sent_bytes", "Bytes of resources sent", self.bytes_sent.clone());
+        registry.register("discovery_refusals", "Responses refused by clients", self.refusals.clone());
+        registry.register(
+            "discovery_ack_seconds",
+            "Time until a response is accepted",
+            self.ack_seconds.0.clone(),
+        );
+        let levels = [
+            ("resources", "Resources in force", levels.resources),
+            ("services", "Services", levels.services),
+            ("endpoints", "Endpoints", levels.endpoints),
+            ("workloads", "Registered workloads", levels.workloads),
+            ("compiled", "Compiled resources in memory", levels.compiled),
+            ("telemetry_edges", "Edges with traffic", levels.edges),
+        ];
+        for (name, help, level) in levels {
+            let gauge = Gauge::<i64, std::sync::atomic::AtomicI64>::default();
+            gauge.set(i64::try_from(level).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    pub(crate) fn count_refused(&self, reason: Refused) {
+        self.refused.get_or_create(&RefusedLabels { reason }).inc();
+    }
+}
+
+/// A counter of something by type of resource.
+pub(crate) fn of_type(type_url: &str) -> TypeLabels {
+    let name = type_url.rsplit('.').next().unwrap_or(type_url);
+    TypeLabels { r#type: name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_written_as_text() {
+        let metrics = Metrics::default();
+        metrics.count_refused(Refused::Handshake);
+        metrics.resources_sent.get_or_create(&of_type("type.googleapis.com/weft.v1.Endpoint")).inc_by(3);
+        let text = metrics.encode(Levels { services: 2, ..Levels::default() }).unwrap();
+        assert!(text.contains("weft_control_plane_refused_total{reason=\"Handshake\"} 1"), "{text}");
+        assert!(
+            text.contains("weft_control_plane_discovery_resources_sent_total{type=\"Endpoint\"} 3"),
+            "{text}"
+        );
+        assert!(text.contains("weft_control_plane_services 2"), "{text}");
+    }
+}

@@ -1,0 +1,143 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::{advance, sleep};
+
+use super::{Refusal, Registry};
+use crate::discovery::Discovery;
+use crate::index::tests::workload;
+use crate::index::{Health, Workload};
+
+const GRACE: Duration = Duration::from_secs(10);
+const STARTUP_GRACE: Duration = Duration::from_secs(40);
+
+struct Fixture {
+    folder: TempDir,
+    registry: Arc<Registry>,
+}
+
+fn open(folder: TempDir) -> Fixture {
+    let discovery = Arc::new(Discovery::new("cluster.local".parse().unwrap()));
+    let path = folder.path().join("registrations.jsonl");
+    let registry = Arc::new(Registry::open(&path, discovery, GRACE, STARTUP_GRACE));
+    let reaped = Arc::clone(&registry);
+    tokio::spawn(async move { reaped.reap().await });
+    Fixture { folder, registry }
+}
+
+fn fixture() -> Fixture {
+    open(tempfile::tempdir().unwrap())
+}
+
+fn cart() -> Workload {
+    workload("shop", "cart-1", &[("cart", 80)], 1)
+}
+
+fn there(registry: &Registry) -> bool {
+    registry.discovery.counts().endpoints == 1 && registry.identity("cart-1").is_some()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_stream_is_forgiven_within_the_grace() {
+    let Fixture { registry, .. } = fixture();
+    let session = registry.register(cart()).unwrap();
+    assert!(there(&registry));
+    registry.leave("cart-1", session);
+    sleep(GRACE - Duration::from_millis(1)).await;
+    assert!(there(&registry));
+    registry.register(cart()).unwrap();
+    sleep(10 * GRACE).await;
+    assert!(there(&registry));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_come_back_is_removed_after_the_grace() {
+    let Fixture { registry, .. } = fixture();
+    let session = registry.register(cart()).unwrap();
+    registry.leave("cart-1", session);
+    sleep(GRACE + Duration::from_millis(2)).await;
+    assert!(!there(&registry));
+    assert_eq!(registry.workloads().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_withdraws_is_removed_at_once() {
+    let Fixture { registry, .. } = fixture();
+    let session = registry.register(cart()).unwrap();
+    registry.withdraw("cart-1", session);
+    assert!(!there(&registry));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_replaced_has_no_say() {
+    let Fixture { registry, .. } = fixture();
+    let old = registry.register(cart()).unwrap();
+    let new = registry.register(cart()).unwrap();
+    registry.leave("cart-1", old);
+    registry.withdraw("cart-1", old);
+    registry.set_health("cart-1", old, Health::NotReady);
+    sleep(2 * GRACE).await;
+    assert!(there(&registry));
+    registry.set_health("cart-1", new, Health::Draining);
+    assert_eq!(registry.workloads()[0].workload.health, Health::Draining);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_belongs_to_one_identity_even_while_its_stream_is_broken() {
+    let Fixture { registry, .. } = fixture();
+    let session = registry.register(cart()).unwrap();
+    registry.leave("cart-1", session);
+    let other = workload("web", "cart-1", &[], 2);
+    assert_eq!(registry.register(other), Err(Refusal::Taken(cart().identity)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_keeps_everyone_until_they_had_time_to_come_back() {
+    let Fixture { folder, registry } = fixture();
+    registry.register(cart()).unwrap();
+    let gone = registry.register(workload("shop", "gone-1", &[("gone", 80)], 2)).unwrap();
+    registry.withdraw("gone-1", gone);
+    let lost = registry.register(workload("shop", "lost-1", &[("lost", 80)], 3)).unwrap();
+    registry.set_health("lost-1", lost, Health::NotReady);
+    // Killed: nothing is said to anyone.
+    drop(registry);
+    let Fixture { registry, .. } = open(folder);
+    let ids = |registry: &Registry| -> Vec<String> {
+        registry.workloads().iter().map(|registered| registered.workload.id.to_string()).collect()
+    };
+    assert_eq!(ids(&registry), ["cart-1", "lost-1"]);
+    assert_eq!(*registry.workloads()[0].workload, cart());
+    assert_eq!(registry.workloads()[1].workload.health, Health::NotReady);
+    assert!(!registry.workloads()[0].connected);
+    advance(STARTUP_GRACE / 2).await;
+    registry.register(cart()).unwrap();
+    sleep(STARTUP_GRACE).await;
+    assert_eq!(ids(&registry), ["cart-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_was_cut_off_costs_only_itself() {
+    let Fixture { folder, registry } = fixture();
+    registry.register(cart()).unwrap();
+    drop(registry);
+    let path = folder.path().join("registrations.jsonl");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text.push_str("{\"put\":{\"id\":\"half");
+    std::fs::write(&path, text).unwrap();
+    let Fixture { registry, .. } = open(folder);
+    assert!(there(&registry));
+    assert_eq!(registry.workloads().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_down_stays_short() {
+    let Fixture { folder, registry } = fixture();
+    let session = registry.register(cart()).unwrap();
+    for _ in 0..2_000 {
+        registry.set_health("cart-1", session, Health::NotReady);
+        registry.set_health("cart-1", session, Health::Ready);
+    }
+    let lines = std::fs::read_to_string(folder.path().join("registrations.jsonl")).unwrap().lines().count();
+    assert!(lines < 1_100, "{lines}");
+}
