@@ -8,6 +8,7 @@ mod instance;
 mod mesh;
 mod report;
 pub(crate) mod scenario;
+mod sidecars;
 mod split;
 mod story;
 mod tally;

@@ -1,8 +1,8 @@
 //! A program with a sidecar beside it.
 //!
 //! The order is: sidecar, then program. The program gets the sidecar's addresses in its environment and may call others
-//! in its first line, so the sidecar has to be there before. In the other direction a moment without the program does
-//! less harm: what arrives for it meanwhile provably was not processed, so that the caller's sidecar asks elsewhere.
+//! in its first line, so the sidecar has to be there before. The other direction needs no order: the sidecar gets no
+//! requests from others before the program takes connections on its port.
 
 mod credentials;
 mod environment;

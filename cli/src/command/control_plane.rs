@@ -21,6 +21,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     weft_proxy::log::start("info");
     runtime::on_all_threads(async {
         let _running = weft_control_plane::start(args.into_config()).await?;
+        std::future::pending::<()>().await;
         Ok(ExitCode::SUCCESS)
     })
 }

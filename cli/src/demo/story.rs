@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::time::{Duration, Instant};
 
-use ::http::Method;
 use anyhow::{Context as _, anyhow};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::ChildStdout;
@@ -18,12 +17,11 @@ use crate::process::replace_file;
 
 use super::Interrupts;
 use super::edge::Edges;
-use super::exposition::{self, Sample};
-use super::http::ask;
 use super::instance::{ENTRANCE, LOAD, VICTIM};
 use super::mesh::Mesh;
 use super::report::{Event, Ready, Second, Summary};
 use super::scenario::{Action, Step, Weights};
+use super::sidecars::{self, News};
 use super::split::{self, Split};
 use super::tally::Tally;
 use super::view::{self, View};
@@ -40,12 +38,6 @@ const END_MAX: Duration = Duration::from_secs(5);
 const LAST_READ_MAX: Duration = Duration::from_secs(1);
 /// Answers of sidecars that may wait to be looked at.
 const NEWS_MAX: usize = 64;
-
-/// What sidecars have answered.
-enum News {
-    Counters { instance: &'static str, from: String, samples: Vec<Sample> },
-    Rotated { instance: &'static str, outcome: Result<(), String> },
-}
 
 /// The demo while it runs.
 pub(super) struct Story {
@@ -145,7 +137,7 @@ impl Story {
                     (Next::On, shown) => shown,
                 },
                 _ = read.tick() => {
-                    self.read_counters();
+                    self.reading += sidecars::read_counters(&self.mesh, &self.news.0);
                     let now = Instant::now();
                     self.edges.tick(now);
                     view.moment(&self.now())
@@ -194,11 +186,24 @@ impl Story {
                 }
                 Ok(())
             }
-            News::Rotated { instance, outcome: Ok(()) } => {
-                self.tell(view, "rotate", format!("{instance} has a new certificate"))
-            }
-            News::Rotated { instance, outcome: Err(error) } => {
-                self.tell(view, "rotate", format!("{instance} has no new certificate: {error}"))
+            News::Rotated(outcomes) => {
+                let renewed = outcomes.iter().filter(|(_, outcome)| outcome.is_ok());
+                let renewed: Vec<_> = renewed.map(|(instance, _)| *instance).collect();
+                let mut shown = Ok(());
+                if !renewed.is_empty() {
+                    let text = format!("new certificates in use: {}", renewed.join(", "));
+                    shown = self.tell(view, "rotate", text);
+                }
+                for (instance, outcome) in outcomes {
+                    if let Err(error) = outcome {
+                        shown = shown.and(self.tell(
+                            view,
+                            "rotate",
+                            format!("{instance} has no new certificate: {error}"),
+                        ));
+                    }
+                }
+                shown
             }
         }
     }
@@ -237,7 +242,7 @@ impl Story {
                 ("restart", format!("starting {VICTIM} again"))
             }
             Action::Rotate(services) => {
-                self.rotate(services);
+                sidecars::rotate(&self.mesh, services, &self.news.0);
                 ("rotate", format!("asking for new certificates for {}", services.join(", ")))
             }
             Action::KillControlPlane => {
@@ -290,34 +295,6 @@ impl Story {
         Ok(self.tell(view, "split", text))
     }
 
-    fn read_counters(&mut self) {
-        for (spec, admin) in self.mesh.sidecars() {
-            let (instance, from, news) = (spec.name, spec.label(), self.news.0.clone());
-            self.reading += 1;
-            tokio::spawn(async move {
-                let answer = ask(Method::GET, admin, "/metrics").await;
-                let text = answer.map(|answer| answer.text).unwrap_or_default();
-                let samples = exposition::read(&text);
-                // Fails only when the story is over.
-                let _ = news.send(News::Counters { instance, from, samples }).await;
-            });
-        }
-    }
-
-    fn rotate(&self, services: &[&str]) {
-        for (spec, admin) in self.mesh.sidecars().filter(|(spec, _)| services.contains(&spec.service)) {
-            let (instance, news) = (spec.name, self.news.0.clone());
-            tokio::spawn(async move {
-                let outcome = match ask(Method::POST, admin, "/rotate").await {
-                    Ok(answer) if answer.status.is_success() => Ok(()),
-                    Ok(answer) => Err(format!("{} {}", answer.status, answer.text.trim())),
-                    Err(error) => Err(format!("{error:#}")),
-                };
-                let _ = news.send(News::Rotated { instance, outcome }).await;
-            });
-        }
-    }
-
     /// Lets the load finish what it has sent, and reads the counters a last time.
     async fn end(&mut self, interrupts: &mut Interrupts) -> anyhow::Result<()> {
         if let Some(load) = self.mesh.instance(LOAD.name) {
@@ -339,7 +316,7 @@ impl Story {
             () = interrupts.next() => return Ok(()),
             ended = timeout(END_MAX, summary) => ended.context("the load does not end")??,
         }
-        self.read_counters();
+        self.reading += sidecars::read_counters(&self.mesh, &self.news.0);
         let readings = async {
             while self.reading > 0
                 && let Some(news) = self.news.1.recv().await

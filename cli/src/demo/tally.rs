@@ -12,8 +12,8 @@ use super::split::Split;
 /// After an edit, answers count for the new split from here on: the edit has to reach the sidecars, and requests under
 /// way to end.
 const SETTLE: Duration = Duration::from_millis(400);
-/// The time that the rate and the latencies of the moment are taken over.
-const RECENT: Duration = Duration::from_secs(1);
+/// The time, in seconds, that the rate and the latencies of the moment are taken over, at least.
+const RECENT: f64 = 0.9;
 
 /// Answers while one split was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -61,7 +61,8 @@ pub(super) struct Tally {
     pub(super) phases: Vec<Phase>,
     /// What the load says of everything, at its end.
     pub(super) summary: Option<Report>,
-    recent: VecDeque<(Duration, Report)>,
+    /// Intervals of late, with the length of each in seconds.
+    recent: VecDeque<(f64, Report)>,
     /// When the last interval ended, as the load counts.
     interval_end_s: f64,
 }
@@ -87,9 +88,9 @@ impl Tally {
             let loss = Loss { at_s: rounded(at.as_secs_f64()), reasons: report.failures.clone() };
             self.losses.push(loss);
         }
-        let length = Duration::from_secs_f64((report.at_s - self.interval_end_s).max(0.0));
+        let length = (report.at_s - self.interval_end_s).max(0.0);
         self.interval_end_s = report.at_s;
-        let began = at.saturating_sub(length).as_secs_f64();
+        let began = at.as_secs_f64() - length;
         let first = self.phases.len() == 1;
         if let Some(phase) = self.phases.last_mut()
             && (first || began >= phase.at_s + SETTLE.as_secs_f64())
@@ -98,8 +99,8 @@ impl Tally {
                 *phase.seen.entry(version.clone()).or_default() += count;
             }
         }
-        self.recent.push_back((at, report));
-        while self.recent.front().is_some_and(|(earlier, _)| at.saturating_sub(*earlier) >= RECENT) {
+        self.recent.push_back((length, report));
+        while self.recent.iter().skip(1).map(|(length, _)| length).sum::<f64>() >= RECENT {
             self.recent.pop_front();
         }
     }
@@ -107,16 +108,17 @@ impl Tally {
     /// The requests of late.
     pub(super) fn late(&self) -> Late {
         let mut late = Late::default();
-        let (mut weighted, mut weight) = (0.0, 0.0);
-        for (_, report) in &self.recent {
+        let (mut weighted, mut weight, mut seconds) = (0.0, 0.0, 0.0);
+        for (length, report) in &self.recent {
             late.rate += (report.ok + report.failed) as f64;
+            seconds += length;
             if let Some(latency) = report.latency_ms {
                 weighted += latency.p50 * report.ok as f64;
                 weight += report.ok as f64;
                 late.p99_ms = Some(late.p99_ms.unwrap_or_default().max(latency.p99));
             }
         }
-        late.rate = rounded(late.rate / RECENT.as_secs_f64());
+        late.rate = if seconds > 0.0 { rounded(late.rate / seconds) } else { 0.0 };
         late.p50_ms = (weight > 0.0).then(|| rounded(weighted / weight));
         late.p99_ms = late.p99_ms.map(rounded);
         late
