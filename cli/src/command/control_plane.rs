@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
+use tokio::signal::unix::{SignalKind, signal};
+
 pub(crate) use weft_control_plane::Args;
 
 use crate::runtime;
@@ -20,8 +23,15 @@ without it and come back to it.";
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     weft_proxy::log::start("info");
     runtime::on_all_threads(async {
-        let _running = weft_control_plane::start(args.into_config()).await?;
-        std::future::pending::<()>().await;
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut running = weft_control_plane::start(args.into_config()).await?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = running.failed() => bail!("a part of the control plane ended by itself"),
+        }
+        running.stop().await;
         Ok(ExitCode::SUCCESS)
     })
 }
