@@ -4,11 +4,12 @@
 mod config;
 
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -106,6 +107,10 @@ impl Admin {
 
     async fn answer(&self, request: &Request<Incoming>) -> Answer {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !reads && request.headers().contains_key(ORIGIN) {
+            // A browser sends it along with what a page of somebody else asks of this machine.
+            return text(StatusCode::FORBIDDEN, "web pages may not change anything here\n");
+        }
         match (request.uri().path(), request.method()) {
             ("/ready", _) if reads => self.ready(),
             ("/live", _) if reads => text(StatusCode::OK, "live\n"),
@@ -179,10 +184,25 @@ fn set_log(query: Option<&str>) -> Answer {
     let Some(filter) = filter else {
         return text(StatusCode::BAD_REQUEST, "say which: PUT /log?filter=debug\n");
     };
-    match log::set_filter(filter) {
+    let Some(filter) = decoded(filter) else {
+        return text(StatusCode::BAD_REQUEST, format!("{filter:?} is not percent-encoded UTF-8\n"));
+    };
+    match log::set_filter(&filter) {
         Ok(()) => text(StatusCode::OK, format!("{filter}\n")),
         Err(problem) => text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
     }
+}
+
+/// Percent-decoded (RFC 3986, section 2.1).
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn not_allowed(allowed: &'static str) -> Answer {
@@ -195,7 +215,8 @@ fn unknown(path: &str) -> Answer {
     let width = PATHS.iter().map(|(path, _)| path.len()).max().unwrap_or_default();
     let mut lines = if path == "/" { String::new() } else { format!("there is no {path} here; there is:\n") };
     for (path, about) in PATHS {
-        lines.push_str(&format!("{path:width$}  {about}\n"));
+        // Writing to a string does not fail.
+        let _ = writeln!(lines, "{path:width$}  {about}");
     }
     text(if path == "/" { StatusCode::OK } else { StatusCode::NOT_FOUND }, lines)
 }

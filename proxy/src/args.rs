@@ -30,8 +30,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "WEFT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// Name of the workload: unique in the mesh, the same after a restart [default: made up]
-    #[arg(long, value_name = "ID", env = "WEFT_WORKLOAD")]
-    pub workload: Option<String>,
+    #[arg(long, value_name = "ID", env = "WEFT_WORKLOAD_ID", value_parser = workload_id)]
+    pub workload_id: Option<String>,
     /// Label of the workload, which Services select by; repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -128,6 +128,15 @@ fn address(text: &str) -> Option<SocketAddr> {
     }
 }
 
+fn workload_id(text: &str) -> Result<String, String> {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    if (1..=253).contains(&text.len()) && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is not a name for a workload: write 1 to 253 of the characters a-z, 0-9, . and -"))
+}
+
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -148,14 +157,12 @@ impl Args {
         };
         let token = token.trim().to_owned();
         let parsed = JoinToken::parse(&token).context("the join token cannot be used")?;
-        let control_plane = match self.control_plane.or_else(|| parsed.control_plane().map(str::to_owned)) {
-            Some(address) => address,
-            None => {
-                bail!("the token does not say where the control plane is: give --control-plane HOST:PORT")
-            }
+        let Some(control_plane) = self.control_plane.or_else(|| parsed.control_plane().map(str::to_owned))
+        else {
+            bail!("the token does not say where the control plane is: give --control-plane HOST:PORT");
         };
         let account = parsed.claims().identity.service_account().to_owned();
-        let workload_id = self.workload.unwrap_or_else(|| format!("{account}-{:08x}", fastrand::u32(..)));
+        let workload_id = self.workload_id.unwrap_or_else(|| format!("{account}-{:08x}", fastrand::u32(..)));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(ProxyConfig {
             workload_id,

@@ -157,26 +157,32 @@ impl Control {
             .run(demanded),
         );
         tasks.spawn(discovery.answer(self.lookups));
-        tasks.spawn(
-            Telemetry {
-                transport: Arc::clone(&self.transport),
-                credentials: Arc::clone(&self.credentials),
-                shared: Arc::clone(&self.shared),
-                workload: self.config.workload_id.clone(),
-            }
-            .run(),
-        );
         tasks.spawn(discovery.run(Arc::clone(&self.transport), self.config.workload_id.clone()));
-        // Ends last, and by itself: the workload is withdrawn before the process goes.
-        Registration {
+        let telemetry = Telemetry {
+            transport: Arc::clone(&self.transport),
+            credentials: Arc::clone(&self.credentials),
+            shared: Arc::clone(&self.shared),
+            workload: self.config.workload_id.clone(),
+        };
+        let registration = Registration {
             transport: self.transport,
             credentials: self.credentials,
-            status: self.status,
+            status: Arc::clone(&self.status),
             drain: self.shared.drain.clone(),
             workload: registration::workload(&self.config, &self.offers),
             applications: self.offers.iter().map(|(offer, _)| offer.application).collect(),
+        };
+        // These end by themselves: the workload is withdrawn, and the last traffic told, before the process goes.
+        let ending = async { tokio::join!(registration.run(stop.clone()), telemetry.run(stop)) };
+        tokio::pin!(ending);
+        loop {
+            let ended = tokio::select! {
+                _ = &mut ending => return,
+                Some(ended) = tasks.join_next() => ended,
+            };
+            let problem = ended.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+            tracing::error!(problem, "a part of the control thread failed; what is in force stays so");
+            self.status.broken(format!("a part of the control thread failed, restart the proxy: {problem}"));
         }
-        .run(stop)
-        .await;
     }
 }

@@ -17,8 +17,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let config = args.into_config()?;
     // Caught before anything listens: a signal that comes early is not lost.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let _entered = runtime.enter();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
     let running = start(config)?;
     tracing::info!(addresses = ?running.addresses, "listening");
     let failure = runtime.block_on(async {
@@ -38,7 +40,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         running.stop();
         bail!("{failure}");
     }
-    tracing::info!("ending; requests under way may finish");
+    tracing::info!("ending; requests under way may finish, another signal ends at once");
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        tracing::warn!("ended by a second signal; requests under way are cut off");
+        std::process::exit(1);
+    });
     match running.drain() {
         0 => {}
         cut => tracing::warn!(requests = cut, "did not finish in time and are cut off"),

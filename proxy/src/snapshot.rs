@@ -173,8 +173,14 @@ impl Inbound {
 }
 
 impl Default for Inbound {
+    /// Lets nobody in: what holds before the control plane has said who may.
     fn default() -> Self {
-        Self { ports: NameMap::default(), default_port: Arc::new(InboundPort::default()) }
+        let closed = InboundPort {
+            tls_mode: TlsMode::Strict,
+            authorization: Authorizer::new([], true),
+            ..InboundPort::default()
+        };
+        Self { ports: NameMap::default(), default_port: Arc::new(closed) }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use weft_mesh::balance::{Endpoint, Health, Hop};
-use weft_mesh::route::Target;
+use weft_mesh::name::Identity;
+use weft_mesh::route::{RouteTable, Target};
 
 use crate::control::{Status, time_text};
 use crate::snapshot::{Backend, Destination, Inbound, InboundPort, Snapshot, TlsMode};
@@ -43,7 +44,7 @@ pub(super) fn describe(snapshot: &Snapshot, status: &Status, workload: &str, con
 }
 
 fn destination(name: &str, destination: &Destination) -> Value {
-    let rules = destination.routes.iter().flat_map(|table| table.rules()).map(|(route, rule)| {
+    let rules = destination.routes.iter().flat_map(RouteTable::rules).map(|(route, rule)| {
         let backends = rule.backends.iter().map(|(weight, backend)| match &backend.target {
             Target::Valid(target) => json!({ "weight": weight, "service": target.service.to_string() }),
             Target::Invalid(problem) => json!({ "weight": weight, "invalid": &**problem }),
@@ -96,7 +97,7 @@ fn endpoint(endpoint: &Endpoint) -> Value {
         "hop": hop,
         "weight": endpoint.weight,
         "version": &*endpoint.version,
-        "identities": endpoint.identities.iter().map(|it| it.as_str()).collect::<Vec<_>>(),
+        "identities": endpoint.identities.iter().map(Identity::as_str).collect::<Vec<_>>(),
     })
 }
 

@@ -11,7 +11,7 @@ use weft_xds::Rejection;
 use weft_xds::client::{Builder, Changes, Config, Handler, Subscriptions};
 
 use super::credentials::Credentials;
-use super::model::{Asked, Model, Wish};
+use super::model::{Asked, Model, NAMES_MAX, Wish};
 use super::status::Status;
 use super::transport::Transport;
 use crate::shared::{Lookup, Shared};
@@ -19,6 +19,9 @@ use crate::snapshot::convert;
 
 /// How often what nobody uses is looked for.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// Questions that are answered together.
+const TOGETHER: usize = 64;
 
 /// What was told, and where it goes. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,7 +52,7 @@ impl Discovery {
         pins: impl Iterator<Item = &'a str>,
         now: Instant,
     ) -> Self {
-        let mut model = Model::default();
+        let mut model = Model::new(NAMES_MAX);
         for name in pins {
             model.pin(name, now);
         }
@@ -67,16 +70,21 @@ impl Discovery {
         let discovery = self.clone();
         async move {
             let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+            let mut asked = Vec::with_capacity(TOGETHER);
             loop {
                 tokio::select! {
-                    lookup = lookups.recv() => match lookup {
-                        None => return,
-                        Some(Lookup { name, answered }) => discovery.update(|model, now| {
-                            if model.look_up(&name, answered, now) == Asked::Full {
-                                tracing::warn!(name, "too many destinations are asked for; this one is not");
+                    count = lookups.recv_many(&mut asked, TOGETHER) => {
+                        if count == 0 {
+                            return;
+                        }
+                        discovery.update(|model, now| {
+                            for Lookup { name, answered } in asked.drain(..) {
+                                if model.look_up(&name, answered, now) == Asked::Full {
+                                    tracing::warn!(name, "too many destinations are asked for; this one is not");
+                                }
                             }
-                        }),
-                    },
+                        });
+                    }
                     _ = sweeps.tick() => discovery.update(Model::sweep),
                 }
             }
@@ -106,6 +114,7 @@ impl Discovery {
             let bundles = Bundles(discovery.clone());
             let bundles = builder.handle::<v1::TrustBundle, _>(v1::TrustBundle::TYPE_URL, bundles);
             bundles.subscribe(trust_domain.as_str());
+            discovery.0.model.lock().begin();
             *discovery.0.subscribing.lock() = Some(Subscribing { destinations, endpoints });
             discovery.subscribe();
             let client = builder.build(move || {
@@ -132,7 +141,9 @@ impl Discovery {
             let result = change(&mut model, now);
             (result, model.publish(now), model.inbound().is_some(), model.unanswered())
         };
-        inner.shared.snapshot.store(Arc::new(publication.snapshot));
+        if let Some(snapshot) = publication.snapshot {
+            inner.shared.snapshot.store(Arc::new(snapshot));
+        }
         for answered in publication.answered {
             // The request may have given up.
             let _ = answered.send(());

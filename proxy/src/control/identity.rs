@@ -23,7 +23,8 @@ use super::transport::Transport;
 const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks for certificates: the first one with the join token, later ones with the certificate itself as long as peers
-/// accept that.
+/// accept that. When the control plane refuses one of the two, the other is tried: it may know of a token what it has
+/// lost of certificates, and a token ends sooner.
 #[derive(Debug)]
 pub(super) struct Issuance {
     pub(super) transport: Arc<Transport>,
@@ -42,8 +43,13 @@ impl Issuance {
         let mut rotation: Option<Rotation> = None;
         let mut failures = 0;
         let mut demand: Option<Demand> = None;
+        let mut prefer_token = false;
         loop {
-            let outcome = self.issue(rotation.as_ref()).await;
+            let now = self.clock.now();
+            let is_good = |rotation: &Rotation| rotation.freshness(now) != Freshness::Expired;
+            let by_token = prefer_token || !rotation.as_ref().is_some_and(is_good);
+            let outcome = self.issue(by_token, now).await;
+            prefer_token = !by_token && outcome.as_ref().is_err_and(Error::is_final);
             let now = self.clock.now();
             match &outcome {
                 Ok(certificate) => {
@@ -94,25 +100,23 @@ impl Issuance {
         }
     }
 
-    async fn issue(&self, rotation: Option<&Rotation>) -> Result<WorkloadCertificate, Error> {
-        let now = self.clock.now();
-        let has_good = rotation.is_some_and(|rotation| rotation.freshness(now) != Freshness::Expired);
+    async fn issue(&self, by_token: bool, now: SystemTime) -> Result<WorkloadCertificate, Error> {
         let key = KeyAndCsr::generate()?;
         let mut request = Request::new(v1::IssueRequest {
             csr: key.csr_der().to_vec().into(),
             ..v1::IssueRequest::default()
         });
         request.set_timeout(ISSUE_TIMEOUT);
-        let channel = if has_good {
-            self.transport.connect().await?
-        } else {
+        let channel = if by_token {
             self.token.check_expiry(now)?;
             request.metadata_mut().insert("authorization", self.bearer()?);
             self.transport.join(&self.token).await?
+        } else {
+            self.transport.connect().await?
         };
         let answered = tokio::time::timeout(ISSUE_TIMEOUT, IdentityClient::new(channel).issue(request)).await;
         let address = self.transport.address();
-        let what = if has_good { "to renew the certificate" } else { "the join token" };
+        let what = if by_token { "the join token" } else { "to renew the certificate" };
         let response = answered
             .map_err(|_| Error::Silent { address: address.to_owned(), after: ISSUE_TIMEOUT })?
             .map_err(|status| Error::of_call(address, what, &status))?

@@ -8,10 +8,11 @@
 mod endpoints;
 mod names;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 use weft_mesh::balance::Endpoint;
 use weft_mesh::name::ServicePort;
@@ -51,23 +52,44 @@ pub(super) enum Asked {
 /// What comes into force.
 #[derive(Debug)]
 pub(super) struct Publication {
-    pub(super) snapshot: Snapshot,
+    /// `None`: the one before it stays.
+    pub(super) snapshot: Option<Snapshot>,
     /// To be told once the snapshot is in force.
     pub(super) answered: Vec<oneshot::Sender<()>>,
 }
 
 /// All that the control plane has told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Model {
+    names_max: usize,
     names: NameMap<Arc<str>, Name>,
     services: NameMap<ServicePort, Service>,
     inbound: Option<Arc<Inbound>>,
     tls: Option<Arc<Tls>>,
     number: u64,
+    /// Whether a snapshot may differ from the one in force.
+    changed: bool,
+    /// Who asked for what is in force already.
+    answered: Vec<oneshot::Sender<()>>,
     wishes: Vec<Wish>,
 }
 
 impl Model {
+    /// Knows nothing yet, and of at most so many names ever.
+    pub(super) fn new(names_max: usize) -> Self {
+        Self {
+            names_max,
+            names: NameMap::default(),
+            services: NameMap::default(),
+            inbound: None,
+            tls: None,
+            number: 0,
+            changed: false,
+            answered: Vec::new(),
+            wishes: Vec::new(),
+        }
+    }
+
     /// Follows a name for good.
     pub(super) fn pin(&mut self, name: &str, now: Instant) {
         let name: Arc<str> = name.into();
@@ -77,20 +99,18 @@ impl Model {
 
     /// Answers once the name is known.
     pub(super) fn look_up(&mut self, name: &str, answer: oneshot::Sender<()>, now: Instant) -> Asked {
-        if let Some((name, known)) =
-            self.names.get_key_value(name).map(|(name, _)| Arc::clone(name)).and_then(|name| {
-                let known = self.names.get_mut(&name)?;
-                Some((name, known))
-            })
-        {
-            known.waiting.push(answer);
+        if let Some(known) = self.names.get_mut(name) {
             known.used_at = now;
+            match known.current {
+                Some(_) => self.answered.push(answer),
+                None => known.waiting.push(answer),
+            }
             if std::mem::take(&mut known.leaving) {
-                self.wishes.push(Wish::Destination(name, true));
+                self.wishes.push(Wish::Destination(name.into(), true));
             }
             return Asked::Waiting;
         }
-        if name.len() > NAME_LENGTH_MAX || (self.names.len() >= NAMES_MAX && !self.make_room()) {
+        if name.len() > NAME_LENGTH_MAX || (self.names.len() >= self.names_max && !self.make_room()) {
             return Asked::Full;
         }
         let name: Arc<str> = name.into();
@@ -104,6 +124,7 @@ impl Model {
     /// A destination is new or has changed.
     pub(super) fn destination(&mut self, name: &str, destination: Destination) {
         let Some(known) = self.names.get_mut(name) else { return };
+        self.changed = true;
         let services = destination.services();
         known.next = Some(Told::new(Arc::new(destination), services.clone()));
         for service in services {
@@ -115,6 +136,7 @@ impl Model {
     pub(super) fn no_destination(&mut self, name: &str) {
         if let Some(known) = self.names.get_mut(name) {
             known.next = Some(Told::Absent);
+            self.changed = true;
         }
     }
 
@@ -122,6 +144,7 @@ impl Model {
     pub(super) fn forget_destination(&mut self, name: &str) {
         if self.names.get(name).is_some_and(|known| known.leaving) {
             self.names.remove(name);
+            self.changed = true;
         }
     }
 
@@ -129,6 +152,7 @@ impl Model {
     pub(super) fn endpoint(&mut self, service: &ServicePort, endpoint: Endpoint) {
         if let Some(service) = self.services.get_mut(service) {
             service.insert(endpoint);
+            self.changed = true;
         }
     }
 
@@ -136,6 +160,7 @@ impl Model {
     pub(super) fn no_endpoint(&mut self, service: &ServicePort, id: &str) {
         if let Some(service) = self.services.get_mut(service) {
             service.remove(id);
+            self.changed = true;
         }
     }
 
@@ -143,6 +168,7 @@ impl Model {
     pub(super) fn endpoints_complete(&mut self, service: &ServicePort) {
         if let Some(service) = self.services.get_mut(service) {
             service.complete = true;
+            self.changed = true;
         }
     }
 
@@ -151,6 +177,7 @@ impl Model {
         if let Some(service) = self.services.get_mut(service) {
             service.clear();
             service.complete = true;
+            self.changed = true;
         }
     }
 
@@ -158,12 +185,14 @@ impl Model {
     pub(super) fn forget_endpoints(&mut self, service: &ServicePort) {
         if self.services.get(service).is_some_and(|service| service.leaving) {
             self.services.remove(service);
+            self.changed = true;
         }
     }
 
     /// What the workload lets in has changed.
     pub(super) fn set_inbound(&mut self, inbound: Inbound) {
         self.inbound = Some(Arc::new(inbound));
+        self.changed = true;
     }
 
     /// What the workload lets in, once it is known.
@@ -174,12 +203,23 @@ impl Model {
     /// The certificate or the roots have changed.
     pub(super) fn set_tls(&mut self, tls: Arc<Tls>) {
         self.tls = Some(tls);
+        self.changed = true;
     }
 
     /// Names that are followed for good and of which nothing is known yet.
     pub(super) fn unanswered(&self) -> BTreeSet<Arc<str>> {
         let unanswered = self.names.iter().filter(|(_, known)| known.pinned && known.current.is_none());
         unanswered.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
+    /// A client begins that is subscribed to nothing yet: wishes for all that is followed.
+    pub(super) fn begin(&mut self) {
+        // Nobody will say that these are forgotten.
+        self.names.retain(|_, name| !name.leaving);
+        self.services.retain(|_, service| !service.leaving);
+        self.wishes.clear();
+        self.wishes.extend(self.names.keys().map(|name| Wish::Destination(Arc::clone(name), true)));
+        self.wishes.extend(self.services.keys().map(|service| Wish::Endpoints(service.clone(), true)));
     }
 
     /// What is to be subscribed to since this was asked last, in order.
@@ -189,8 +229,11 @@ impl Model {
 
     /// What comes into force now.
     pub(super) fn publish(&mut self, now: Instant) -> Publication {
-        let mut answered = Vec::new();
-        let mut destinations = NameMap::with_capacity_and_hasher(self.names.len(), Default::default());
+        let mut answered = std::mem::take(&mut self.answered);
+        if !std::mem::take(&mut self.changed) {
+            return Publication { snapshot: None, answered };
+        }
+        let mut destinations = NameMap::with_capacity_and_hasher(self.names.len(), RandomState::default());
         for (name, known) in &mut self.names {
             let services = &self.services;
             known.advance(|service| services.get(service).is_some_and(|service| service.complete));
@@ -209,7 +252,7 @@ impl Model {
             inbound: self.inbound.clone().unwrap_or_default(),
             tls: self.tls.clone(),
         };
-        Publication { snapshot, answered }
+        Publication { snapshot: Some(snapshot), answered }
     }
 
     /// Ends what nobody has used for long. To be called about once a minute.
@@ -246,12 +289,10 @@ impl Model {
 
     /// Notes since when no name leads to a service port.
     fn note_unreferenced(&mut self, now: Instant) {
-        let mut referenced = NameMap::with_capacity_and_hasher(self.services.len(), Default::default());
-        for service in self.names.values().flat_map(Name::services) {
-            referenced.insert(service, ());
-        }
+        let referenced: HashSet<&ServicePort, RandomState> =
+            self.names.values().flat_map(Name::services).collect();
         for (name, service) in &mut self.services {
-            if referenced.contains_key(name) {
+            if referenced.contains(name) {
                 service.unreferenced = None;
             } else {
                 service.unreferenced.get_or_insert(now);
@@ -267,8 +308,10 @@ impl Model {
         else {
             return false;
         };
-        // It is gone at once, as nothing waits for it; the subscription ends with the next requests.
-        self.names.remove(&oldest);
+        // It goes when its subscription has ended: until then it is clear what a question for it needs.
+        if let Some(known) = self.names.get_mut(&oldest) {
+            known.leaving = true;
+        }
         self.wishes.push(Wish::Destination(oldest, false));
         true
     }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 use weft_mesh::backoff::{Backoff, Jitter};
 use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
@@ -18,7 +18,7 @@ use weft_proto::v1::registration_client::RegistrationClient;
 
 use super::credentials::Credentials;
 use super::error::Error;
-use super::status::Status;
+use super::status;
 use super::transport::Transport;
 use crate::config::{Offer, ProxyConfig};
 
@@ -40,7 +40,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(50);
 pub(super) struct Registration {
     pub(super) transport: Arc<Transport>,
     pub(super) credentials: Arc<Credentials>,
-    pub(super) status: Arc<Status>,
+    pub(super) status: Arc<status::Status>,
     pub(super) drain: CancellationToken,
     pub(super) workload: v1::Workload,
     /// Where the application listens.
@@ -81,28 +81,13 @@ fn protocol(protocol: Protocol) -> v1::Protocol {
     }
 }
 
-/// Why a stream is over.
-enum End {
-    /// The workload was withdrawn.
-    Withdrawn,
-    /// It broke.
-    Broken(Error),
-}
-
 impl Registration {
     /// Registers until `stop`, then withdraws.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut failures = 0;
         loop {
             let began = Instant::now();
-            let ended = tokio::select! {
-                ended = self.serve(&stop) => ended,
-                () = stop.cancelled() => return,
-            };
-            let error = match ended {
-                End::Withdrawn => return,
-                End::Broken(error) => error,
-            };
+            let Err(error) = self.serve(&stop).await else { return };
             if began.elapsed() >= SETTLED {
                 failures = 0;
             }
@@ -117,28 +102,30 @@ impl Registration {
         }
     }
 
-    /// One stream, from its beginning to its end. It ends by itself soon after `stop`.
-    async fn serve(&mut self, stop: &CancellationToken) -> End {
-        let (requests, mut responses) = match self.open().await {
-            Ok(opened) => opened,
-            Err(error) => return End::Broken(error),
+    /// One stream, from its beginning to its end: an error, or the withdrawal soon after `stop`.
+    async fn serve(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        let (requests, mut responses) = tokio::select! {
+            opened = self.open() => opened?,
+            () = stop.cancelled() => return Ok(()),
         };
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    let _ = requests.send(request(Message::Withdraw(v1::Withdraw {}))).await;
-                    drop(requests);
-                    // The answer is the end of the stream: the control plane has heard of it then.
-                    let ended = async { while let Ok(Some(_)) = responses.message().await {} };
-                    let _ = tokio::time::timeout(WITHDRAW_TIMEOUT, ended).await;
-                    return End::Withdrawn;
+                    let withdrawn = async {
+                        let _ = requests.send(request(Message::Withdraw(v1::Withdraw {}))).await;
+                        drop(requests);
+                        // The answer is the end of the stream: the control plane has heard of it then.
+                        while let Ok(Some(_)) = responses.message().await {}
+                    };
+                    let _ = tokio::time::timeout(WITHDRAW_TIMEOUT, withdrawn).await;
+                    return Ok(());
                 }
                 () = self.drain.cancelled(), if self.health() != v1::Health::Draining => {
                     self.tell(&requests, v1::Health::Draining).await;
                 }
-                () = accepting(&self.applications), if self.health() == v1::Health::NotReady => {
-                    tracing::info!(workload = %self.workload.workload_id, "the application takes connections");
+                () = self.able(), if self.health() == v1::Health::NotReady => {
+                    tracing::info!(workload = %self.workload.workload_id, "takes requests");
                     self.tell(&requests, v1::Health::Ready).await;
                 }
                 answer = responses.message() => match answer {
@@ -146,11 +133,8 @@ impl Registration {
                         tracing::info!(workload = %registered.workload_id, "registered");
                         self.status.registered(None, false);
                     }
-                    Ok(None) => return End::Broken(self.over("ended the registration".to_owned())),
-                    Err(status) => {
-                        let address = self.transport.address();
-                        return End::Broken(Error::of_call(address, "to register", &status));
-                    }
+                    Ok(None) => return Err(self.over()),
+                    Err(status) => return Err(self.failed(&status)),
                 }
             }
         }
@@ -166,9 +150,19 @@ impl Registration {
         let (requests, queue) = mpsc::channel(4);
         let _ = requests.send(request(Message::Register(self.workload.clone()))).await;
         let responses = RegistrationClient::new(channel).register(ReceiverStream::new(queue)).await;
-        let address = self.transport.address();
-        let responses = responses.map_err(|status| Error::of_call(address, "to register", &status))?;
+        let responses = responses.map_err(|status| self.failed(&status))?;
         Ok((requests, responses.into_inner()))
+    }
+
+    /// Waits until requests would not be sent in vain: the proxy lets them in, and every port of the application takes
+    /// connections.
+    async fn able(&self) {
+        self.status.until_ready().await;
+        for address in &self.applications {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(PROBE_EVERY).await;
+            }
+        }
     }
 
     fn health(&self) -> v1::Health {
@@ -181,20 +175,16 @@ impl Registration {
         let _ = requests.send(request(Message::Health(health.into()))).await;
     }
 
-    fn over(&self, problem: String) -> Error {
+    fn over(&self) -> Error {
+        let problem = "by ending the registration".to_owned();
         Error::Answer { address: self.transport.address().to_owned(), problem }
+    }
+
+    fn failed(&self, status: &Status) -> Error {
+        Error::of_call(self.transport.address(), "the registration", status)
     }
 }
 
 fn request(message: Message) -> v1::RegisterRequest {
     v1::RegisterRequest { message: Some(message) }
-}
-
-/// Ready once every port of the application takes connections: before that, requests would only be sent in vain.
-async fn accepting(applications: &[SocketAddr]) {
-    for address in applications {
-        while TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(PROBE_EVERY).await;
-        }
-    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -30,8 +29,10 @@ struct Known {
     refused: Option<String>,
     /// Why it will never succeed.
     failure: Option<String>,
-    /// Why the workload is not registered.
-    unregistered: Option<String>,
+    /// Why the workload is not registered, and whether it never will be.
+    unregistered: Option<(String, bool)>,
+    /// Parts of the proxy that do not work any more.
+    broken: Vec<String>,
     inbound: bool,
     unanswered: BTreeSet<Arc<str>>,
     discovery: Option<watch::Receiver<Connection>>,
@@ -44,7 +45,7 @@ pub(crate) struct Status {
     workload: String,
     control_plane: String,
     known: Mutex<Known>,
-    ready: AtomicBool,
+    ready: watch::Sender<bool>,
 }
 
 impl Status {
@@ -54,6 +55,7 @@ impl Status {
             refused: None,
             failure: None,
             unregistered: None,
+            broken: Vec::new(),
             inbound: false,
             unanswered: BTreeSet::new(),
             discovery: None,
@@ -63,7 +65,7 @@ impl Status {
             workload: workload.to_owned(),
             control_plane: control_plane.to_owned(),
             known: Mutex::new(known),
-            ready: AtomicBool::new(false),
+            ready: watch::Sender::new(false),
         }
     }
 
@@ -84,12 +86,18 @@ impl Status {
 
     /// The workload is registered, or is not for a reason; `is_final` says that it never will be.
     pub(super) fn registered(&self, problem: Option<String>, is_final: bool) {
-        self.change(|known| {
-            if is_final && known.failure.is_none() {
-                known.failure.clone_from(&problem);
-            }
-            known.unregistered = problem;
-        });
+        self.change(|known| known.unregistered = problem.map(|problem| (problem, is_final)));
+    }
+
+    /// A part of the proxy failed that should never end.
+    pub(super) fn broken(&self, problem: String) {
+        self.change(|known| known.broken.push(problem));
+    }
+
+    /// Waits until the proxy takes requests.
+    pub(super) async fn until_ready(&self) {
+        // The sender is here: it can't be gone.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
     /// A snapshot came into force.
@@ -107,7 +115,10 @@ impl Status {
 
     /// Why the proxy can never become ready.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.known.lock().failure.clone()
+        let known = self.known.lock();
+        let unregistered =
+            known.unregistered.iter().filter(|(_, is_final)| *is_final).map(|(problem, _)| problem);
+        known.failure.iter().chain(unregistered).chain(&known.broken).next().cloned()
     }
 
     /// Whether discovery is connected.
@@ -141,7 +152,7 @@ impl Status {
             known.missing(self).is_empty()
         };
         self.shared.set_ready(ready);
-        let changed = self.ready.swap(ready, Ordering::Relaxed) != ready;
+        let changed = self.ready.send_replace(ready) != ready;
         if changed && ready {
             tracing::info!(workload = %self.workload, "ready");
         } else if changed {
@@ -175,7 +186,7 @@ impl Known {
     }
 
     fn troubles(&self, status: &Status) -> Vec<String> {
-        let mut troubles = Vec::new();
+        let mut troubles = self.broken.clone();
         if let (Identity::Held(end), Some(problem)) = (&self.identity, &self.refused) {
             troubles.push(format!(
                 "the certificate, good until {}, can't be renewed: {problem}",
@@ -191,7 +202,7 @@ impl Known {
                 status.control_plane
             ));
         }
-        if let Some(problem) = &self.unregistered {
+        if let Some((problem, _)) = &self.unregistered {
             troubles.push(format!("workload {} is not registered: {problem}", status.workload));
         }
         troubles

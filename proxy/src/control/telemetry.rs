@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use weft_mesh::backoff::{Backoff, Jitter};
 use weft_mesh::name::ServicePort;
 use weft_proto::v1;
@@ -21,6 +22,8 @@ use crate::stats::{Direction, EdgeKey, Totals};
 
 /// Time between reports.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Time for the last report to arrive.
+const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time between attempts.
 const BACKOFF: Backoff =
     Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(10), jitter: Jitter::Full };
@@ -42,27 +45,40 @@ struct Told {
 }
 
 impl Telemetry {
-    /// Never returns.
-    pub(super) async fn run(self) {
+    /// Reports until `stop`, and a last time then.
+    pub(super) async fn run(self, stop: CancellationToken) {
         let mut told = Told::default();
         let mut failures = 0;
         let mut tls = self.credentials.watch();
-        let _ = tls.wait_for(Option::is_some).await;
-        loop {
-            let error = match self.report(&mut told, &mut failures).await {
-                Ok(()) => continue,
-                Err(error) => error,
-            };
-            // Discovery says loudly enough when the control plane is gone.
-            tracing::debug!(%error, "reports are not taken; what was not told is told later");
-            tokio::time::sleep(BACKOFF.delay(failures, fastrand::u64(..))).await;
+        tokio::select! {
+            _ = tls.wait_for(Option::is_some) => {}
+            () = stop.cancelled() => return,
+        }
+        while !stop.is_cancelled() {
+            if let Err(error) = self.report(&mut told, &mut failures, &stop).await {
+                // Discovery says loudly enough when the control plane is gone.
+                tracing::debug!(%error, "reports are not taken; what was not told is told later");
+            }
+            let delay = BACKOFF.delay(failures, fastrand::u64(..));
             failures = failures.saturating_add(1);
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = stop.cancelled() => return,
+            }
         }
     }
 
     /// Reports until the stream ends.
-    async fn report(&self, told: &mut Told, failures: &mut u32) -> Result<(), Error> {
-        let channel = self.transport.connect().await?;
+    async fn report(
+        &self,
+        told: &mut Told,
+        failures: &mut u32,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let channel = tokio::select! {
+            channel = self.transport.connect() => channel?,
+            () = stop.cancelled() => return Ok(()),
+        };
         let (reports, queue) = mpsc::channel(1);
         let mut client = TelemetryClient::new(channel);
         let answer = client.report(ReceiverStream::new(queue));
@@ -80,14 +96,27 @@ impl Telemetry {
                 _ = ticks.tick() => {
                     // What can't be queued now is told later, all at once.
                     let Ok(permit) = reports.try_reserve() else { continue };
-                    let tls = self.credentials.tls();
-                    if let Some(report) = told.next(self.shared.stats.edges(), tls.as_deref(), &self.workload) {
+                    if let Some(report) = self.next(told) {
                         permit.send(report);
                         *failures = 0;
                     }
                 }
+                () = stop.cancelled() => {
+                    let last = async {
+                        if let Some(report) = self.next(told) {
+                            let _ = reports.send(report).await;
+                        }
+                        drop(reports);
+                    };
+                    let _ = tokio::time::timeout(LAST_TIMEOUT, async { tokio::join!(last, answer) }).await;
+                    return Ok(());
+                }
             }
         }
+    }
+
+    fn next(&self, told: &mut Told) -> Option<v1::TelemetryReport> {
+        told.next(self.shared.stats.edges(), self.credentials.tls().as_deref(), &self.workload)
     }
 }
 

@@ -83,7 +83,7 @@ impl Name {
 
     /// What the name leads to, now and soon.
     pub(super) fn services(&self) -> impl Iterator<Item = &ServicePort> {
-        self.current.iter().chain(&self.next).flat_map(|told| told.services())
+        self.current.iter().chain(&self.next).flat_map(Told::services)
     }
 
     pub(super) fn is_absent(&self) -> bool {

@@ -1,10 +1,9 @@
-use std::collections::BTreeMap;
+mod naive;
 
-use proptest::prelude::*;
 use weft_proto::v1;
 
 use super::*;
-use crate::snapshot::convert;
+use crate::snapshot::{TlsMode, convert};
 
 fn port(name: &str) -> ServicePort {
     format!("shop/{name}:80").parse().unwrap()
@@ -25,14 +24,20 @@ fn endpoint(id: &str) -> Endpoint {
     convert::endpoint(id, &wire).unwrap()
 }
 
-fn leads_to(publication: &Publication, name: &str) -> Option<Option<String>> {
-    let known = publication.snapshot.destinations.get(name)?;
-    Some(known.as_ref().map(|destination| destination.service.service.name().to_owned()))
+fn model() -> Model {
+    Model::new(NAMES_MAX)
+}
+
+/// The service that a name leads to; `-` for a name that is not in the mesh.
+fn leads_to(publication: &Publication, name: &str) -> Option<String> {
+    let known = publication.snapshot.as_ref()?.destinations.get(name)?;
+    let service = |destination: &Arc<Destination>| destination.service.service.name().to_owned();
+    Some(known.as_ref().map_or_else(|| "-".to_owned(), service))
 }
 
 #[test]
 fn a_name_is_answered_once_its_endpoints_are_whole() {
-    let (mut model, now) = (Model::default(), Instant::now());
+    let (mut model, now) = (model(), Instant::now());
     let (answered, mut answer) = oneshot::channel();
     assert_eq!(model.look_up("a:80", answered, now), Asked::Waiting);
     assert_eq!(model.take_wishes(), [Wish::Destination("a:80".into(), true)]);
@@ -42,8 +47,8 @@ fn a_name_is_answered_once_its_endpoints_are_whole() {
     assert!(model.publish(now).answered.is_empty());
     model.endpoints_complete(&port("a"));
     let publication = model.publish(now);
-    assert_eq!(leads_to(&publication, "a:80"), Some(Some("a".into())));
-    assert_eq!(publication.snapshot.endpoints[&port("a")].endpoints.len(), 1);
+    assert_eq!(leads_to(&publication, "a:80"), Some("a".into()));
+    assert_eq!(publication.snapshot.as_ref().unwrap().endpoints[&port("a")].endpoints.len(), 1);
     for answered in publication.answered {
         answered.send(()).unwrap();
     }
@@ -52,31 +57,31 @@ fn a_name_is_answered_once_its_endpoints_are_whole() {
 
 #[test]
 fn a_changed_destination_comes_into_force_with_the_endpoints_of_its_new_backend() {
-    let (mut model, now) = (Model::default(), Instant::now());
+    let (mut model, now) = (model(), Instant::now());
     model.pin("a:80", now);
     model.destination("a:80", leading_to("a"));
     model.endpoints_complete(&port("a"));
     model.publish(now);
     model.destination("a:80", leading_to("b"));
-    assert_eq!(leads_to(&model.publish(now), "a:80"), Some(Some("a".into())));
+    assert_eq!(leads_to(&model.publish(now), "a:80"), Some("a".into()));
     model.endpoints_complete(&port("b"));
-    assert_eq!(leads_to(&model.publish(now), "a:80"), Some(Some("b".into())));
+    assert_eq!(leads_to(&model.publish(now), "a:80"), Some("b".into()));
 }
 
 #[test]
 fn a_name_that_is_not_in_the_mesh_is_answered_at_once() {
-    let (mut model, now) = (Model::default(), Instant::now());
+    let (mut model, now) = (model(), Instant::now());
     let (answered, _answer) = oneshot::channel();
     model.look_up("nowhere:80", answered, now);
     model.no_destination("nowhere:80");
     let publication = model.publish(now);
-    assert_eq!(leads_to(&publication, "nowhere:80"), Some(None));
+    assert_eq!(leads_to(&publication, "nowhere:80"), Some("-".into()));
     assert_eq!(publication.answered.len(), 1);
 }
 
 #[test]
 fn what_nobody_uses_is_followed_no_longer_and_what_leads_nowhere_neither() {
-    let (mut model, now) = (Model::default(), Instant::now());
+    let (mut model, now) = (model(), Instant::now());
     let (answered, _answer) = oneshot::channel();
     model.look_up("a:80", answered, now);
     model.destination("a:80", leading_to("a"));
@@ -91,12 +96,12 @@ fn what_nobody_uses_is_followed_no_longer_and_what_leads_nowhere_neither() {
     model.sweep(later + SERVICE_IDLE);
     assert_eq!(model.take_wishes(), [Wish::Endpoints(port("a"), false)]);
     model.forget_endpoints(&port("a"));
-    assert!(model.publish(later).snapshot.endpoints.is_empty());
+    assert!(model.publish(later).snapshot.unwrap().endpoints.is_empty());
 }
 
 #[test]
 fn pinned_names_stay_and_are_waited_for() {
-    let (mut model, now) = (Model::default(), Instant::now());
+    let (mut model, now) = (model(), Instant::now());
     model.pin("a:80", now);
     assert_eq!(model.unanswered().len(), 1);
     model.sweep(now + NAME_IDLE * 2);
@@ -108,82 +113,59 @@ fn pinned_names_stay_and_are_waited_for() {
 
 #[test]
 fn names_that_do_not_exist_make_room_for_others() {
-    let (mut model, now) = (Model::default(), Instant::now());
-    for number in 0..NAMES_MAX {
-        let name = format!("x{number}:80");
-        assert_eq!(model.look_up(&name, oneshot::channel().0, now), Asked::Waiting);
+    let (mut model, now) = (Model::new(2), Instant::now());
+    for name in ["a:80", "b:80"] {
+        assert_eq!(model.look_up(name, oneshot::channel().0, now), Asked::Waiting);
     }
-    assert_eq!(model.look_up("one-more:80", oneshot::channel().0, now), Asked::Full);
-    model.no_destination("x7:80");
+    assert_eq!(model.look_up("c:80", oneshot::channel().0, now), Asked::Full);
+    model.no_destination("b:80");
     model.publish(now);
-    assert_eq!(model.look_up("one-more:80", oneshot::channel().0, now), Asked::Waiting);
+    model.take_wishes();
+    assert_eq!(model.look_up("c:80", oneshot::channel().0, now), Asked::Waiting);
+    assert_eq!(
+        model.take_wishes(),
+        [Wish::Destination("b:80".into(), false), Wish::Destination("c:80".into(), true)]
+    );
     assert_eq!(model.look_up(&"x".repeat(NAME_LENGTH_MAX + 1), oneshot::channel().0, now), Asked::Full);
 }
 
-#[derive(Clone, Debug)]
-enum Step {
-    Told(usize, Option<usize>),
-    Endpoint(usize, u8),
-    Gone(usize, u8),
-    Complete(usize),
+#[test]
+fn what_changes_nothing_makes_no_snapshot() {
+    let (mut model, now) = (model(), Instant::now());
+    model.look_up("nowhere:80", oneshot::channel().0, now);
+    assert!(model.publish(now).snapshot.is_none());
+    model.no_destination("nowhere:80");
+    assert_eq!(model.publish(now).snapshot.unwrap().number, 1);
+    let (answered, _answer) = oneshot::channel();
+    model.look_up("nowhere:80", answered, now);
+    model.sweep(now);
+    let publication = model.publish(now);
+    assert!(publication.snapshot.is_none());
+    assert_eq!(publication.answered.len(), 1, "it is known, and so answered at once");
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let which = 0..3_usize;
-    prop_oneof![
-        (which.clone(), prop::option::of(which.clone())).prop_map(|(name, to)| Step::Told(name, to)),
-        (which.clone(), 0..4_u8).prop_map(|(service, id)| Step::Endpoint(service, id)),
-        (which.clone(), 0..4_u8).prop_map(|(service, id)| Step::Gone(service, id)),
-        which.prop_map(Step::Complete),
-    ]
+#[test]
+fn nobody_is_let_in_before_it_is_known_who_may() {
+    let (mut model, now) = (model(), Instant::now());
+    model.look_up("nowhere:80", oneshot::channel().0, now);
+    model.no_destination("nowhere:80");
+    let inbound = &model.publish(now).snapshot.unwrap().inbound;
+    assert_eq!(inbound.port(80).tls_mode, TlsMode::Strict);
+    let wire = v1::Inbound::default();
+    model.set_inbound(convert::inbound(&wire, &"mesh".parse().unwrap()).unwrap());
+    let inbound = &model.publish(now).snapshot.unwrap().inbound;
+    assert_eq!(inbound.port(80).tls_mode, TlsMode::Permissive);
 }
 
-proptest! {
-    #[test]
-    fn whatever_is_told_in_whatever_order_nothing_leads_to_unknown_endpoints(
-        steps in prop::collection::vec(step(), 0..60),
-    ) {
-        const NAMES: [&str; 3] = ["a", "b", "c"];
-        let (mut model, now) = (Model::default(), Instant::now());
-        for name in NAMES {
-            model.pin(name, now);
-        }
-        // What was told last, and the endpoints of what was followed.
-        let mut endpoints: BTreeMap<usize, BTreeMap<u8, ()>> = BTreeMap::new();
-        for step in steps {
-            match step {
-                Step::Told(name, Some(to)) => {
-                    model.destination(NAMES[name], leading_to(NAMES[to]));
-                    endpoints.entry(to).or_default();
-                }
-                Step::Told(name, None) => model.no_destination(NAMES[name]),
-                Step::Endpoint(service, id) => {
-                    model.endpoint(&port(NAMES[service]), endpoint(&id.to_string()));
-                    if let Some(known) = endpoints.get_mut(&service) {
-                        known.insert(id, ());
-                    }
-                }
-                Step::Gone(service, id) => {
-                    model.no_endpoint(&port(NAMES[service]), &id.to_string());
-                    if let Some(known) = endpoints.get_mut(&service) {
-                        known.remove(&id);
-                    }
-                }
-                Step::Complete(service) => model.endpoints_complete(&port(NAMES[service])),
-            }
-            let snapshot = model.publish(now).snapshot;
-            for destination in snapshot.destinations.values().flatten() {
-                for service in destination.services() {
-                    prop_assert!(snapshot.endpoints.contains_key(&service));
-                }
-            }
-            for (service, known) in &endpoints {
-                if let Some(set) = snapshot.endpoints.get(&port(NAMES[*service])) {
-                    let ids: Vec<String> = set.endpoints.iter().map(|it| it.id.to_string()).collect();
-                    let expected: Vec<String> = known.keys().map(ToString::to_string).collect();
-                    prop_assert_eq!(ids, expected);
-                }
-            }
-        }
-    }
+#[test]
+fn a_client_that_begins_late_is_told_what_is_followed_and_nothing_else() {
+    let (mut model, now) = (model(), Instant::now());
+    model.pin("a:80", now);
+    model.look_up("b:80", oneshot::channel().0, now);
+    let later = now + NAME_IDLE;
+    model.sweep(later);
+    model.begin();
+    assert_eq!(model.take_wishes(), [Wish::Destination("a:80".into(), true)]);
+    assert_eq!(model.look_up("b:80", oneshot::channel().0, later), Asked::Waiting);
+    assert_eq!(model.take_wishes(), [Wish::Destination("b:80".into(), true)]);
 }
