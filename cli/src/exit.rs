@@ -25,7 +25,19 @@ pub(crate) fn failed(command: &str, error: &anyhow::Error) -> ExitCode {
 
 /// Says in one line on stderr what is wrong. Nobody has to listen.
 pub(crate) fn say(command: &str, error: &anyhow::Error) {
-    let _ = writeln!(std::io::stderr(), "{command}: {}", one_line(&format!("{error:#}")));
+    let _ = writeln!(std::io::stderr(), "{command}: {}", told(error));
+}
+
+/// An error with its causes, in one line. An error that tells its cause itself is not followed by it again.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|cause| !cause.is_empty()) {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    one_line(&text)
 }
 
 /// An error may quote a text of several lines; who reads a log wants one.
@@ -54,6 +66,17 @@ mod tests {
         assert_eq!(of(ExitStatus::from_raw(255 << 8)), 255);
         assert_eq!(of(ExitStatus::from_raw(15)), 143);
         assert_eq!(of(ExitStatus::from_raw(9)), 137);
+    }
+
+    #[test]
+    fn a_cause_that_was_told_is_not_told_again() {
+        let cause = std::io::Error::other("port in use");
+        assert_eq!(told(&anyhow::Error::new(cause).context("cannot listen")), "cannot listen: port in use");
+        let cause = std::io::Error::other("port in use");
+        assert_eq!(
+            told(&anyhow::Error::new(cause).context("cannot listen: port in use; stop it")),
+            "cannot listen: port in use; stop it"
+        );
     }
 
     #[test]

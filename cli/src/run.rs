@@ -28,6 +28,10 @@ use self::supervise::{Stop, Stops};
 
 /// What is said of what goes on, on stderr, beside what the program says.
 const NAME: &str = "weft run";
+/// What is logged before the sidecar is ready.
+pub(crate) const STARTING: &str = "error";
+/// What is logged afterwards.
+const RUNNING: &str = "warn";
 /// How long the program may take to listen before a hint is given.
 const LISTEN_HINT: Duration = Duration::from_secs(5);
 /// How often it is tried whether the program listens.
@@ -74,7 +78,13 @@ async fn begin(args: &Args, stops: &mut Stops) -> anyhow::Result<Result<(Sidecar
             Ok(Err(stop))
         }
         ready = sidecar.ready(Instant::now()) => match ready {
-            Ok(()) => Ok(Ok((sidecar, settings))),
+            Ok(()) => {
+                // Whoever asked for something else has it from the start.
+                if std::env::var_os(weft_proxy::log::VARIABLE).is_none() {
+                    let _ = weft_proxy::log::set_filter(RUNNING);
+                }
+                Ok(Ok((sidecar, settings)))
+            }
             Err(error) => {
                 sidecar.stop().await;
                 Err(error)

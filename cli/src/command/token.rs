@@ -30,7 +30,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
-    /// Who may join with it: `service` accounts are named after the service unless told otherwise
+    /// Who may join with it: `weft run --service web` is the account `web`
     #[arg(long, value_name = "NAMESPACE/ACCOUNT")]
     identity: Account,
     /// How long it may be used

@@ -9,6 +9,7 @@ use http::Method;
 use tokio::time::sleep;
 use weft_control_plane::Announcement;
 
+use crate::exit;
 use crate::process::Child;
 
 use super::folder::Folder;
@@ -232,7 +233,9 @@ impl Mesh {
     /// Ends everything because of an error, and keeps the logs that tell more of it.
     pub(super) fn fail(self, error: anyhow::Error) -> anyhow::Error {
         match self.stop(true) {
-            Some(kept) => anyhow::anyhow!("{error:#} (logs are in {})", kept.join("logs").display()),
+            Some(kept) => {
+                anyhow::anyhow!("{} (logs are in {})", exit::told(&error), kept.join("logs").display())
+            }
             None => error,
         }
     }

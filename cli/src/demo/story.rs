@@ -289,7 +289,7 @@ impl Story {
             return Ok(Ok(()));
         }
         let text =
-            format!("the YAML asks for {} now, {} before", split::short(&asked), split::short(&self.split));
+            format!("the YAML asks for {} (before: {})", split::short(&asked), split::short(&self.split));
         self.split = asked;
         self.tally.asked(self.began.elapsed(), self.split.clone());
         Ok(self.tell(view, "split", text))

@@ -49,7 +49,11 @@ impl Sidecar {
                     || now.duration_since(*at) >= SAY_AGAIN
             });
             if news && now.duration_since(began) >= SAY_AFTER && !waiting_for.is_empty() {
-                tell(format_args!("waiting for the sidecar: {}", waiting_for.join("; ")));
+                tell(format_args!(
+                    "waiting for the sidecar: {}{}",
+                    waiting_for.join("; "),
+                    hint(&waiting_for)
+                ));
                 said = Some((now, waiting_for));
             }
             sleep(LOOK_EVERY).await;
@@ -85,4 +89,10 @@ impl Sidecar {
             let _ = timeout(STOP_MAX, stopping).await;
         }
     }
+}
+
+/// What to do about what is waited for, if that is known.
+fn hint(waiting_for: &[String]) -> &'static str {
+    let unreachable = waiting_for.iter().any(|reason| reason.contains("cannot connect to the control plane"));
+    if unreachable { "; start it with `weft control-plane`, this goes on trying" } else { "" }
 }
