@@ -93,7 +93,7 @@ impl Admin {
             tokio::spawn(async move {
                 let service = service_fn(|request| {
                     let admin = Arc::clone(&admin);
-                    async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+                    async move { Ok::<_, Infallible>(admin.answer::<Incoming>(&request).await) }
                 });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -105,7 +105,7 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Answer {
+    pub(crate) async fn answer<B>(&self, request: &Request<B>) -> Answer {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         if !reads && request.headers().contains_key(ORIGIN) {
             // A browser sends it along with what a page of somebody else asks of this machine.
@@ -146,7 +146,7 @@ impl Admin {
         text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", waiting_for.join("\n")))
     }
 
-    fn metrics(&self, request: &Request<Incoming>) -> Answer {
+    fn metrics<B>(&self, request: &Request<B>) -> Answer {
         let accept = request.headers().get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
         let format = Format::accepted(accept);
         match self.exposition.write(format) {

@@ -20,7 +20,6 @@ mod transport;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -33,7 +32,7 @@ use self::discovery::Discovery;
 use self::identity::Issuance;
 use self::registration::Registration;
 use self::telemetry::Telemetry;
-use self::transport::Transport;
+use self::transport::{Dial, Transport};
 use crate::admin::Admin;
 use crate::config::{Offer, ProxyConfig};
 use crate::shared::{Lookup, Shared};
@@ -44,6 +43,9 @@ pub(crate) use self::status::Status;
 
 /// Demands for a new certificate before the current one needs replacing; each is told how it ended.
 pub(crate) type Rotations = mpsc::Sender<oneshot::Sender<Result<String, String>>>;
+
+/// The other end of these.
+type Demands = mpsc::Receiver<oneshot::Sender<Result<String, String>>>;
 
 /// Demands for a new certificate that may wait.
 const ROTATIONS: usize = 8;
@@ -92,30 +94,12 @@ pub fn spawn(
     offers: Vec<(Offer, SocketAddr)>,
     admin: std::net::TcpListener,
 ) -> anyhow::Result<ControlHandle> {
-    let token = JoinToken::parse(config.token.trim()).map_err(Error::Token)?;
-    token.check_expiry(SystemTime::now()).map_err(Error::Token)?;
     transport::check(&config.control_plane)?;
     admin.set_nonblocking(true)?;
-    let status = Arc::new(Status::new(Arc::clone(&shared), &config.workload_id, &config.control_plane));
-    let credentials = Arc::new(Credentials::new());
-    let transport = Arc::new(Transport::new(
-        &config.control_plane,
-        transport::tcp(&config.control_plane),
-        Arc::clone(&credentials),
-        &token.claims().trust_domain(),
-    )?);
+    let dial = transport::tcp(&config.control_plane);
+    let control = Control::new(config, shared, lookups, offers, dial, Clock::system())?;
+    let status = Arc::clone(&control.status);
     let stop = CancellationToken::new();
-    let control = Control {
-        token,
-        clock: Clock::system(),
-        offers,
-        lookups,
-        shared,
-        status: Arc::clone(&status),
-        credentials,
-        transport,
-        config,
-    };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let stopped = stop.clone();
@@ -140,12 +124,36 @@ struct Control {
 }
 
 impl Control {
+    fn new(
+        config: ProxyConfig,
+        shared: Arc<Shared>,
+        lookups: mpsc::Receiver<Lookup>,
+        offers: Vec<(Offer, SocketAddr)>,
+        dial: Dial,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let token = JoinToken::parse(config.token.trim())?;
+        token.check_expiry(clock.now())?;
+        let status = Arc::new(Status::new(Arc::clone(&shared), &config.workload_id, &config.control_plane));
+        let credentials = Arc::new(Credentials::new());
+        let trust_domain = token.claims().trust_domain();
+        let transport = Transport::new(&config.control_plane, dial, Arc::clone(&credentials), &trust_domain)?;
+        let transport = Arc::new(transport);
+        Ok(Self { config, token, clock, offers, lookups, shared, status, credentials, transport })
+    }
+
+    /// Runs until soon after `stop`.
     async fn run(self, admin: std::net::TcpListener, stop: CancellationToken) {
         let (rotations, demanded) = mpsc::channel(ROTATIONS);
         let mut tasks = JoinSet::new();
-        let pins = self.config.upstreams.iter().map(|upstream| upstream.destination.as_str());
-        let discovery = Discovery::new(&self.shared, &self.status, &self.credentials, pins, Instant::now());
         tasks.spawn(Admin::new(&self.shared, &self.status, &self.config, rotations).serve(admin));
+        self.follow(demanded, tasks, stop).await;
+    }
+
+    /// The same without an admin server. `tasks` and those that this adds are not meant to end.
+    async fn follow(self, demanded: Demands, mut tasks: JoinSet<()>, stop: CancellationToken) {
+        let pins = self.config.upstreams.iter().map(|upstream| upstream.destination.as_str());
+        let discovery = Discovery::new(&self.shared, &self.status, &self.credentials, pins);
         tasks.spawn(
             Issuance {
                 transport: Arc::clone(&self.transport),
@@ -186,3 +194,6 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! Following what the control plane tells, and putting it in force.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use weft_mesh::name::{ServicePort, TrustDomain};
 use weft_proto::{Resource, v1};
 use weft_xds::Rejection;
@@ -50,9 +51,8 @@ impl Discovery {
         status: &Arc<Status>,
         credentials: &Arc<Credentials>,
         pins: impl Iterator<Item = &'a str>,
-        now: Instant,
     ) -> Self {
-        let mut model = Model::new(NAMES_MAX);
+        let (mut model, now) = (Model::new(NAMES_MAX), Instant::now().into_std());
         for name in pins {
             model.pin(name, now);
         }
@@ -133,11 +133,11 @@ impl Discovery {
     }
 
     /// Changes what is known and puts what follows in force.
-    fn update<R>(&self, change: impl FnOnce(&mut Model, Instant) -> R) -> R {
+    fn update<R>(&self, change: impl FnOnce(&mut Model, std::time::Instant) -> R) -> R {
         let inner = &*self.0;
         let (result, publication, inbound, unanswered) = {
             let mut model = inner.model.lock();
-            let now = Instant::now();
+            let now = Instant::now().into_std();
             let result = change(&mut model, now);
             (result, model.publish(now), model.inbound().is_some(), model.unanswered())
         };
