@@ -34,7 +34,7 @@ pub(crate) struct Authority {
     trust_domain: TrustDomain,
     identity: Identity,
     life: Duration,
-    authority: ArcSwap<CertificateAuthority>,
+    current: ArcSwap<CertificateAuthority>,
     tls: Arc<ArcSwap<ServerConfig>>,
 }
 
@@ -50,8 +50,8 @@ impl Authority {
         let identity = Identity::new(trust_domain, SYSTEM_NAMESPACE, ACCOUNT)?;
         let (config, rotation) = own(&authority, &identity, life, now)?;
         let tls = Arc::new(ArcSwap::new(config));
-        let authority = ArcSwap::from_pointee(authority);
-        Ok((Self { source, trust_domain: trust_domain.clone(), identity, life, authority, tls }, rotation))
+        let current = ArcSwap::from_pointee(authority);
+        Ok((Self { source, trust_domain: trust_domain.clone(), identity, life, current, tls }, rotation))
     }
 
     /// What the listener presents and believes; swapped when it changes.
@@ -61,7 +61,7 @@ impl Authority {
 
     /// The authority as it is now.
     pub(crate) fn current(&self) -> Arc<CertificateAuthority> {
-        self.authority.load_full()
+        self.current.load_full()
     }
 
     /// Signs for a workload. `ttl` of zero is the longest.
@@ -112,7 +112,7 @@ impl Authority {
             "the certificate authority changed"
         );
         discovery.set_bundle(read.bundle());
-        self.authority.store(Arc::new(read));
+        self.current.store(Arc::new(read));
         true
     }
 }

@@ -72,7 +72,7 @@ impl Discovery {
     }
 
     /// Adds a workload or changes it.
-    pub(crate) fn set_workload(&self, workload: Arc<Workload>) -> Touched {
+    pub(crate) fn set_workload(&self, workload: &Arc<Workload>) -> Touched {
         self.change(|index| index.set_workload(workload))
     }
 
@@ -158,15 +158,14 @@ impl Discovery {
     fn inbound(&self, identity: &str, id: &str) -> Lookup {
         let mut state = self.state.lock();
         let State { index, cache, .. } = &mut *state;
-        let found = match cache.inbound(id) {
-            Some(found) => found,
-            None => {
-                let reader = Reader::new(index);
-                let built = compile::inbound(&reader, id)
-                    .map(|message| Arc::new(EncodedResource::new(v1::Inbound::TYPE_URL, id, &message)));
-                cache.insert_inbound(id, built.clone(), reader.into_facts());
-                built
-            }
+        let found = if let Some(found) = cache.inbound(id) {
+            found
+        } else {
+            let reader = Reader::new(index);
+            let built = compile::inbound(&reader, id)
+                .map(|message| Arc::new(EncodedResource::new(v1::Inbound::TYPE_URL, id, &message)));
+            cache.insert_inbound(id, built.clone(), reader.into_facts());
+            built
         };
         let own = index.workload(id).is_some_and(|workload| workload.identity.as_str() == identity);
         lookup(found.filter(|_| own))

@@ -113,20 +113,20 @@ impl Index {
         }
         for (key, object) in objects {
             if self.objects.get(key).is_none_or(|old| !Arc::ptr_eq(old, object) && **old != **object) {
-                self.put_object(Arc::clone(object), &mut changes);
+                self.put_object(object, &mut changes);
             }
         }
         changes
     }
 
     /// Adds a workload or changes it.
-    pub(crate) fn set_workload(&mut self, workload: Arc<Workload>) -> Changes {
+    pub(crate) fn set_workload(&mut self, workload: &Arc<Workload>) -> Changes {
         let mut changes = Changes::default();
-        let old = self.workloads.insert(Arc::clone(&workload.id), Arc::clone(&workload));
-        if old.as_ref().is_some_and(|old| **old == *workload) {
+        let old = self.workloads.insert(Arc::clone(&workload.id), Arc::clone(workload));
+        if old.as_ref().is_some_and(|old| **old == **workload) {
             return changes;
         }
-        self.workload_changed(old.as_deref(), Some(&workload), &mut changes);
+        self.workload_changed(old.as_deref(), Some(workload), &mut changes);
         changes
     }
 

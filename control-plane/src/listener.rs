@@ -34,7 +34,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Accepts connections and hands on those whose handshake is done.
 pub(crate) struct Listener {
-    pub(crate) listener: TcpListener,
+    pub(crate) socket: TcpListener,
     pub(crate) tls: Arc<ArcSwap<ServerConfig>>,
     pub(crate) max_connections: usize,
     pub(crate) metrics: Arc<Metrics>,
@@ -44,7 +44,7 @@ pub(crate) struct Listener {
 /// What a connection holds as long as it is open.
 struct Permits {
     _connection: OwnedSemaphorePermit,
-    _anonymous: Option<OwnedSemaphorePermit>,
+    anonymous_place: Option<OwnedSemaphorePermit>,
     metrics: Arc<Metrics>,
 }
 
@@ -66,7 +66,7 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 () = cancel.cancelled() => return,
-                accepted = self.listener.accept() => accepted,
+                accepted = self.socket.accept() => accepted,
             };
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,
@@ -82,7 +82,7 @@ impl Listener {
             };
             self.metrics.connections.inc();
             let permits =
-                Permits { _connection: permit, _anonymous: None, metrics: Arc::clone(&self.metrics) };
+                Permits { _connection: permit, anonymous_place: None, metrics: Arc::clone(&self.metrics) };
             let acceptor = TlsAcceptor::from(self.tls.load_full());
             let handshake = Handshake { stream, address, permits, refusals: Arc::clone(&self.refusals) };
             let (connections, anonymous) = (connections.clone(), Arc::clone(&anonymous));
@@ -131,7 +131,7 @@ impl Handshake {
                 );
                 return None;
             };
-            self.permits._anonymous = Some(permit);
+            self.permits.anonymous_place = Some(permit);
             Some(Box::pin(sleep(ANONYMOUS)))
         } else {
             None

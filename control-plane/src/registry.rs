@@ -85,7 +85,7 @@ impl Registry {
         let workloads: HashMap<Arc<str>, Registration> = workloads
             .into_values()
             .map(|workload| {
-                discovery.set_workload(Arc::clone(&workload));
+                discovery.set_workload(&workload);
                 (Arc::clone(&workload.id), Registration { workload, held })
             })
             .collect();
@@ -125,7 +125,7 @@ impl Registry {
         if !known {
             state.write(Some(&workload), &workload.id);
             // Within the lock, so that two changes of one workload are told in their order.
-            self.discovery.set_workload(Arc::clone(&workload));
+            self.discovery.set_workload(&workload);
         }
         tracing::info!(workload = %workload.id, identity = %workload.identity, returning, "workload registered");
         Ok(Session(session))
@@ -142,7 +142,7 @@ impl Registry {
         registration.workload = Arc::clone(&workload);
         state.write(Some(&workload), id);
         tracing::info!(workload = id, ?health, "workload changed");
-        self.discovery.set_workload(workload);
+        self.discovery.set_workload(&workload);
     }
 
     /// Ends a registration at once, if the session still holds it.

@@ -101,7 +101,7 @@ pub enum Spec {
     TcpRoute(ConnectionRouteSpec),
     ReferenceGrant(ReferenceGrantSpec),
     Namespace,
-    BackendPolicy(BackendPolicySpec),
+    BackendPolicy(Box<BackendPolicySpec>),
     AuthorizationPolicy(AuthorizationPolicySpec),
     MeshPolicy(MeshPolicySpec),
     FaultFilter(FaultFilterSpec),

@@ -179,7 +179,7 @@ impl Parts {
             DiscoveryServer::new(Config::default(), source, notifier, authenticator.clone(), observer);
         let (connections, handshaken) = mpsc::channel(HANDSHAKEN);
         let accepting = Listener {
-            listener,
+            socket: listener,
             tls: Arc::clone(self.authority.tls()),
             max_connections: self.config.max_connections,
             metrics: Arc::clone(&self.metrics),

@@ -89,7 +89,7 @@ proptest! {
                 Step::Register(workload) => {
                     let workload = Arc::new(workload);
                     workloads.insert(Arc::clone(&workload.id), Arc::clone(&workload));
-                    kept.set_workload(workload)
+                    kept.set_workload(&workload)
                 }
                 Step::Leave(id) => {
                     workloads.remove(&*id);
@@ -100,7 +100,7 @@ proptest! {
             let fresh = discovery();
             fresh.set_objects(&objects);
             for workload in workloads.values() {
-                fresh.set_workload(Arc::clone(workload));
+                fresh.set_workload(workload);
             }
             prop_assert_eq!(&after, &everything(&fresh, &workloads));
             for (key, value) in before.iter().filter(|(key, value)| after.get(*key) != Some(*value)) {
@@ -117,13 +117,13 @@ proptest! {
 fn a_changed_endpoint_touches_no_destination() {
     let discovery = discovery();
     let workload = crate::index::tests::workload("shop", "cart-1", &[("cart", 80)], 1);
-    discovery.set_workload(Arc::new(workload.clone()));
+    discovery.set_workload(&Arc::new(workload.clone()));
     let client = client("shop");
     let Lookup::Found(first) = discovery.resource(&client, v1::Destination::TYPE_URL, "cart:80") else {
         panic!("cart:80 is there");
     };
     let second = crate::index::tests::workload("shop", "cart-2", &[("cart", 80)], 2);
-    let touched = discovery.set_workload(Arc::new(second));
+    let touched = discovery.set_workload(&Arc::new(second));
     assert_eq!(touched.endpoints.iter().map(String::as_str).collect::<Vec<_>>(), ["shop/cart:80/cart-2"]);
     assert!(touched.destinations.is_empty());
     let Lookup::Found(again) = discovery.resource(&client, v1::Destination::TYPE_URL, "cart:80") else {
@@ -135,7 +135,7 @@ fn a_changed_endpoint_touches_no_destination() {
 #[test]
 fn callers_who_see_the_same_share_its_bytes() {
     let discovery = discovery();
-    discovery.set_workload(Arc::new(crate::index::tests::workload("shop", "cart-1", &[("cart", 80)], 1)));
+    discovery.set_workload(&Arc::new(crate::index::tests::workload("shop", "cart-1", &[("cart", 80)], 1)));
     let seen = |namespace: &str| match discovery.resource(
         &client(namespace),
         v1::Destination::TYPE_URL,
@@ -150,7 +150,7 @@ fn callers_who_see_the_same_share_its_bytes() {
 #[test]
 fn an_inbound_is_for_the_workload_itself_alone() {
     let discovery = discovery();
-    discovery.set_workload(Arc::new(crate::index::tests::workload("shop", "cart-1", &[("cart", 80)], 1)));
+    discovery.set_workload(&Arc::new(crate::index::tests::workload("shop", "cart-1", &[("cart", 80)], 1)));
     let of = |identity: &str| {
         let client = ClientContext { identity: identity.into(), ..client("shop") };
         matches!(discovery.resource(&client, v1::Inbound::TYPE_URL, "cart-1"), Lookup::Found(_))
@@ -169,14 +169,14 @@ fn an_endpoint_among_ten_thousand_costs_little() {
     for number in 0..10_000_u32 {
         let workload =
             crate::index::tests::workload("shop", &format!("cart-{number}"), &[("cart", 80)], number);
-        discovery.set_workload(Arc::new(workload.clone()));
-        index.set_workload(Arc::new(workload));
+        discovery.set_workload(&Arc::new(workload.clone()));
+        index.set_workload(&Arc::new(workload));
     }
     println!("10,000 registrations: {:?}", begin.elapsed() / 2);
     let begin = std::time::Instant::now();
     for number in 0..1_000_u32 {
         let workload = crate::index::tests::workload("shop", "cart-5", &[("cart", 80)], 20_000 + number);
-        discovery.set_workload(Arc::new(workload));
+        discovery.set_workload(&Arc::new(workload));
     }
     println!("one change: {:?}", begin.elapsed() / 1_000);
 }

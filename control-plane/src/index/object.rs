@@ -12,9 +12,9 @@ use super::{Changes, Fact, Index, Origin, SLICE_SERVICE_LABEL};
 use crate::resource::{Key, Kind, Object, ParentRef, Spec};
 
 impl Index {
-    pub(super) fn put_object(&mut self, object: Arc<Object>, changes: &mut Changes) {
-        let old = self.objects.insert(object.key.clone(), Arc::clone(&object));
-        self.object_changed(old.as_ref(), Some(&object), changes);
+    pub(super) fn put_object(&mut self, object: &Arc<Object>, changes: &mut Changes) {
+        let old = self.objects.insert(object.key.clone(), Arc::clone(object));
+        self.object_changed(old.as_ref(), Some(object), changes);
     }
 
     pub(super) fn remove_object(&mut self, key: &Key, changes: &mut Changes) {

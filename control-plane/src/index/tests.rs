@@ -145,8 +145,8 @@ fn addresses(index: &Index, port: &str) -> Vec<String> {
 #[test]
 fn a_service_without_a_resource_is_made_of_those_who_offer_it() {
     let mut index = Index::default();
-    index.set_workload(Arc::new(workload("shop", "a", &[("cart", 80)], 1)));
-    index.set_workload(Arc::new(workload("web", "b", &[("cart", 80)], 2)));
+    index.set_workload(&Arc::new(workload("shop", "a", &[("cart", 80)], 1)));
+    index.set_workload(&Arc::new(workload("web", "b", &[("cart", 80)], 2)));
     assert_eq!(addresses(&index, "shop/cart:80"), ["a 10.0.0.1:15080"]);
     assert_eq!(addresses(&index, "web/cart:80"), ["b 10.0.0.2:15080"]);
     index.remove_workload("a");
@@ -163,17 +163,17 @@ fn a_service_resource_decides_alone_by_its_selector() {
     );
     index.set_objects(&BTreeMap::from([(service.key.clone(), Arc::new(service))]));
     // Offers the service's very port.
-    index.set_workload(Arc::new(workload("shop", "cart-1", &[("cart", 80), ("other", 9090)], 1)));
+    index.set_workload(&Arc::new(workload("shop", "cart-1", &[("cart", 80), ("other", 9090)], 1)));
     // Offers the target port under another name.
-    index.set_workload(Arc::new(workload("shop", "cart-2", &[("x", 70), ("other", 9090)], 2)));
+    index.set_workload(&Arc::new(workload("shop", "cart-2", &[("x", 70), ("other", 9090)], 2)));
     // Has only one offer.
-    index.set_workload(Arc::new(workload("shop", "cart-3", &[("x", 70)], 3)));
+    index.set_workload(&Arc::new(workload("shop", "cart-3", &[("x", 70)], 3)));
     // Has nothing that fits.
-    index.set_workload(Arc::new(workload("shop", "cart-4", &[("x", 70), ("y", 71)], 4)));
+    index.set_workload(&Arc::new(workload("shop", "cart-4", &[("x", 70), ("y", 71)], 4)));
     // Is not selected, though it offers the service.
-    index.set_workload(Arc::new(workload("shop", "pay-1", &[("cart", 80)], 5)));
+    index.set_workload(&Arc::new(workload("shop", "pay-1", &[("cart", 80)], 5)));
     // Is in another namespace.
-    index.set_workload(Arc::new(workload("web", "cart-6", &[("cart", 80)], 6)));
+    index.set_workload(&Arc::new(workload("web", "cart-6", &[("cart", 80)], 6)));
     assert_eq!(
         addresses(&index, "shop/cart:80"),
         ["cart-1 10.0.0.1:15080", "cart-2 10.0.0.2:24090", "cart-3 10.0.0.3:15070"]

@@ -76,7 +76,7 @@ impl Journal {
                 }
                 Ok(Line::Remove(id)) => _ = workloads.remove(id.as_str()),
                 Err(error) => {
-                    tracing::debug!(%error, "a registration that was not written to its end is left out")
+                    tracing::debug!(%error, "a registration that was not written to its end is left out");
                 }
             }
         }

@@ -92,9 +92,9 @@ fn selector(selector: Option<&Selector>, at: &At<'_>, problems: &mut Problems) {
 }
 
 /// Names that may stand only once in a list.
-fn unique<'a, T: PartialEq>(
+fn unique<T: PartialEq>(
     values: impl Iterator<Item = (usize, T)>,
-    at: &At<'a>,
+    at: &At<'_>,
     what: impl Fn(&T) -> String,
     problems: &mut Problems,
 ) {

@@ -53,7 +53,7 @@ fn decode_object(value: &Value, written: Age, head: &mut Head, problems: &mut Pr
         return None;
     };
     let text = |name: &str| document.get(name).and_then(Value::as_str);
-    head.kind = text("kind").unwrap_or_default().to_owned();
+    text("kind").unwrap_or_default().clone_into(&mut head.kind);
     let kind = kind_of(text("apiVersion"), text("kind"), problems);
     let metadata = Metadata::read(document.get("metadata"), kind, head, problems);
     let kind = kind?;
@@ -151,7 +151,7 @@ fn read_spec(kind: Kind, body: Value) -> Result<Spec, serde_json::Error> {
         Kind::TcpRoute => Spec::TcpRoute(read(body)?),
         Kind::ReferenceGrant => Spec::ReferenceGrant(read(body)?),
         Kind::Namespace => Spec::Namespace,
-        Kind::BackendPolicy => Spec::BackendPolicy(read(body)?),
+        Kind::BackendPolicy => Spec::BackendPolicy(Box::new(read(body)?)),
         Kind::AuthorizationPolicy => Spec::AuthorizationPolicy(read(body)?),
         Kind::MeshPolicy => Spec::MeshPolicy(read(body)?),
         Kind::FaultFilter => Spec::FaultFilter(read(body)?),

@@ -92,11 +92,9 @@ impl Kind {
     pub fn versions(self) -> &'static [&'static str] {
         match self {
             Self::Service | Self::Namespace | Self::EndpointSlice => &["v1"],
-            Self::HttpRoute => &["v1", "v1beta1"],
-            Self::GrpcRoute => &["v1", "v1alpha2"],
+            Self::HttpRoute | Self::ReferenceGrant => &["v1", "v1beta1"],
+            Self::GrpcRoute | Self::TcpRoute => &["v1", "v1alpha2"],
             Self::TlsRoute => &["v1", "v1alpha3", "v1alpha2"],
-            Self::TcpRoute => &["v1", "v1alpha2"],
-            Self::ReferenceGrant => &["v1", "v1beta1"],
             _ => &["v1alpha1"],
         }
     }

@@ -134,7 +134,7 @@ impl Shape {
     /// Tells what is wrong with a value. `null` is the same as a field that is left out.
     pub(crate) fn check(&self, value: &Value, at: &At<'_>, problems: &mut Problems) {
         match (self, value) {
-            (Self::Any, _) | (Self::Boolean, Value::Bool(_)) => {}
+            (Self::Any, _) | (Self::Boolean, Value::Bool(_)) | (Self::NumberOrText, Value::String(_)) => {}
             (Self::Number { whole, minimum, maximum }, Value::Number(number)) => {
                 if *whole && !number.is_i64() && !number.is_u64() {
                     problems.error(at, format!("is {number}; write a whole number"));
@@ -144,7 +144,6 @@ impl Shape {
                 }
             }
             (Self::NumberOrText, Value::Number(number)) if number.is_u64() => {}
-            (Self::NumberOrText, Value::String(_)) => {}
             (Self::Text(shape), Value::String(text)) => shape.check(text, at, problems),
             (Self::List { items, minimum, maximum }, Value::Array(list)) => {
                 if list.len() < *minimum || list.len() > *maximum {

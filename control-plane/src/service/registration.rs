@@ -95,14 +95,15 @@ async fn follow(
             }
         };
         match request.map(|request| request.and_then(|request| request.message)) {
-            Ok(Some(Message::Health(health))) => match v1::Health::try_from(health) {
-                Ok(health) => registry.set_health(id, session, of_health(health)),
-                Err(_) => {
+            Ok(Some(Message::Health(health))) => {
+                if let Ok(health) = v1::Health::try_from(health) {
+                    registry.set_health(id, session, of_health(health))
+                } else {
                     let status = Status::invalid_argument(format!("health: {health} has no meaning"));
                     let _ = responses.send(Err(status)).await;
                     break;
                 }
-            },
+            }
             // The end of the answers tells the workload that it was heard.
             Ok(Some(Message::Withdraw(_))) => return registry.withdraw(id, session),
             Ok(Some(Message::Register(_))) => {

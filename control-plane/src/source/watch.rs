@@ -20,7 +20,7 @@ pub(crate) struct Watcher {
     events: mpsc::Receiver<()>,
     poll: tokio::time::Interval,
     // Watches until it is dropped.
-    _watcher: Option<RecommendedWatcher>,
+    _watching: Option<RecommendedWatcher>,
 }
 
 impl Watcher {
@@ -34,7 +34,7 @@ impl Watcher {
         }
         let mut poll = tokio::time::interval_at(Instant::now() + POLL, POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { events, poll, _watcher: watcher.ok() }
+        Self { events, poll, _watching: watcher.ok() }
     }
 
     /// Waits until the folder may have changed and is quiet again.

@@ -231,7 +231,8 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let before = level - 1;
-            text += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{before}"); 10].join(", "));
+            let tenfold = vec![format!("*a{before}"); 10].join(", ");
+            text = format!("{text}a{level}: &a{level} [{tenfold}]\n");
         }
         assert!(parse(&text).is_err());
     }

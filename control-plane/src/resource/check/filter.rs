@@ -184,7 +184,7 @@ fn path_modifier(path: &PathModifier, around: Around, at: &At<'_>, problems: &mu
     };
     match value {
         None => {
-            problems.error(at, format!("the field {expected:?} is missing; its type says that it is there"))
+            problems.error(at, format!("the field {expected:?} is missing; its type says that it is there"));
         }
         Some(value) if !value.is_empty() && !value.starts_with('/') => {
             problems.error(&at.field(expected), format!("is {value:?}; a path starts with '/'"));

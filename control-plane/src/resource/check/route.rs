@@ -140,8 +140,8 @@ fn session(session: Option<&SessionPersistence>, at: &At<'_>, problems: &mut Pro
     }
 }
 
-fn rule_names<'a>(names: impl Iterator<Item = Option<&'a str>>, at: &At<'_>, problems: &mut Problems) {
-    let named = names.enumerate().filter_map(|(index, name)| Some((index, name?)));
+fn rule_names<'a>(rules: impl Iterator<Item = Option<&'a str>>, at: &At<'_>, problems: &mut Problems) {
+    let named = rules.enumerate().filter_map(|(index, name)| Some((index, name?)));
     super::unique(named, at, |name| format!("the rule's name {name:?}"), problems);
 }
 
