@@ -88,7 +88,7 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
                     connection(worker, stream, downstream, Protocol::Http1).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%source, %error, "cannot tell where a connection was meant to go")
+                    tracing::warn!(%source, %error, "cannot tell where a connection was meant to go");
                 }
             }
         }
@@ -134,7 +134,7 @@ pub(crate) async fn connection<S>(
     let _open = worker.shared.stats.connection(Direction::Outbound);
     match protocol {
         Protocol::Tcp | Protocol::Tls => {
-            opaque::relay(worker, Prefixed::new(bytes::Bytes::new(), stream), downstream).await
+            opaque::relay(worker, Prefixed::new(bytes::Bytes::new(), stream), downstream).await;
         }
         Protocol::Detect => match first_bytes(stream).await {
             Ok((None, stream)) => opaque::relay(worker, stream, downstream).await,

@@ -168,10 +168,10 @@ impl Link {
                 None => self.discard(stream, &data),
             },
             Event::Trailers { stream, trailers } => {
-                self.to(stream, |stream| stream.put_trailers(trailers.fields))
+                self.to(stream, |stream| stream.put_trailers(trailers.fields));
             }
             Event::Reset { stream, code, processed, .. } => {
-                self.to(stream, |stream| stream.put_reset(code, processed))
+                self.to(stream, |stream| stream.put_reset(code, processed));
             }
             Event::Writable { stream } => self.to(stream, Stream::wake_writer),
             Event::Settings | Event::Informational { .. } | Event::Drain { .. } | Event::Pong { .. } => {}

@@ -32,7 +32,7 @@ pub(super) fn connect(
     tokio::task::spawn_local(async move {
         match upgrade.await {
             Ok(upgraded) => {
-                dialled(worker, TokioIo::new(upgraded), Rc::new(Downstream { target, source })).await
+                dialled(worker, TokioIo::new(upgraded), Rc::new(Downstream { target, source })).await;
             }
             Err(error) => tracing::debug!(%error, "a tunnel was agreed but did not come about"),
         }

@@ -78,7 +78,7 @@ pub async fn accept(
                 Err(error) => tracing::debug!(%peer, %error, "connection lost before it was set up"),
             },
             Err(error) if is_of_the_connection(&error) => {
-                tracing::debug!(%error, "connection lost before it was accepted")
+                tracing::debug!(%error, "connection lost before it was accepted");
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections; trying again");

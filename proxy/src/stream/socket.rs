@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 /// Time without traffic after which the kernel asks whether the peer is still there: below the 350 s after which
 /// common load balancers and NAT tables forget a connection.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(180);
+const KEEPALIVE_AFTER: Duration = Duration::from_mins(3);
 /// Time between such questions; the kernel gives up after nine of them.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 
