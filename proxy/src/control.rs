@@ -147,7 +147,7 @@ impl Control {
         let (rotations, demanded) = mpsc::channel(ROTATIONS);
         let mut tasks = JoinSet::new();
         tasks.spawn(Admin::new(&self.shared, &self.status, &self.config, rotations).serve(admin));
-        self.follow(demanded, tasks, stop).await;
+        Box::pin(self.follow(demanded, tasks, stop)).await;
     }
 
     /// The same without an admin server. `tasks` and those that this adds are not meant to end.

@@ -29,7 +29,8 @@ use weft_xds::{EncodedResource, Rejection, collection_of};
 
 use super::super::transport::{Dial, Stream};
 
-const LIFE: Duration = Duration::from_hours(24);
+/// Life of a certificate.
+const LIFE: Duration = Duration::from_hours(1);
 
 /// What the control plane holds and has seen.
 #[derive(Default)]
@@ -85,7 +86,7 @@ impl Plane {
             generation,
             incoming,
         };
-        let identify = |_: &tonic::metadata::MetadataMap, extensions: &http::Extensions| {
+        let caller = |_: &tonic::metadata::MetadataMap, extensions: &http::Extensions| {
             let Some(Some(identity)) = extensions.get::<Option<String>>().cloned() else {
                 return Err(Status::unauthenticated("a certificate is needed"));
             };
@@ -95,7 +96,7 @@ impl Plane {
             weft_xds::server::Config::default(),
             Arc::new(plane.clone()),
             plane.notifier.clone(),
-            identify,
+            caller,
             plane.clone(),
         );
         let server = Server::builder()
