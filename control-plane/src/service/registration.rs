@@ -97,7 +97,7 @@ async fn follow(
         match request.map(|request| request.and_then(|request| request.message)) {
             Ok(Some(Message::Health(health))) => {
                 if let Ok(health) = v1::Health::try_from(health) {
-                    registry.set_health(id, session, of_health(health))
+                    registry.set_health(id, session, of_health(health));
                 } else {
                     let status = Status::invalid_argument(format!("health: {health} has no meaning"));
                     let _ = responses.send(Err(status)).await;
