@@ -1,5 +1,6 @@
 //! The demo: a mesh of separate processes on this machine, load on it, and what goes wrong in a day, in half a minute.
 
+mod connected;
 mod edge;
 mod exposition;
 mod folder;

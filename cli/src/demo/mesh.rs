@@ -16,7 +16,8 @@ use super::folder::Folder;
 use super::http::{ask, through};
 use super::instance::{ENTRANCE, Instance, LOAD, SERVICES, Spec, VICTIM, start};
 
-const CONTROL_PLANE: &str = "control-plane";
+/// What the control plane is called among the processes.
+pub(super) const CONTROL_PLANE: &str = "control-plane";
 /// A whole mesh starts in a second or two; a loaded machine may take many times that.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);

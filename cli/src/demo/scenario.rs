@@ -53,8 +53,8 @@ const ALL: Plan = &[
     (0.24, Action::KillInstance),
     (0.38, Action::RestartInstance),
     (0.50, Action::Rotate(&["web", "reviews"])),
-    (0.60, Action::KillControlPlane),
-    (0.72, Action::RestartControlPlane),
+    (0.58, Action::KillControlPlane),
+    (0.66, Action::RestartControlPlane),
     (0.86, Action::Split([0, 10, 90])),
 ];
 const CANARY: Plan = &[
@@ -67,9 +67,9 @@ const FAILURE: Plan = &[
     (0.12, Action::KillInstance),
     (0.32, Action::RestartInstance),
     (0.48, Action::KillControlPlane),
-    (0.54, Action::KillInstance),
-    (0.70, Action::RestartControlPlane),
-    (0.80, Action::RestartInstance),
+    (0.52, Action::KillInstance),
+    (0.62, Action::RestartControlPlane),
+    (0.76, Action::RestartInstance),
 ];
 const ROTATION: Plan = &[
     (0.15, Action::Rotate(&["web"])),

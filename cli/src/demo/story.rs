@@ -16,9 +16,10 @@ use crate::output::Closed;
 use crate::process::replace_file;
 
 use super::Interrupts;
+use super::connected::Connected;
 use super::edge::Edges;
 use super::instance::{ENTRANCE, LOAD, VICTIM};
-use super::mesh::Mesh;
+use super::mesh::{CONTROL_PLANE, Mesh};
 use super::report::{Event, Ready, Second, Summary};
 use super::scenario::{Action, Step, Weights};
 use super::sidecars::{self, News};
@@ -32,6 +33,8 @@ const SCENARIO: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the counters of the sidecars are read.
 const READ_EVERY: Duration = Duration::from_millis(500);
+/// The share of the time after which an edit waits no longer.
+const LATEST_EDIT: f64 = 0.95;
 /// How long the load may take to end: its requests fail after 3 s.
 const END_MAX: Duration = Duration::from_secs(5);
 /// How long the last reading of the counters may take.
@@ -53,6 +56,7 @@ pub(super) struct Story {
     texts: BTreeMap<String, String>,
     split: Split,
     scenario_ends: Option<Duration>,
+    connected: Connected,
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
     /// Readings of counters that are under way.
     reading: usize,
@@ -92,6 +96,7 @@ impl Story {
                     events: Vec::new(),
                     split: split::asked(texts.values()).unwrap_or_default(),
                     texts,
+                    connected: Connected::default(),
                     news: mpsc::channel(NEWS_MAX),
                     reading: 0,
                 })
@@ -181,10 +186,17 @@ impl Story {
             News::Counters { instance, from, samples } => {
                 self.reading = self.reading.saturating_sub(1);
                 // What was asked of an instance before it was killed must not count for the one after it.
-                if self.mesh.info(instance).is_some() {
-                    self.edges.take(instance, &from, &samples);
+                if self.mesh.info(instance).is_none() {
+                    return Ok(());
                 }
-                Ok(())
+                self.edges.take(instance, &from, &samples);
+                let all = self.mesh.sidecars().map(|(spec, _)| spec.name);
+                let Some(took) = self.connected.take(Instant::now(), instance, &samples, all) else {
+                    return Ok(());
+                };
+                let text =
+                    format!("all sidecars are connected to it again, {:.1} s later", took.as_secs_f64());
+                self.tell(view, "restart", text)
             }
             News::Rotated(outcomes) => {
                 let renewed = outcomes.iter().filter(|(_, outcome)| outcome.is_ok());
@@ -212,7 +224,7 @@ impl Story {
     async fn look(&mut self, view: &mut View) -> anyhow::Result<(Next, Result<(), Closed>)> {
         let at = self.began.elapsed();
         let mut shown = Ok(());
-        while let Some(step) = self.steps.pop_front_if(|step| step.at <= at) {
+        while let Some(step) = self.due(at) {
             shown = shown.and(self.act(step.action, view)?);
         }
         if self.scenario_ends.is_some_and(|end| at >= end) {
@@ -221,12 +233,24 @@ impl Story {
             shown = shown.and(self.tell(view, "over", text));
         }
         for (name, took) in self.mesh.look().await? {
+            if name == CONTROL_PLANE {
+                self.connected.control_plane_back(Instant::now());
+            }
             let text = format!("{name} is back, {:.1} s after its start", took.as_secs_f64());
             shown = shown.and(self.tell(view, "restart", text));
         }
         shown = shown.and(self.look_at_yaml(view)?);
         let over = self.length.is_some_and(|length| at >= length);
         Ok((if over { Next::End } else { Next::On }, shown))
+    }
+
+    /// The next step, if its time has come. An edit waits for the sidecars that have not yet come back to a control
+    /// plane that was away, so that it shows.
+    fn due(&mut self, at: Duration) -> Option<Step> {
+        let late = self.length.unwrap_or(SCENARIO).mul_f64(LATEST_EDIT);
+        let reaches_all = self.connected.all() || at >= late;
+        self.steps
+            .pop_front_if(|step| step.at <= at && (reaches_all || !matches!(step.action, Action::Split(_))))
     }
 
     fn act(&mut self, action: Action, view: &mut View) -> anyhow::Result<Result<(), Closed>> {
@@ -247,6 +271,7 @@ impl Story {
             }
             Action::KillControlPlane => {
                 self.mesh.kill_control_plane()?;
+                self.connected.control_plane_gone();
                 ("kill", "killed the control plane (SIGKILL); sidecars go on with what they know".to_owned())
             }
             Action::RestartControlPlane => {
