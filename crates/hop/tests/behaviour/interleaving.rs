@@ -116,7 +116,7 @@ struct World {
 
 /// The octet at a place of a body: differs between streams, directions and neighbouring places.
 fn octet(stream: StreamId, from_client: bool, at: usize) -> u8 {
-    (at.wrapping_mul(31) ^ at >> 8 ^ stream.get() as usize * 7 ^ usize::from(from_client)) as u8
+    (at.wrapping_mul(31) ^ (at >> 8) ^ (stream.get() as usize * 7) ^ usize::from(from_client)) as u8
 }
 
 impl World {

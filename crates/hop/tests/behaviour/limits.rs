@@ -144,7 +144,7 @@ fn a_peer_that_says_nothing_is_given_up() {
     let mut pair = Pair::new();
     let deadline = pair.server.next_deadline().unwrap();
     assert_eq!(deadline, pair.now + 15 * SECOND);
-    pair.server.check_deadlines(deadline - SECOND).unwrap();
+    pair.server.check_deadlines(deadline.checked_sub(SECOND).unwrap()).unwrap();
     let error = pair.server.check_deadlines(deadline).unwrap_err();
     assert_eq!(error, ConnectionError::SettingsTimeout { limit: 15 * SECOND });
     assert_eq!(pair.server.check_deadlines(deadline), Err(error));
