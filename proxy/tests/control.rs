@@ -1,5 +1,8 @@
 //! A proxy as people run it: its options, its admin server, its end.
 
+// Tests end where they go wrong, helpers included.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -110,8 +113,8 @@ fn wrong_options_are_named_with_their_values() {
 
 #[test]
 fn a_port_in_use_is_one_clear_error() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
     let token = token(Some("127.0.0.1:1"));
     let said = failure(&["--token", &token, "--admin", &address]);
     assert!(said.contains(&format!("cannot listen on {address} for the admin server")), "{said}");
