@@ -185,9 +185,13 @@ impl Summary {
     /// Which requests were lost, in one line; `None` when none were.
     pub(super) fn complaint(&self) -> Option<String> {
         let reasons = self.reasons.iter().map(|(reason, count)| format!("{count} with {reason}"));
-        let times = self.losses.iter().map(|loss| format!("{:.1} s", loss.at_s));
-        let times: Vec<_> = times.collect();
-        let when = if times.is_empty() { String::new() } else { format!(", at {}", times.join(", ")) };
+        let when = match (self.losses.first(), self.losses.last()) {
+            (Some(first), Some(last)) if first.at_s < last.at_s => {
+                format!(", from {:.1} s to {:.1} s", first.at_s, last.at_s)
+            }
+            (Some(only), _) => format!(", at {:.1} s", only.at_s),
+            _ => String::new(),
+        };
         (self.lost > 0).then(|| {
             let reasons = reasons.collect::<Vec<_>>().join(", ");
             format!("{} of {} requests were lost: {reasons}{when}", self.lost, self.requests)
@@ -235,6 +239,8 @@ mod tests {
         tally.losses = vec![Loss { at_s: 1.25, reasons: BTreeMap::from([("timeout".to_owned(), 2)]) }];
         let complaint = summary(&tally).complaint().unwrap();
         assert_eq!(complaint, "2 of 9 requests were lost: 2 with timeout, at 1.2 s");
+        tally.losses.push(Loss { at_s: 2.0, reasons: BTreeMap::new() });
+        assert!(summary(&tally).complaint().unwrap().ends_with(", from 1.2 s to 2.0 s"));
     }
 
     #[test]
