@@ -36,10 +36,10 @@ pub struct Args {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
     /// Region that the workload runs in
-    #[arg(long, value_name = "NAME", env = "WEFT_REGION", default_value = "")]
+    #[arg(long, value_name = "NAME", env = "WEFT_REGION", default_value = "", hide_default_value = true)]
     pub region: String,
     /// Zone that the workload runs in
-    #[arg(long, value_name = "NAME", env = "WEFT_ZONE", default_value = "")]
+    #[arg(long, value_name = "NAME", env = "WEFT_ZONE", default_value = "", hide_default_value = true)]
     pub zone: String,
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", env = "WEFT_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -47,10 +47,12 @@ pub struct Args {
     /// Address of the HTTP proxy for the workload's own requests
     #[arg(long, value_name = "ADDRESS")]
     pub outbound: Option<SocketAddr>,
-    /// Local listener for one destination, such as reviews:9080=127.0.0.1:19080; repeatable
+    /// Local listener for one destination, such as reviews:9080=127.0.0.1:19080 or reviews.shop:9080=19080; repeatable
     #[arg(long = "upstream", value_name = "DESTINATION=ADDRESS")]
     pub upstreams: Vec<Upstream>,
-    /// Port that the workload offers, such as reviews:9080/http=127.0.0.1:8080; repeatable
+    /// Port that the workload offers, such as reviews:9080/http=127.0.0.1:8080@0.0.0.0:19080; repeatable. PROTOCOL is
+    /// detect (the default), http, http2, grpc, tcp or tls; APPLICATION is where the application listens; LISTEN is
+    /// where peers reach the proxy, and without it any free port that is reachable from this machine alone
     #[arg(long = "service", value_name = "NAME[,NAME]:PORT[/PROTOCOL]=APPLICATION[@LISTEN]")]
     pub services: Vec<ServiceArg>,
     /// Address that redirected outbound connections arrive at

@@ -84,15 +84,19 @@ fn protocol(protocol: Protocol) -> v1::Protocol {
 impl Registration {
     /// Registers until `stop`, then withdraws.
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut failures = 0;
+        let (mut failures, mut told) = (0, String::new());
         loop {
             let began = Instant::now();
             let Err(error) = self.serve(&stop).await else { return };
             if began.elapsed() >= SETTLED {
                 failures = 0;
             }
-            tracing::warn!(workload = %self.workload.workload_id, %error, "not registered; trying again");
-            self.status.registered(Some(error.to_string()), error.is_final());
+            let problem = error.to_string();
+            if failures == 0 || problem != told {
+                tracing::warn!(workload = %self.workload.workload_id, problem, "not registered; trying again");
+                told.clone_from(&problem);
+            }
+            self.status.registered(Some(problem), error.is_final());
             let delay = BACKOFF.delay(failures, fastrand::u64(..));
             failures = failures.saturating_add(1);
             tokio::select! {
