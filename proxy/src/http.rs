@@ -7,4 +7,5 @@ pub mod local;
 pub mod recorded;
 pub mod replay;
 pub mod server;
+pub mod tee;
 pub mod upgrade;

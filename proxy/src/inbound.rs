@@ -7,9 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weft_mesh::forwarded::client_certificate;
 use weft_mesh::name::{Identity, ServiceName, ServicePort};
 
 use crate::config::Offer;
@@ -68,6 +70,8 @@ struct Upstream {
     peer: SocketAddr,
     /// What the peer proved to be; `None` in plain text.
     identity: Option<Identity>,
+    /// What applications are told of the peer.
+    client: Option<HeaderValue>,
     edge: Arc<Edge>,
 }
 
@@ -136,7 +140,9 @@ impl Upstream {
             peer: identity.clone(),
         });
         let application = worker.inbound.application(arrival.application);
-        Rc::new(Self { application, port: arrival.port, peer, identity, edge })
+        let own = worker.with_snapshot(|snapshot| snapshot.tls.as_ref().map(|tls| tls.identity().clone()));
+        let client = own.zip(identity.as_ref()).and_then(|(own, peer)| client_certificate(&own, peer, None));
+        Rc::new(Self { application, port: arrival.port, peer, identity, client, edge })
     }
 }
 

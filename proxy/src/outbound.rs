@@ -20,9 +20,11 @@ mod attempts;
 pub mod destination;
 mod exchange;
 mod explicit;
+mod mirror;
 mod opaque;
 mod passthrough;
 mod request;
+mod session;
 
 pub use passthrough::Passthrough;
 

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use weft_mesh::balance::Locality;
 use weft_mesh::name::ServicePort;
 
 use crate::snapshot::Snapshot;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub stats: Stats,
     /// Cancelled when the proxy is to finish what it has and take nothing new.
     pub drain: CancellationToken,
+    /// Where the workload runs.
+    pub locality: Locality,
     /// How many workers there are: each has its share of what is limited by time.
     pub workers: usize,
     ready: AtomicBool,
@@ -49,13 +52,14 @@ pub struct Shared {
 
 impl Shared {
     /// What a proxy of `workers` threads shares, and the end that answers questions.
-    pub fn new(workers: usize) -> (Arc<Self>, mpsc::Receiver<Lookup>) {
+    pub fn new(workers: usize, locality: Locality) -> (Arc<Self>, mpsc::Receiver<Lookup>) {
         let (lookups, questions) = mpsc::channel(LOOKUP_QUEUE);
         let shared = Self {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             lookups,
             stats: Stats::default(),
             drain: CancellationToken::new(),
+            locality,
             workers,
             ready: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
+use weft_mesh::balance::Locality;
 
 use crate::config::{Offer, ProxyConfig, Upstream};
 use crate::control::{self, ControlHandle};
@@ -74,7 +75,8 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
     let addresses = addresses(&listeners, admin.local_addr()?);
     let count = config.workers.max(1);
     let drain_timeout = config.drain_timeout;
-    let (shared, lookups) = Shared::new(count);
+    let locality = Locality { region: config.region.as_str().into(), zone: config.zone.as_str().into() };
+    let (shared, lookups) = Shared::new(count, locality);
     let stop = CancellationToken::new();
     let workers = (0..count)
         .map(|number| worker::spawn(number, Arc::clone(&shared), Arc::clone(&listeners), stop.clone()))

@@ -61,7 +61,7 @@ impl Sidecar {
     }
 
     async fn start_with(plane: &Plane, config: ProxyConfig, offers: Vec<(Offer, SocketAddr)>) -> Self {
-        let (shared, lookups) = Shared::new(1);
+        let (shared, lookups) = Shared::new(1, weft_mesh::balance::Locality::default());
         let (epoch, began) = (SystemTime::now(), tokio::time::Instant::now());
         let clock = Clock::new(move || epoch + began.elapsed());
         let control =

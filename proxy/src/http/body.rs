@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use super::client::Leased;
 use super::recorded::Recorded;
 use super::replay::ReplayBody;
+use super::tee::{Copied, Tee};
 use super::upgrade::TunnelBody;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::body::HopBody;
@@ -33,6 +34,10 @@ pub enum Body {
     Tunnel(TunnelBody),
     /// A request's body that can be sent again.
     Replay(ReplayBody),
+    /// A request's body of which copies go elsewhere.
+    Tee(Box<Tee>),
+    /// Such a copy.
+    Copy(Box<Copied>),
     /// What a test makes up.
     #[cfg(test)]
     Test(crate::hop::tests::Frames),
@@ -69,6 +74,8 @@ impl HttpBody for Body {
             Self::Leased(body) => body.poll_frame(cx),
             Self::Tunnel(body) => body.poll_frame(cx),
             Self::Replay(body) => body.poll_frame(cx),
+            Self::Tee(body) => body.poll_frame(cx),
+            Self::Copy(body) => body.poll_frame(cx),
             #[cfg(test)]
             Self::Test(frames) => Poll::Ready(frames.next().map(Ok)),
             Self::Recorded(body) => body.poll_frame(cx),
@@ -84,6 +91,8 @@ impl HttpBody for Body {
             Self::Leased(body) => body.is_end_stream(),
             Self::Tunnel(body) => body.is_end_stream(),
             Self::Replay(body) => body.is_end_stream(),
+            Self::Tee(body) => body.is_end_stream(),
+            Self::Copy(_) => false,
             #[cfg(test)]
             Self::Test(_) => false,
             Self::Recorded(body) => body.is_end_stream(),
@@ -99,6 +108,8 @@ impl HttpBody for Body {
             Self::Leased(body) => body.size_hint(),
             Self::Tunnel(_) => SizeHint::default(),
             Self::Replay(body) => body.size_hint(),
+            Self::Tee(body) => body.size_hint(),
+            Self::Copy(body) => body.size_hint(),
             #[cfg(test)]
             Self::Test(_) => SizeHint::default(),
             Self::Recorded(body) => body.size_hint(),

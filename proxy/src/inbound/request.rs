@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::HeaderName;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
 use weft_mesh::authorization::{Call, HttpCall};
+use weft_mesh::forwarded::set_client_certificate;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
@@ -25,8 +25,6 @@ use crate::http::upgrade;
 use crate::snapshot::InboundPort;
 use crate::stats::{AuthorizationOutcome, Direction};
 use crate::worker::Worker;
-
-const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// Answers a request that came on weft/1. What the proxy answers itself lacks the mark that the application processed
 /// the request, unless it may have.
@@ -105,7 +103,7 @@ async fn forward(
             format!("more requests than the workload takes; wait {wait:?}"),
         ));
     }
-    forwarded_for(upstream, &mut request);
+    set_client_certificate(request.headers_mut(), upstream.client.as_ref());
     let grpc = is_grpc(request.headers());
     let version = version_for(&port, request.version());
     let in_flight = upstream.application.load.enter();
@@ -175,21 +173,6 @@ fn authorize(
         Reason::Denied,
         format!("{caller} may not {} {}", request.method(), request.uri().path()),
     ))
-}
-
-/// Says who the verified caller is, and takes away what anyone else may have claimed.
-fn forwarded_for(upstream: &Upstream, request: &mut Request<Body>) {
-    let headers = request.headers_mut();
-    match &upstream.identity {
-        Some(identity) => {
-            if let Ok(value) = HeaderValue::try_from(format!("URI={identity}")) {
-                headers.insert(X_FORWARDED_CLIENT_CERT, value);
-            }
-        }
-        None => {
-            headers.remove(X_FORWARDED_CLIENT_CERT);
-        }
-    }
 }
 
 fn version_for(port: &InboundPort, sent: Version) -> HttpVersion {

@@ -9,7 +9,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use smallvec::SmallVec;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata, RetryState};
-use weft_mesh::balance::{Hop, Wish};
+use weft_mesh::balance::{Endpoint, Hop, Wish};
 use weft_mesh::deadline::{Deadline, Limit, format_grpc_timeout, parse_grpc_timeout};
 use weft_mesh::hash::stable_hash;
 use weft_mesh::limits::Place;
@@ -51,6 +51,8 @@ pub(super) struct Plan {
     under_way: UnderWay,
     /// Hash of what consistent hashing hashes.
     key: Option<u64>,
+    /// The endpoint that the request's session is bound to.
+    session: Option<u64>,
 }
 
 /// What a request asks for, once its route is known.
@@ -62,12 +64,21 @@ pub(super) struct Asked<'a> {
     pub(super) parts: &'a http::request::Parts,
     /// Who sent it.
     pub(super) source: IpAddr,
+    /// The endpoint that its session is bound to.
+    pub(super) session: Option<u64>,
 }
 
 /// The attempt that was answered, and where it is counted.
 pub(super) struct Answered {
     attempt: Attempt,
     edge: Arc<Edge>,
+}
+
+impl Answered {
+    /// The endpoint that answered.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        self.attempt.peer.endpoint()
+    }
 }
 
 /// How one attempt ended.
@@ -80,7 +91,7 @@ impl Plan {
         began: Instant,
         under_way: UnderWay,
     ) -> Result<Self, BoxFailure> {
-        let Asked { destination, backend, rule, parts, source } = *asked;
+        let Asked { destination, backend, rule, parts, source, session } = *asked;
         let service = worker.service(backend);
         let place = match backend.policy.max_requests {
             0 => None,
@@ -96,11 +107,8 @@ impl Plan {
             route: rule.map_or_else(|| "".into(), |rule| Arc::clone(&rule.route.name)),
             retry: rule.and_then(|rule| rule.rule.retry.as_ref()).or(backend.policy.retry.as_ref()).cloned(),
             deadline: Deadline::new(began, timeouts, caller),
-            version: match backend.protocol {
-                Protocol::Http1 => HttpVersion::Http1,
-                Protocol::Http2 | Protocol::Grpc => HttpVersion::Http2,
-                _ => version_of(parts.version),
-            },
+            version: version_for(backend, parts.version),
+            session,
             tls: worker.with_snapshot(|snapshot| snapshot.tls.clone()),
             grpc: is_grpc(&parts.headers),
             began,
@@ -130,7 +138,8 @@ impl Plan {
         let mut tried: SmallVec<[Arc<str>; 2]> = SmallVec::new();
         let mut retries = 0;
         loop {
-            let mut attempt = self.service.attempt(Wish { tried: &tried, key: self.key, session: None })?;
+            let mut attempt =
+                self.service.attempt(Wish { tried: &tried, key: self.key, session: self.session })?;
             let ended = self.attempt(&mut attempt, parts, &replay, retries).await;
             let edge = attempt.peer.edge(
                 &worker.shared.stats,
@@ -267,6 +276,15 @@ impl Plan {
             ends: self.deadline.request_ends(),
             under_way: self.under_way,
         }
+    }
+}
+
+/// The version to speak to a backend: its own where it is declared, else the caller's.
+pub(super) fn version_for(backend: &Backend, sent: http::Version) -> HttpVersion {
+    match backend.protocol {
+        Protocol::Http1 => HttpVersion::Http1,
+        Protocol::Http2 | Protocol::Grpc => HttpVersion::Http2,
+        _ => version_of(sent),
     }
 }
 

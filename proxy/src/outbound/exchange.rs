@@ -5,24 +5,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::HeaderName;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use smallvec::SmallVec;
 use weft_mesh::filter::{Abort, Filters, RedirectFrom, Scheme};
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 use weft_mesh::route::{RequestParts, RuleRef, Target as BackendTarget};
+use weft_mesh::trace::keep_or_make_request_id;
 
-use super::Downstream;
 use super::attempts::{Asked, Plan};
+use super::session::Sessions;
+use super::{Downstream, mirror};
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::recorded::is_grpc_failure;
+use crate::http::tee::Tee;
 use crate::http::upgrade;
 use crate::snapshot::{Backend, Destination};
 use crate::worker::Worker;
-
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The rule that applies to a request.
 pub(super) type Rule<'a> = RuleRef<'a, Arc<Backend>>;
@@ -45,17 +46,30 @@ pub(super) async fn run(
     {
         return Ok(answer);
     }
-    let (backend, backend_filters) = choose(destination, routed.as_ref(), &parts, downstream.source)?;
+    let sessions = routed
+        .as_ref()
+        .and_then(|routed| routed.rule.session_persistence.as_ref())
+        .map(|persistence| Sessions::of(persistence, &parts.headers));
+    let (backend, backend_filters) =
+        choose(destination, routed.as_ref(), &parts, downstream.source, sessions.as_ref())?;
     let backend = Arc::clone(backend);
     let origin_headers =
         rule_filters.is_some_and(|filters| filters.cors.is_some()).then(|| parts.headers.clone());
     remove_hop_by_hop(&mut parts.headers);
+    identify(&mut parts);
+    let mut copies = SmallVec::new();
     for filters in rule_filters.into_iter().chain(backend_filters) {
         apply_request_filters(filters, &mut parts, routed.as_ref());
+        mirror::copies(filters, &parts, &mut copies);
     }
-    identify(&mut parts);
     let (tunnel, body) = match upgrade {
-        None => (None, Body::from(body)),
+        None => {
+            let (body, copied) = Tee::new(Body::from(body), copies.len());
+            for (copy, body) in copies.into_iter().zip(copied) {
+                mirror::send(worker, &destination.service, copy, body);
+            }
+            (None, body)
+        }
         Some((token, connection)) => {
             upgrade::restore(&mut parts.headers, &token);
             let (body, start) = upgrade::tunnel(connection);
@@ -69,6 +83,7 @@ pub(super) async fn run(
             rule: routed.as_ref(),
             parts: &parts,
             source: downstream.source.ip(),
+            session: sessions.as_ref().and_then(Sessions::endpoint),
         };
         Plan::new(worker, &asked, began, under_way)?
     };
@@ -88,6 +103,9 @@ pub(super) async fn run(
         if let (Some(cors), Some(origin)) = (&filters.cors, &origin_headers) {
             cors.apply(origin, response.headers_mut());
         }
+    }
+    if let Some(sessions) = &sessions {
+        sessions.answer(&backend.service, answered.endpoint(), response.headers_mut());
     }
     let (head, body) = response.into_parts();
     let failed = head.status.is_server_error() || (plan.is_grpc() && is_grpc_failure(&head.headers));
@@ -185,11 +203,18 @@ fn choose<'a>(
     rule: Option<&Rule<'a>>,
     parts: &http::request::Parts,
     source: SocketAddr,
+    sessions: Option<&Sessions<'_>>,
 ) -> Result<Chosen<'a>, BoxFailure> {
     let Some(rule) = rule else { return Ok((&destination.backend, None)) };
     let backends = &rule.rule.backends;
+    let bound = sessions.and_then(|sessions| {
+        backends.iter().filter(|(weight, _)| *weight > 0).map(|(_, backend)| backend).find(|backend| {
+            matches!(&backend.target, BackendTarget::Valid(target) if sessions.is_with(&target.service))
+        })
+    });
     let key = rule.rule.sticky.as_ref().and_then(|sticky| sticky.key(&parts.headers, Some(source.ip())));
     let chosen = match key {
+        _ if bound.is_some() => bound,
         // The same salt in every proxy, so that the same key means the same backend everywhere.
         Some(key) => backends.choose_sticky(&key, weft_mesh::hash::stable_hash(rule.route.name.as_bytes())),
         None => backends.choose(fastrand::u64(..)),
@@ -239,12 +264,7 @@ fn apply_request_filters(
 
 /// Gives the request an id where it has none, and the target form that goes on: path alone for HTTP/1.
 fn identify(parts: &mut http::request::Parts) {
-    if !parts.headers.contains_key(&X_REQUEST_ID) {
-        let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        if let Ok(id) = HeaderValue::try_from(id) {
-            parts.headers.insert(X_REQUEST_ID, id);
-        }
-    }
+    keep_or_make_request_id(&mut parts.headers, fastrand::u64(..));
     if parts.version != http::Version::HTTP_2
         && let Some(authority) = parts.uri.authority()
     {

@@ -163,6 +163,80 @@ async fn requests_wait_for_a_connection_up_to_the_limit_and_no_longer_than_one_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_stays_with_its_endpoint_as_long_as_that_lives() {
+    local(async {
+        let session = v1::SessionPersistence { name: "sid".into(), ..v1::SessionPersistence::default() };
+        let rule = v1::HttpRule { session_persistence: Some(session), ..v1::HttpRule::default() };
+        let endpoints: Vec<_> = [2, 3, 4].map(|host| endpoint(host, v1::Hop::Weft)).into();
+        let mesh = Mesh::new(&routed(rule.clone()), &endpoints);
+        for host in [2, 3, 4] {
+            mesh.sidecar(host, v1::Inbound::default());
+            echo(host);
+        }
+        let caller = Caller::new();
+        let first = caller.get("/").await;
+        let cookie = first.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let with_cookie = || {
+            let mut request = request("GET", "/", Body::Empty);
+            request.headers_mut().insert("cookie", cookie.parse().unwrap());
+            request
+        };
+        for _ in 0..20 {
+            let response = whole(caller.send(with_cookie()).await.unwrap()).await;
+            assert_eq!(response.headers()["x-host"], first.headers()["x-host"]);
+            assert!(!response.headers().contains_key("set-cookie"));
+        }
+        let gone = format!("reviews-{}", first.headers()["x-host"].to_str().unwrap());
+        let left: Vec<_> = endpoints.into_iter().filter(|endpoint| endpoint.workload != gone).collect();
+        mesh.configure(&routed(rule), &left);
+        let response = whole(caller.send(with_cookie()).await.unwrap()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(response.headers().contains_key("set-cookie"), "the session is with another one now");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_gets_copies_and_its_failures_reach_nobody() {
+    local(async {
+        let mirror = v1::Mirror { backend: Some(backend("shadow")), ..v1::Mirror::default() };
+        let filter = v1::HttpFilter { filter: Some(v1::http_filter::Filter::Mirror(mirror)) };
+        let rule = v1::HttpRule { filters: vec![filter], ..v1::HttpRule::default() };
+        let endpoints = [endpoint(2, v1::Hop::Weft), endpoint_of("shadow", 3, v1::Hop::Weft)];
+        let mesh = Mesh::new(&routed(rule), &endpoints);
+        for host in [2, 3] {
+            mesh.sidecar(host, v1::Inbound::default());
+        }
+        echo(2);
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&seen);
+        application(3, move |request| {
+            let kept = Rc::clone(&kept);
+            async move {
+                use http_body_util::BodyExt;
+                let path = request.uri().path().to_owned();
+                kept.borrow_mut().push((path, request.into_body().collect().await.unwrap().to_bytes().len()));
+                Response::builder().status(500).body(Body::Empty).unwrap()
+            }
+        });
+        let caller = Caller::new();
+        let body = vec![1; 100_000];
+        let response =
+            whole(caller.send(request("POST", "/a", Body::full(body.clone()))).await.unwrap()).await;
+        assert_eq!((response.status(), response.body().len()), (StatusCode::OK, body.len()));
+        let response = caller.get("/b").await;
+        assert_eq!(
+            (response.status(), &response.headers()["x-host"]),
+            (StatusCode::OK, &"2".parse().unwrap())
+        );
+        // Time moves only when nothing is left to do.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(*seen.borrow(), [("/a".to_owned(), 100_000), ("/b".to_owned(), 0)]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rotated_certificate_replaces_connections_and_costs_no_request() {
     local(async {
         let mesh = Mesh::with_sidecars(&[2]);

@@ -102,7 +102,7 @@ pub(super) struct Mesh {
 impl Mesh {
     /// A mesh in which `destination` leads to these endpoints.
     pub(super) fn new(destination: &v1::Destination, endpoints: &[v1::Endpoint]) -> Self {
-        let (shared, lookups) = Shared::new(1);
+        let (shared, lookups) = Shared::new(1, weft_mesh::balance::Locality::default());
         let worker = Worker::new(shared, vec![outbound()]);
         let mesh = Self {
             authority: Authority::new("mesh.test"),
@@ -175,7 +175,7 @@ impl Mesh {
 
     /// A sidecar of `reviews` on a host, in front of the application there.
     pub(super) fn sidecar(&self, host: u8, inbound: v1::Inbound) -> Rc<Worker> {
-        let (shared, _) = Shared::new(1);
+        let (shared, _) = Shared::new(1, weft_mesh::balance::Locality::default());
         let worker = Worker::new(shared, Vec::new());
         let tls = self.authority.tls(1, "reviews");
         let inbound = convert::inbound(&inbound, &"mesh.test".parse().unwrap()).unwrap();

@@ -41,8 +41,10 @@ impl Service {
     pub fn new(worker: &Worker, backend: &Arc<Backend>) -> Rc<Self> {
         let now = Instant::now();
         let workers = u32::try_from(worker.shared.workers).unwrap_or(u32::MAX);
+        let mut picker = Picker::new(backend.policy.balance.clone());
+        picker.set_locality(worker.shared.locality.clone());
         let service = Self {
-            picker: RefCell::new(Picker::new(backend.policy.balance.clone())),
+            picker: RefCell::new(picker),
             budget: RefCell::new(RetryBudget::new(backend.policy.budget, workers, now)),
             backend: RefCell::new(Arc::clone(backend)),
             seen: Cell::default(),

@@ -8,7 +8,7 @@ use super::*;
 use crate::stats::{Direction, EdgeKey, LookupOutcome};
 
 fn shared() -> Arc<Shared> {
-    let (shared, _questions) = Shared::new(1);
+    let (shared, _questions) = Shared::new(1, weft_mesh::balance::Locality::default());
     let edge = shared.stats.edge(EdgeKey {
         direction: Direction::Outbound,
         destination: "shop/cart:80".parse().unwrap(),

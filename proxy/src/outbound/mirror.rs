@@ -1,0 +1,80 @@
+//! Copies of requests (`HTTPRequestMirrorFilter`): sent once, answered into nothing, and never in the way of the request
+//! itself.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt as _;
+use smallvec::SmallVec;
+use weft_hop::RequestMetadata;
+use weft_mesh::balance::Wish;
+use weft_mesh::filter::Filters;
+use weft_mesh::name::ServicePort;
+
+use super::attempts::version_for;
+use crate::http::body::Body;
+use crate::snapshot::Backend;
+use crate::worker::Worker;
+
+/// Time for the whole answer to a copy.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// What the copies' edges have as their route, so that no figure of a split counts them.
+const ROUTE: &str = "mirror";
+
+/// A copy that is to be sent.
+pub(super) struct Copy {
+    backend: Arc<Backend>,
+    parts: http::request::Parts,
+}
+
+/// What goes elsewhere, as the request is now.
+pub(super) fn copies(
+    filters: &Filters<Arc<Backend>>,
+    parts: &http::request::Parts,
+    copies: &mut SmallVec<[Copy; 1]>,
+) {
+    for mirror in filters.mirrors.iter().filter(|mirror| mirror.fraction.hits(fastrand::u64(..))) {
+        copies.push(Copy { backend: Arc::clone(&mirror.backend), parts: parts.clone() });
+    }
+}
+
+/// Sends a copy and waits for nothing.
+pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, copy: Copy, body: Body) {
+    let (worker, destination) = (Rc::clone(worker), destination.clone());
+    tokio::task::spawn_local(async move {
+        let _under_way = worker.shared.enter();
+        let service = worker.service(&copy.backend);
+        let Ok(mut attempt) = service.attempt(Wish::default()) else { return };
+        let tls = worker.with_snapshot(|snapshot| snapshot.tls.clone());
+        let version = version_for(&copy.backend, copy.parts.version);
+        let metadata = RequestMetadata {
+            destination: Some(weft_hop::Destination {
+                service: service.label(),
+                port: copy.backend.service.port,
+            }),
+            ..RequestMetadata::default()
+        };
+        let began = Instant::now();
+        let exchange = async {
+            let (response, _) =
+                attempt.peer.send(&copy.parts, body, &metadata, version, tls.as_ref()).await?;
+            let status = response.status();
+            let mut body = response.into_body();
+            while let Some(frame) = body.frame().await {
+                frame?;
+            }
+            Ok::<_, crate::error::BoxFailure>(status)
+        };
+        let ended = tokio::time::timeout(TIMEOUT, exchange).await;
+        let status = ended.ok().and_then(Result::ok);
+        let failed = status.is_none_or(|status| status.is_server_error());
+        match status {
+            Some(_) => attempt.answered(!failed),
+            None => attempt.failed(),
+        }
+        let stats = &worker.shared.stats;
+        let edge = attempt.peer.edge(stats, &destination, &copy.backend.service, &ROUTE.into());
+        edge.request(status, failed, began.elapsed());
+    });
+}
