@@ -287,14 +287,12 @@ impl Model {
         }
     }
 
-    /// Notes since when no name leads to a service port.
+    /// Notes since when no name leads to a service port; [`Self::follow`] undoes it.
     fn note_unreferenced(&mut self, now: Instant) {
         let referenced: HashSet<&ServicePort, RandomState> =
             self.names.values().flat_map(Name::services).collect();
         for (name, service) in &mut self.services {
-            if referenced.contains(name) {
-                service.unreferenced = None;
-            } else {
+            if !referenced.contains(name) {
                 service.unreferenced.get_or_insert(now);
             }
         }

@@ -26,7 +26,7 @@ pub struct Tee {
 
 impl Tee {
     /// The body, and as many copies of it. Trailers are not copied.
-    pub fn new(source: Body, copies: usize) -> (Body, Vec<Body>) {
+    pub fn over(source: Body, copies: usize) -> (Body, Vec<Body>) {
         if source.is_end_stream() || copies == 0 {
             return (source, std::iter::repeat_with(Body::default).take(copies).collect());
         }
@@ -34,7 +34,7 @@ impl Tee {
         let (senders, bodies) = (0..copies)
             .map(|_| {
                 let (sender, pieces) = mpsc::channel(LAG);
-                (sender, Body::Copy(Box::new(Copied { pieces, size_hint: size_hint.clone(), ended: false })))
+                (sender, Body::Copy(Box::new(Copied { pieces, size_hint, ended: false })))
             })
             .unzip();
         (Body::Tee(Box::new(Self { source, copies: senders })), bodies)
@@ -109,7 +109,7 @@ impl Copied {
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.size_hint.clone()
+        self.size_hint
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn each_copy_is_the_whole_body() {
         let source = Frames::new(["one, ", "two"].map(|text| Frame::data(text.into())));
-        let (body, copies) = Tee::new(Body::Test(source), 2);
+        let (body, copies) = Tee::over(Body::Test(source), 2);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "one, two");
         for copy in copies {
             assert_eq!(copy.collect().await.unwrap().to_bytes(), "one, two");
@@ -133,21 +133,21 @@ mod tests {
     #[tokio::test]
     async fn a_copy_that_nobody_reads_breaks_off_and_holds_nobody_up() {
         let frames = (0..LAG * 2).map(|_| Frame::data("x".into()));
-        let (body, mut copies) = Tee::new(Body::Test(Frames::new(frames)), 1);
+        let (body, mut copies) = Tee::over(Body::Test(Frames::new(frames)), 1);
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), LAG * 2);
         assert!(copies.remove(0).collect().await.is_err());
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_breaks_off_its_copies() {
-        let (body, mut copies) = Tee::new(Body::Test(Frames::new([Frame::data("x".into())])), 1);
+        let (body, mut copies) = Tee::over(Body::Test(Frames::new([Frame::data("x".into())])), 1);
         drop(body);
         assert!(copies.remove(0).collect().await.is_err());
     }
 
     #[test]
     fn an_empty_body_has_empty_copies() {
-        let (body, copies) = Tee::new(Body::Empty, 2);
+        let (body, copies) = Tee::over(Body::Empty, 2);
         assert!(matches!((body, &copies[..]), (Body::Empty, [Body::Empty, Body::Empty])));
     }
 }

@@ -64,8 +64,8 @@ pub(super) async fn run(
     }
     let (tunnel, body) = match upgrade {
         None => {
-            let (body, copied) = Tee::new(Body::from(body), copies.len());
-            for (copy, body) in copies.into_iter().zip(copied) {
+            let (body, bodies) = Tee::over(Body::from(body), copies.len());
+            for (copy, body) in copies.into_iter().zip(bodies) {
                 mirror::send(worker, &destination.service, copy, body);
             }
             (None, body)

@@ -73,8 +73,8 @@ pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, copy: Copy, b
             Some(_) => attempt.answered(!failed),
             None => attempt.failed(),
         }
-        let stats = &worker.shared.stats;
-        let edge = attempt.peer.edge(stats, &destination, &copy.backend.service, &ROUTE.into());
+        let edge =
+            attempt.peer.edge(&worker.shared.stats, &destination, &copy.backend.service, &ROUTE.into());
         edge.request(status, failed, began.elapsed());
     });
 }

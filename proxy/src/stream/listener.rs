@@ -113,7 +113,7 @@ mod tests {
             },
             |_, _| drop(stop.take()),
         );
-        let (_, client) = tokio::join!(accepting, TcpStream::connect(address));
+        let ((), client) = tokio::join!(accepting, TcpStream::connect(address));
         client.unwrap();
     }
 

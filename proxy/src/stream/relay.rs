@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    const IDLE: Duration = Duration::from_secs(3600);
+    const IDLE: Duration = Duration::from_hours(1);
 
     #[tokio::test]
     async fn carries_large_amounts_both_ways_and_counts_them() {
@@ -216,7 +216,7 @@ mod tests {
     async fn a_connection_on_which_nothing_moves_is_given_up() {
         let (_client, near) = duplex(64);
         let (far, _server) = duplex(64);
-        let result = relay(near, far, Duration::from_secs(60), &mut Carried::default()).await;
+        let result = relay(near, far, Duration::from_mins(1), &mut Carried::default()).await;
         assert_eq!(result.err().map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
     }
 }

@@ -48,7 +48,7 @@ async fn a_request_that_no_rule_matches_is_not_found() {
             ..v1::HttpRule::default()
         };
         let mesh = Mesh::new(&routed(rule), &[endpoint(2, v1::Hop::Weft)]);
-        mesh.sidecar(2, v1::Inbound::default());
+        mesh.sidecar(2, &v1::Inbound::default());
         echo(2);
         assert_eq!(Caller::new().get("/reviews/1").await.status(), StatusCode::OK);
         let response = Caller::new().get("/reviewsx").await;
@@ -96,7 +96,7 @@ async fn the_requests_time_ends_the_wait_for_an_answer() {
             ..v1::HttpRule::default()
         };
         let mesh = Mesh::new(&routed(rule), &[endpoint(2, v1::Hop::Weft)]);
-        mesh.sidecar(2, v1::Inbound::default());
+        mesh.sidecar(2, &v1::Inbound::default());
         application(2, |_| std::future::pending());
         let began = Instant::now();
         let response = Caller::new().get("/").await;

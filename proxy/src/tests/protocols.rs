@@ -17,7 +17,7 @@ async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn(Mesh) -> F) {
         local(async {
             let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
             if hop != v1::Hop::Plain {
-                mesh.sidecar(2, v1::Inbound::default());
+                mesh.sidecar(2, &v1::Inbound::default());
             }
             test(mesh).await;
         })

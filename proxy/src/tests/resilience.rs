@@ -55,7 +55,7 @@ async fn an_application_that_is_gone_behind_its_sidecar_costs_no_request() {
 async fn statuses_are_retried_only_where_the_route_says_so() {
     local(async {
         let mesh = Mesh::new(&routed(retrying(&[503])), &[endpoint(2, v1::Hop::Weft)]);
-        mesh.sidecar(2, v1::Inbound::default());
+        mesh.sidecar(2, &v1::Inbound::default());
         let calls = Rc::new(Cell::new(0));
         let counter = Rc::clone(&calls);
         application(2, move |request| {
@@ -86,7 +86,7 @@ async fn a_retried_request_has_its_whole_body_again() {
         let mesh =
             Mesh::new(&routed(retrying(&[503])), &[endpoint(2, v1::Hop::Weft), endpoint(3, v1::Hop::Weft)]);
         for host in [2, 3] {
-            mesh.sidecar(host, v1::Inbound::default());
+            mesh.sidecar(host, &v1::Inbound::default());
         }
         let bodies = Rc::new(RefCell::new(Vec::new()));
         for host in [2, 3] {
@@ -124,7 +124,7 @@ async fn a_split_sends_each_backend_its_share() {
             [endpoint_of("reviews-v1", 2, v1::Hop::Weft), endpoint_of("reviews-v2", 3, v1::Hop::Weft)];
         let mesh = Mesh::new(&routed(rule), &endpoints);
         for host in [2, 3] {
-            mesh.sidecar(host, v1::Inbound::default());
+            mesh.sidecar(host, &v1::Inbound::default());
             echo(host);
         }
         let caller = Caller::new();
@@ -170,7 +170,7 @@ async fn a_session_stays_with_its_endpoint_as_long_as_that_lives() {
         let endpoints: Vec<_> = [2, 3, 4].map(|host| endpoint(host, v1::Hop::Weft)).into();
         let mesh = Mesh::new(&routed(rule.clone()), &endpoints);
         for host in [2, 3, 4] {
-            mesh.sidecar(host, v1::Inbound::default());
+            mesh.sidecar(host, &v1::Inbound::default());
             echo(host);
         }
         let caller = Caller::new();
@@ -205,7 +205,7 @@ async fn a_mirror_gets_copies_and_its_failures_reach_nobody() {
         let endpoints = [endpoint(2, v1::Hop::Weft), endpoint_of("shadow", 3, v1::Hop::Weft)];
         let mesh = Mesh::new(&routed(rule), &endpoints);
         for host in [2, 3] {
-            mesh.sidecar(host, v1::Inbound::default());
+            mesh.sidecar(host, &v1::Inbound::default());
         }
         echo(2);
         let seen = Rc::new(RefCell::new(Vec::new()));
@@ -215,7 +215,8 @@ async fn a_mirror_gets_copies_and_its_failures_reach_nobody() {
             async move {
                 use http_body_util::BodyExt;
                 let path = request.uri().path().to_owned();
-                kept.borrow_mut().push((path, request.into_body().collect().await.unwrap().to_bytes().len()));
+                let length = request.into_body().collect().await.unwrap().to_bytes().len();
+                kept.borrow_mut().push((path, length));
                 Response::builder().status(500).body(Body::Empty).unwrap()
             }
         });

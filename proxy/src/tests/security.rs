@@ -38,7 +38,7 @@ async fn a_client_refuses_an_endpoint_with_another_identity() {
 async fn plain_text_is_refused_where_only_mesh_tls_is_let_in() {
     local(async {
         let mesh = Mesh::with_sidecars(&[]);
-        let sidecar = mesh.sidecar(2, strict());
+        let sidecar = mesh.sidecar(2, &strict());
         echo(2);
         let mut stream = network::connect(inbound(2)).unwrap().await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -66,7 +66,7 @@ async fn is_let_in(generation: &Generation) -> bool {
 async fn only_valid_certificates_of_the_trust_domain_are_let_in() {
     local(async {
         let mesh = Mesh::with_sidecars(&[]);
-        let sidecar = mesh.sidecar(2, strict());
+        let sidecar = mesh.sidecar(2, &strict());
         echo(2);
         let (now, hour) = (SystemTime::now(), Duration::from_hours(1));
         let good = mesh.authority.issue("web", hour, now);
@@ -90,7 +90,7 @@ async fn what_no_policy_allows_is_denied_with_the_callers_name() {
     local(async {
         let port = v1::InboundPort { deny_by_default: true, ..v1::InboundPort::default() };
         let mesh = Mesh::with_sidecars(&[2]);
-        mesh.sidecar(2, v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
+        mesh.sidecar(2, &v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
         echo(2);
         let response = Caller::new().get("/").await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN);

@@ -126,7 +126,7 @@ impl Mesh {
         let endpoints: Vec<_> = hosts.iter().map(|host| endpoint(*host, v1::Hop::Weft)).collect();
         let mesh = Self::new(&destination(), &endpoints);
         for host in hosts {
-            mesh.sidecar(*host, v1::Inbound::default());
+            mesh.sidecar(*host, &v1::Inbound::default());
         }
         mesh
     }
@@ -174,11 +174,11 @@ impl Mesh {
     }
 
     /// A sidecar of `reviews` on a host, in front of the application there.
-    pub(super) fn sidecar(&self, host: u8, inbound: v1::Inbound) -> Rc<Worker> {
+    pub(super) fn sidecar(&self, host: u8, inbound: &v1::Inbound) -> Rc<Worker> {
         let (shared, _) = Shared::new(1, weft_mesh::balance::Locality::default());
         let worker = Worker::new(shared, Vec::new());
         let tls = self.authority.tls(1, "reviews");
-        let inbound = convert::inbound(&inbound, &"mesh.test".parse().unwrap()).unwrap();
+        let inbound = convert::inbound(inbound, &"mesh.test".parse().unwrap()).unwrap();
         put_in_force(&worker, &Cell::new(0), |snapshot| {
             snapshot.tls = Some(tls);
             snapshot.inbound = Arc::new(inbound);

@@ -128,3 +128,19 @@ async fn what_nobody_uses_is_forgotten_and_found_again() {
     assert_eq!(leads_to(&sidecar, "reviews:80").unwrap(), "shop/reviews:80");
     assert_eq!(endpoints(&sidecar, "shop/reviews:80"), ["r1"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_exist_has_no_endpoints() {
+    let plane = Plane::start();
+    plane.set("reviews:80", &leading_to("reviews"));
+    plane.end_service("shop/reviews:80");
+    let sidecar = Sidecar::start(&plane).await;
+    sidecar.look_up("reviews:80").await.unwrap();
+    assert_eq!(endpoints(&sidecar, "shop/reviews:80"), [""; 0]);
+    plane.serve("shop/reviews:80", &["r1"]);
+    settle().await;
+    assert_eq!(endpoints(&sidecar, "shop/reviews:80"), ["r1"]);
+    plane.end_service("shop/reviews:80");
+    settle().await;
+    assert_eq!(endpoints(&sidecar, "shop/reviews:80"), [""; 0]);
+}

@@ -1,6 +1,6 @@
 //! A control plane that keeps everything in memory, signs whatever it is asked to, and can be broken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,7 +44,8 @@ struct State {
     refuse_registration: Option<Status>,
     reports: Vec<v1::TelemetryReport>,
     resources: BTreeMap<(String, String), Arc<EncodedResource>>,
-    collections: BTreeSet<String>,
+    /// Whether there is such a collection.
+    collections: BTreeMap<String, bool>,
     nacks: Vec<String>,
 }
 
@@ -203,9 +204,19 @@ impl Plane {
         self.notifier.changed(T::TYPE_URL, [name]);
     }
 
+    /// There is no such service port any more.
+    pub(super) fn end_service(&self, service: &str) {
+        let collection = format!("{service}/*");
+        let mut state = self.state.lock();
+        state.resources.retain(|(_, name), _| collection_of(name) != collection);
+        state.collections.insert(collection.clone(), false);
+        drop(state);
+        self.notifier.changed(v1::Endpoint::TYPE_URL, [collection.as_str()]);
+    }
+
     /// There is a service port with these endpoints.
     pub(super) fn serve(&self, service: &str, ids: &[&str]) {
-        self.state.lock().collections.insert(format!("{service}/*"));
+        self.state.lock().collections.insert(format!("{service}/*"), true);
         for id in ids {
             let endpoint = v1::Endpoint { address: "10.0.0.2".into(), port: 80, ..v1::Endpoint::default() };
             self.set(&format!("{service}/{id}"), &endpoint);
@@ -362,8 +373,10 @@ impl ResourceSource for Plane {
 
     fn members(&self, _: &ClientContext, type_url: &str, collection: &str) -> Members {
         let state = self.state.lock();
-        if !state.collections.contains(collection) {
-            return Members::Pending;
+        match state.collections.get(collection) {
+            None => return Members::Pending,
+            Some(false) => return Members::Absent,
+            Some(true) => {}
         }
         let within = |(kind, name): &(String, String)| kind == type_url && collection_of(name) == collection;
         Members::Found(state.resources.iter().filter(|(key, _)| within(key)).map(|it| it.1.clone()).collect())

@@ -99,3 +99,16 @@ async fn a_name_that_another_has_is_a_failure() {
     sidecar.ask(Method::POST, "/rotate").await;
     assert!(sidecar.status.failure().is_some(), "a new certificate changes nothing about it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_fails_for_now_is_a_trouble_and_no_failure() {
+    let plane = Plane::start();
+    plane.refuse_registration(tonic::Status::unavailable("starting"));
+    let sidecar = Sidecar::start(&plane).await;
+    assert_eq!(sidecar.status.failure(), None);
+    let troubles = sidecar.status.troubles().join("\n");
+    assert!(
+        troubles.contains("workload web-1 is not registered") && troubles.contains("starting"),
+        "{troubles}"
+    );
+}

@@ -1,5 +1,6 @@
 use super::*;
 
+#[allow(clippy::unnecessary_wraps)] // As the contracts have it.
 fn service(name: &str) -> Option<v1::ServicePort> {
     Some(v1::ServicePort { namespace: "shop".into(), name: name.into(), port: 80 })
 }
