@@ -187,6 +187,11 @@ impl Args {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use clap::Parser;
+    use weft_identity::{CaMaterial, CertificateAuthority, NewToken, TokenIssuer};
+
     use super::*;
 
     #[test]
@@ -215,5 +220,64 @@ mod tests {
             let error = text.parse::<ServiceArg>().unwrap_err().to_string();
             assert!(error.contains(problem) && error.contains(text), "{error}");
         }
+    }
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn token(control_plane: Option<&str>) -> String {
+        let now = SystemTime::now();
+        let trust_domain = "mesh.example".parse().unwrap();
+        let material = CaMaterial::generate(&trust_domain, now).unwrap();
+        let authority = CertificateAuthority::from_pem(&material, "", &trust_domain, now).unwrap();
+        let new = NewToken {
+            identity: "spiffe://mesh.example/ns/shop/sa/web".parse().unwrap(),
+            roots: authority.bundle().fingerprints(&trust_domain),
+            control_plane: control_plane.map(str::to_owned),
+            ttl: Duration::from_mins(10),
+        };
+        TokenIssuer::from_key(&TokenIssuer::generate_key()).unwrap().mint(&new, now).unwrap()
+    }
+
+    fn config(arguments: &[&str]) -> anyhow::Result<ProxyConfig> {
+        let arguments = std::iter::once("proxy").chain(arguments.iter().copied());
+        Program::try_parse_from(arguments)?.args.into_config()
+    }
+
+    #[test]
+    fn what_the_token_says_need_not_be_said_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = token(Some("weft.example:15012"));
+        std::fs::write(file.path(), format!("{text}\n")).unwrap();
+        let path = file.path().to_str().unwrap();
+        let from_token = config(&["--token-file", path, "--label", "app=web"]).unwrap();
+        assert_eq!((&*from_token.control_plane, &from_token.token), ("weft.example:15012", &text));
+        assert!(from_token.workload_id.starts_with("web-"), "{}", from_token.workload_id);
+        assert_eq!(from_token.labels, [("app".to_owned(), "web".to_owned())]);
+        assert!(from_token.workers >= 1);
+        let said =
+            config(&["--token-file", path, "--control-plane", "other:1", "--workload-id", "w.1"]).unwrap();
+        assert_eq!((&*said.control_plane, &*said.workload_id), ("other:1", "w.1"));
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let token = token(None);
+        for (arguments, problem) in [
+            (&["--label", "app"][..], "\"app\" is not a label: write KEY=VALUE"),
+            (&["--workload-id", "Web"], "\"Web\" is not a name for a workload"),
+            (&["--workers", "0"], "0 is not in 1..=1024"),
+            (&["--upstream", "web=1"], "\"web\" has no port"),
+            (&[], "give --control-plane HOST:PORT"),
+        ] {
+            let arguments = [&["--token", &token], arguments].concat();
+            let error = format!("{:#}", config(&arguments).unwrap_err());
+            assert!(error.contains(problem), "{error}");
+        }
+        let error = format!("{:#}", config(&["--token", "nonsense"]).unwrap_err());
+        assert!(error.contains("the join token cannot be used"), "{error}");
     }
 }
