@@ -15,6 +15,7 @@
 
 mod admin;
 pub mod args;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod error;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::name::ServicePort;
 
+use crate::clock::now;
 use crate::inbound::Inbound;
 use crate::outbound::Passthrough;
 use crate::shared::Shared;
@@ -46,7 +47,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, own: Vec<SocketAddr>) -> Rc<Self> {
         Rc::new(Self {
             passthrough: Passthrough::default(),
-            began: std::time::Instant::now(),
+            began: now(),
             own,
             inbound: Inbound::default(),
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Instant;
 
 use http::{Response, header};
 use http_body::Body as HttpBody;
@@ -14,6 +13,7 @@ use super::body::HopBody;
 use super::driver;
 use super::link::Link;
 use super::send::send_body;
+use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 
@@ -22,7 +22,7 @@ pub fn connect<S>(stream: S) -> Rc<Link>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let link = Link::new(Role::Client, Instant::now());
+    let link = Link::new(Role::Client, now());
     tokio::task::spawn_local(driver::drive(Rc::clone(&link), stream, |_| {}));
     link
 }

@@ -4,13 +4,13 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::link::{Arrival, Link};
+use crate::clock::now;
 
 /// Room for one read: what a TLS record holds. Frames are split from it without copying.
 const READ: usize = 16 * 1024;
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
                 Poll::Ready(Ok(0)) => return Ok(true),
                 Poll::Ready(Ok(_)) => {
-                    if let Err(error) = self.link.receive(&mut self.input, Instant::now(), &mut *arrived) {
+                    if let Err(error) = self.link.receive(&mut self.input, now(), &mut *arrived) {
                         tracing::warn!(%error, "the peer broke the protocol");
                         self.failed = true;
                         return Ok(false);

@@ -11,6 +11,7 @@ use weft_hop::{Config, Connection, Event, Role, StreamId};
 use weft_mesh::reason::Reason;
 
 use super::driver::Output;
+use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 
 mod stream;
@@ -115,14 +116,14 @@ impl Link {
         let stream = Rc::new(Stream::default());
         self.inner.borrow_mut().streams.insert(id, Rc::clone(&stream));
         self.open.set(self.open.get() + 1);
-        self.used.set(Instant::now());
+        self.used.set(now());
         StreamRef::new(Rc::clone(self), id, stream)
     }
 
     pub(super) fn remove(&self, id: StreamId) {
         if self.inner.borrow_mut().streams.remove(&id).is_some() {
             self.open.set(self.open.get() - 1);
-            self.used.set(Instant::now());
+            self.used.set(now());
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::rc::Rc;
-use std::time::Instant;
 
 use http::{Request, Response};
 use http_body::Body as HttpBody;
@@ -15,6 +14,7 @@ use super::client::content_length;
 use super::driver;
 use super::link::{Arrival, Link, StreamRef};
 use super::send::send_body;
+use crate::clock::now;
 use crate::error::BoxFailure;
 use crate::http::body::Body;
 
@@ -29,7 +29,7 @@ where
     H: Fn(Request<Body>, RequestMetadata) -> F + 'static,
     F: Future<Output = Answer> + 'static,
 {
-    let link = Link::new(Role::Server, Instant::now());
+    let link = Link::new(Role::Server, now());
     let driving = driver::drive(Rc::clone(&link), stream, |arrival| {
         if let Arrival::Request(head, stream, end) = arrival {
             let body = if end {
@@ -53,7 +53,7 @@ where
                 draining = true;
                 link.drain();
             }
-            _ = ticks.tick() => link.tick(Instant::now()),
+            _ = ticks.tick() => link.tick(now()),
         }
     }
 }

@@ -13,6 +13,7 @@ use weft_mesh::limits::Place;
 use weft_mesh::reason::Reason;
 
 use super::body::Body;
+use crate::clock::since;
 use crate::error::{BoxFailure, Failure};
 use crate::inbound::InFlight;
 use crate::shared::UnderWay;
@@ -54,7 +55,7 @@ impl Exchange {
     }
 
     fn end(self) {
-        self.edge.request(Some(self.status), self.failed, self.began.elapsed());
+        self.edge.request(Some(self.status), self.failed, since(self.began));
     }
 }
 

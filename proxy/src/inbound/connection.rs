@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
@@ -16,6 +16,7 @@ use weft_mesh::name::Identity;
 use weft_mesh::protocol::{Detection, Protocol, detect};
 
 use super::{Arrival, Upstream, request};
+use crate::clock::{now, since};
 use crate::http::server::{ServerVersion, is_disconnect, serve as serve_http};
 use crate::outbound::first_bytes;
 use crate::snapshot::{InboundPort, Tls, TlsMode};
@@ -237,13 +238,13 @@ fn may_connect(worker: &Worker, upstream: &Upstream) -> bool {
 }
 
 async fn carry<S: AsyncRead + AsyncWrite + Unpin>(upstream: &Upstream, near: S, far: Stream) {
-    let began = Instant::now();
+    let began = now();
     upstream.edge.connection_opened();
     let mut carried = Carried::default();
     let result = relay(near, far, IDLE, &mut carried).await;
     upstream.edge.sent(carried.forth);
     upstream.edge.received(carried.back);
-    upstream.edge.connection_closed(result.is_err(), began.elapsed());
+    upstream.edge.connection_closed(result.is_err(), since(began));
 }
 
 /// What a request of a peer that is not Weft says beside itself: nothing.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
@@ -15,6 +15,7 @@ use weft_mesh::reason::Reason;
 
 use super::Upstream;
 use super::load::InFlight;
+use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::hop::server::Answer;
 use crate::http::answer::{answer, is_grpc};
@@ -91,7 +92,7 @@ async fn forward(
     mut request: Request<Body>,
     metadata: &RequestMetadata,
 ) -> Result<Response<Body>, BoxFailure> {
-    let began = Instant::now();
+    let began = now();
     let under_way = worker.shared.enter();
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
     authorize(worker, upstream, &port, &request)?;
@@ -116,9 +117,9 @@ async fn forward(
             .unwrap_or_else(|_| Err(Failure::upstream(Reason::RequestTimeout, "the caller's time is over"))),
     };
     let mut response = sent.inspect_err(|failure| {
-        upstream.edge.request(Some(failure.reason.http_status()), true, began.elapsed());
+        upstream.edge.request(Some(failure.reason.http_status()), true, since(began));
     })?;
-    upstream.application.load.answered(began.elapsed());
+    upstream.application.load.answered(since(began));
     if !upgrade::is_agreed(response.status()) {
         remove_hop_by_hop(response.headers_mut());
     }

@@ -20,6 +20,7 @@ use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, RetryPolicy, decid
 
 use super::exchange::Rule;
 use super::request::version_of;
+use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{X_WEFT_ERROR, is_grpc};
 use crate::http::body::Body;
@@ -173,7 +174,7 @@ impl Plan {
                 }
                 Err(failure) => {
                     let status = Some(failure.reason.http_status());
-                    edge.request(status, true, self.began.elapsed());
+                    edge.request(status, true, since(self.began));
                     Err(failure)
                 }
             };
@@ -190,7 +191,7 @@ impl Plan {
         let Some(body) = replay.attempt() else {
             return Err(Failure::internal(Reason::UpstreamReset, "the body cannot be sent again"));
         };
-        let now = Instant::now();
+        let now = now();
         if let Some(left) = self.deadline.remaining(now)
             && parts.headers.contains_key(&GRPC_TIMEOUT)
             && let Ok(left) = HeaderValue::try_from(format_grpc_timeout(left))
@@ -261,7 +262,7 @@ impl Plan {
         }
         let attempted = Attempted { retries, replayable: replay.can_replay(), deadline: self.deadline };
         let mut budget = self.service.budget().borrow_mut();
-        decide(self.retry.as_ref(), happened, attempted, &mut budget, Instant::now(), fastrand::u64(..))
+        decide(self.retry.as_ref(), happened, attempted, &mut budget, now(), fastrand::u64(..))
     }
 
     pub(super) fn exchange(self, answered: Answered, status: StatusCode, failed: bool) -> Exchange {

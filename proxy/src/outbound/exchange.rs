@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -17,6 +16,7 @@ use weft_mesh::trace::keep_or_make_request_id;
 use super::attempts::{Asked, Plan};
 use super::session::Sessions;
 use super::{Downstream, mirror};
+use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::recorded::is_grpc_failure;
@@ -35,7 +35,7 @@ pub(super) async fn run(
     destination: &Arc<Destination>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxFailure> {
-    let began = Instant::now();
+    let began = now();
     let under_way = worker.shared.enter();
     let upgrade = upgrade::asked(&mut request);
     let (mut parts, body) = request.into_parts();
@@ -147,7 +147,7 @@ async fn answer_by_filter(
         return Ok(Some(response));
     }
     if let Some(limit) = &filters.rate_limit
-        && let Err(wait) = limit.take(Instant::now())
+        && let Err(wait) = limit.take(now())
     {
         return Err(Failure::internal(
             Reason::RateLimited,

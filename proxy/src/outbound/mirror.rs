@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use smallvec::SmallVec;
@@ -13,6 +13,7 @@ use weft_mesh::filter::Filters;
 use weft_mesh::name::ServicePort;
 
 use super::attempts::version_for;
+use crate::clock::{now, since};
 use crate::http::body::Body;
 use crate::snapshot::Backend;
 use crate::worker::Worker;
@@ -55,7 +56,7 @@ pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, copy: Copy, b
             }),
             ..RequestMetadata::default()
         };
-        let began = Instant::now();
+        let began = now();
         let exchange = async {
             let (response, _) =
                 attempt.peer.send(&copy.parts, body, &metadata, version, tls.as_ref()).await?;
@@ -75,6 +76,6 @@ pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, copy: Copy, b
         }
         let edge =
             attempt.peer.edge(&worker.shared.stats, &destination, &copy.backend.service, &ROUTE.into());
-        edge.request(status, failed, began.elapsed());
+        edge.request(status, failed, since(began));
     });
 }

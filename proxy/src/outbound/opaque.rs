@@ -1,7 +1,7 @@
 //! Connections whose bytes are passed on as they are.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use weft_mesh::balance::Wish;
@@ -9,6 +9,7 @@ use weft_mesh::reason::Reason;
 
 use super::destination::{Found, find};
 use super::{Downstream, Target, passthrough};
+use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::snapshot::Destination;
 use crate::stats::{Direction, EdgeKey};
@@ -54,7 +55,7 @@ where
     let mut tried = Vec::new();
     loop {
         let mut attempt = service.attempt(Wish { tried: &tried, ..Wish::default() })?;
-        let began = Instant::now();
+        let began = now();
         match attempt.peer.connect_tcp(tls.as_ref()).await {
             Ok((far, identity)) => {
                 attempt.answered(true);
@@ -72,7 +73,7 @@ where
                 let (carried, failed) = carry(near, far).await;
                 edge.sent(carried.forth);
                 edge.received(carried.back);
-                edge.connection_closed(failed, began.elapsed());
+                edge.connection_closed(failed, since(began));
                 return Ok(());
             }
             Err(failure) => {

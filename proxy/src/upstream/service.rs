@@ -14,6 +14,7 @@ use weft_mesh::reason::Reason;
 
 use super::peer::Peer;
 use super::room::Room;
+use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::snapshot::Backend;
 use crate::worker::Worker;
@@ -39,7 +40,7 @@ pub struct Service {
 impl Service {
     /// The service as the snapshot in force has it.
     pub fn new(worker: &Worker, backend: &Arc<Backend>) -> Rc<Self> {
-        let now = Instant::now();
+        let now = now();
         let workers = u32::try_from(worker.shared.workers).unwrap_or(u32::MAX);
         let mut picker = Picker::new(backend.policy.balance.clone());
         picker.set_locality(worker.shared.locality.clone());
@@ -84,7 +85,7 @@ impl Service {
     fn replace(&self, set: Option<Arc<EndpointSet>>) {
         let empty = EndpointSet::default();
         let endpoints = set.as_deref().unwrap_or(&empty);
-        self.picker.borrow_mut().update(endpoints, Instant::now());
+        self.picker.borrow_mut().update(endpoints, now());
         self.peers.borrow_mut().retain(|id, peer| {
             let stays = endpoints.endpoints.iter().any(|endpoint| {
                 endpoint.id == *id
@@ -122,7 +123,7 @@ impl Service {
 
     /// Chooses an endpoint for one attempt.
     pub fn attempt(self: &Rc<Self>, wish: Wish<'_>) -> Result<Attempt, BoxFailure> {
-        let now = Instant::now();
+        let now = now();
         self.used.set(now);
         let picked = self.picker.borrow_mut().pick_for(now, fastrand::u64(..), &wish).map_err(|none| {
             let service = &self.backend.borrow().service;
@@ -184,7 +185,7 @@ pub struct Attempt {
 impl Attempt {
     /// The head of the answer came; `well` says whether the endpoint is to be counted as well.
     pub fn answered(&mut self, well: bool) {
-        self.latency = Some(self.began.elapsed());
+        self.latency = Some(since(self.began));
         self.outcome = if well { Outcome::Success } else { Outcome::GatewayFailure };
     }
 
@@ -196,7 +197,7 @@ impl Attempt {
     /// Takes note of the load that the endpoint's proxy reported.
     pub fn report(&self, in_flight: u32) {
         if let Some(picked) = &self.picked {
-            picked.member.report(Instant::now(), in_flight);
+            picked.member.report(now(), in_flight);
         }
     }
 }
@@ -205,7 +206,7 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         if let Some(picked) = self.picked.take() {
             let mut picker = self.service.picker.borrow_mut();
-            picker.ended(&picked, Instant::now(), self.outcome, self.latency, fastrand::u64(..));
+            picker.ended(&picked, now(), self.outcome, self.latency, fastrand::u64(..));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Filters.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weft_mesh::Error;
 use weft_mesh::filter::{
@@ -13,6 +13,7 @@ use weft_proto::v1;
 use weft_proto::v1::http_filter::Filter;
 
 use super::{backend, duration, required};
+use crate::clock::now;
 use crate::snapshot::Backend;
 
 /// Shares of faults are in millionths.
@@ -119,5 +120,5 @@ fn cors(wire: &v1::Cors) -> Result<Cors, Error> {
 /// A limit on requests.
 pub(super) fn rate_limit(wire: &v1::RateLimit) -> Result<RateLimit, Error> {
     let interval = duration(wire.interval.as_ref(), "interval")?.unwrap_or(Duration::from_secs(1));
-    RateLimit::new(wire.requests, interval, wire.requests, Bucket::new(Instant::now()))
+    RateLimit::new(wire.requests, interval, wire.requests, Bucket::new(now()))
 }
