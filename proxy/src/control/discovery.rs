@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use weft_mesh::backoff::{Backoff, Jitter};
 use weft_mesh::name::{ServicePort, TrustDomain};
 use weft_proto::{Resource, v1};
 use weft_xds::Rejection;
@@ -18,6 +19,10 @@ use super::transport::Transport;
 use crate::shared::{Lookup, Shared};
 use crate::snapshot::convert;
 
+/// Time between attempts. The registration comes back as fast, so that waiting for longer would spare the control plane
+/// nothing.
+const BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(5), jitter: Jitter::Full };
 /// How often what nobody uses is looked for.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
@@ -104,7 +109,7 @@ impl Discovery {
             let Some(first) = first else { return };
             let trust_domain = first.identity().trust_domain();
             discovery.update(|model, _| model.set_tls(first));
-            let mut builder = Builder::new(Config::new(workload.clone()));
+            let mut builder = Builder::new(Config { backoff: BACKOFF, ..Config::new(workload.clone()) });
             let destinations = builder
                 .handle::<v1::Destination, _>(v1::Destination::TYPE_URL, Destinations(discovery.clone()));
             let endpoints =

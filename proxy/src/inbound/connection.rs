@@ -90,7 +90,7 @@ async fn meshed<S>(
         Ok(Err(error)) => {
             match Refusal::of_io(&error) {
                 Some(refusal) if refusal.origin == Origin::Local => {
-                    worker.shared.stats.refused(peer, refusal.reason, &error);
+                    worker.shared.stats.refused(peer, refusal.reason, &Refusal::explain(&error));
                 }
                 _ => tracing::debug!(%peer, %error, "the TLS handshake was not finished"),
             }

@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use weft_identity::Refusal;
 use weft_mesh::reason::Reason;
 
 use super::room::{Held, Room};
@@ -84,7 +85,7 @@ impl Connector {
             TlsConnector::from(Arc::clone(config)).connect(ServerName::from(address.ip()), stream);
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(Io::Tls(Box::new(stream))),
-            Ok(Err(error)) => Err(failed(format!("TLS with {address}: {error}"))),
+            Ok(Err(error)) => Err(failed(format!("TLS with {address}: {}", Refusal::explain(&error)))),
             Err(_) => Err(failed(format!("TLS with {address}: no answer in {HANDSHAKE_TIMEOUT:?}"))),
         }
     }

@@ -148,6 +148,17 @@ impl Refusal {
     pub fn of_io(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().map(Self::of)
     }
+
+    /// What went wrong in a handshake, for people: our own words where we refused, rustls' where it did.
+    pub fn explain(error: &io::Error) -> String {
+        let cause = error.get_ref().and_then(|error| error.downcast_ref());
+        match cause {
+            Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause)))) => {
+                cause.to_string()
+            }
+            _ => error.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
