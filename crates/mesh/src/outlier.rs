@@ -1,7 +1,7 @@
 //! Ejecting endpoints that fail: closed, ejected, probing.
 //!
-//! One [`Breaker`] watches one endpoint, for HTTP and TCP alike. It ejects after several gateway failures in a row, or
-//! when the success rate over a window is low. An ejection lasts a second at first and doubles with each that follows;
+//! One [`Breaker`] watches one endpoint, for HTTP and TCP alike. It ejects at once where nothing takes a connection, after
+//! several other gateway failures in a row, or when the success rate over a window is low. An ejection lasts a second at first and doubles with each that follows;
 //! after it exactly one request probes the endpoint.
 
 mod window;
@@ -70,8 +70,11 @@ impl OutlierPolicy {
 pub enum Outcome {
     /// It answered.
     Success,
-    /// It did not: no connection, a reset, a timeout, or status 502, 503 or 504.
+    /// It did not: a reset, a timeout, or status 502, 503 or 504.
     GatewayFailure,
+    /// Nothing is there that takes a connection. There is no doubt about that and no sense in asking again at once, so
+    /// that one such attempt ejects.
+    Unreachable,
     /// The caller went away or the proxy gave up for reasons of its own: says nothing about the endpoint.
     Unknown,
 }
@@ -209,7 +212,7 @@ impl Breaker {
                 self.state = State::Ejected { until: now };
                 Change::None
             }
-            Outcome::GatewayFailure => {
+            Outcome::GatewayFailure | Outcome::Unreachable => {
                 self.eject(now, policy, random);
                 Change::None
             }
@@ -232,7 +235,7 @@ impl Breaker {
                 self.forgive(now, policy);
                 return Change::None;
             }
-            Outcome::GatewayFailure => {
+            Outcome::GatewayFailure | Outcome::Unreachable => {
                 self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
                 self.window.count(now, policy.window, false);
             }
@@ -242,7 +245,8 @@ impl Breaker {
             total >= policy.success_rate_requests
                 && f64::from(successes) < policy.success_rate * f64::from(total)
         };
-        let outlier = self.failures_in_a_row >= policy.consecutive_failures || low();
+        let outlier =
+            outcome == Outcome::Unreachable || self.failures_in_a_row >= policy.consecutive_failures || low();
         if !(policy.enabled && may_eject && outlier) {
             return Change::None;
         }

@@ -106,11 +106,11 @@ impl Recorded {
                     self.end();
                 }
             }
-            Some(Err(_)) => {
+            Some(Err(failure)) => {
                 if let Some(exchange) = &mut self.exchange {
                     exchange.failed = true;
                     if let Some(attempt) = &mut exchange.attempt {
-                        attempt.failed();
+                        attempt.failed(failure);
                     }
                 }
                 self.end();

@@ -14,6 +14,7 @@ use weft_mesh::deadline::{Deadline, Limit, format_grpc_timeout, parse_grpc_timeo
 use weft_mesh::hash::stable_hash;
 use weft_mesh::limits::Place;
 use weft_mesh::name::ServicePort;
+use weft_mesh::outlier::Outcome;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
 use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, RetryPolicy, decide};
@@ -221,9 +222,9 @@ impl Plan {
                 if let Some(load) = metadata.load {
                     attempt.report(load.in_flight);
                 }
-                attempt.answered(!matches!(response.status().as_u16(), 502..=504));
+                attempt.answered(outcome(response, metadata));
             }
-            Err(_) => attempt.failed(),
+            Err(failure) => attempt.failed(failure),
         }
         ended
     }
@@ -286,6 +287,19 @@ pub(super) fn version_for(backend: &Backend, sent: http::Version) -> HttpVersion
         Protocol::Http1 => HttpVersion::Http1,
         Protocol::Http2 | Protocol::Grpc => HttpVersion::Http2,
         _ => version_of(sent),
+    }
+}
+
+/// What an answer says of the endpoint that gave it.
+fn outcome(response: &Response<Body>, metadata: &ResponseMetadata) -> Outcome {
+    match response.status().as_u16() {
+        503 if !metadata.marks.contains(ResponseMarks::PROCESSED)
+            && response.headers().get(&X_WEFT_ERROR).is_some_and(|error| error == "connect_failed") =>
+        {
+            Outcome::Unreachable
+        }
+        502..=504 => Outcome::GatewayFailure,
+        _ => Outcome::Success,
     }
 }
 

@@ -11,6 +11,7 @@ use weft_hop::RequestMetadata;
 use weft_mesh::balance::Wish;
 use weft_mesh::filter::Filters;
 use weft_mesh::name::ServicePort;
+use weft_mesh::outlier::Outcome;
 
 use super::attempts::version_for;
 use crate::clock::{now, since};
@@ -71,8 +72,9 @@ pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, copy: Copy, b
         let status = ended.ok().and_then(Result::ok);
         let failed = status.is_none_or(|status| status.is_server_error());
         match status {
-            Some(_) => attempt.answered(!failed),
-            None => attempt.failed(),
+            Some(_) if failed => attempt.answered(Outcome::GatewayFailure),
+            Some(_) => attempt.answered(Outcome::Success),
+            None => {}
         }
         let edge =
             attempt.peer.edge(&worker.shared.stats, &destination, &copy.backend.service, &ROUTE.into());

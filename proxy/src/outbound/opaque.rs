@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use weft_mesh::balance::Wish;
+use weft_mesh::outlier::Outcome;
 use weft_mesh::reason::Reason;
 
 use super::destination::{Found, find};
@@ -58,7 +59,7 @@ where
         let began = now();
         match attempt.peer.connect_tcp(tls.as_ref()).await {
             Ok((far, identity)) => {
-                attempt.answered(true);
+                attempt.answered(Outcome::Success);
                 let endpoint = attempt.peer.endpoint();
                 let edge = worker.shared.stats.edge(EdgeKey {
                     direction: Direction::Outbound,
@@ -77,7 +78,7 @@ where
                 return Ok(());
             }
             Err(failure) => {
-                attempt.failed();
+                attempt.failed(&failure);
                 tried.push(attempt.peer.endpoint().id.clone());
                 // A connection that was not made has carried nothing: another endpoint may be tried, twice.
                 if tried.len() > RETRIES {

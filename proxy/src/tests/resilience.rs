@@ -238,6 +238,30 @@ async fn a_mirror_gets_copies_and_its_failures_reach_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_that_break_off_eject_their_endpoint() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[2, 3]);
+        echo(3);
+        network::listen(application_at(2), |mut stream| async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut head = [0; 16];
+            stream.read_exact(&mut head).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf of").await.unwrap();
+        });
+        let caller = Caller::new();
+        let mut broken = 0;
+        for _ in 0..100 {
+            use http_body_util::BodyExt;
+            let response = caller.send(request("GET", "/", Body::Empty)).await.unwrap();
+            broken += u32::from(response.into_body().collect().await.is_err());
+        }
+        assert!((1..=5).contains(&broken), "{broken}");
+        drop(mesh);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rotated_certificate_replaces_connections_and_costs_no_request() {
     local(async {
         let mesh = Mesh::with_sidecars(&[2]);

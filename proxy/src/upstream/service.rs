@@ -16,6 +16,7 @@ use super::peer::Peer;
 use super::room::Room;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
+use crate::shared::Shared;
 use crate::snapshot::Backend;
 use crate::worker::Worker;
 
@@ -34,6 +35,7 @@ pub struct Service {
     peers: RefCell<HashMap<Arc<str>, Rc<Peer>, foldhash::fast::RandomState>>,
     used: Cell<Instant>,
     room: Rc<Room>,
+    shared: Arc<Shared>,
     label: weft_hop::Text,
 }
 
@@ -52,6 +54,7 @@ impl Service {
             set: RefCell::default(),
             peers: RefCell::default(),
             used: Cell::new(now),
+            shared: Arc::clone(&worker.shared),
             room: Room::new(backend.service.clone(), worker.shared.usage(&backend.service)),
             label: backend.service.service.to_string().into(),
         };
@@ -183,15 +186,40 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The head of the answer came; `well` says whether the endpoint is to be counted as well.
-    pub fn answered(&mut self, well: bool) {
+    /// The head of the answer came. A failure counts at once, and so does the success of a probe, which the endpoint
+    /// waits for; any other success may still become a failure before the answer's end.
+    pub fn answered(&mut self, outcome: Outcome) {
         self.latency = Some(since(self.began));
-        self.outcome = if well { Outcome::Success } else { Outcome::GatewayFailure };
+        if outcome == Outcome::Success && !self.picked.as_ref().is_some_and(|picked| picked.probe) {
+            self.outcome = outcome;
+        } else {
+            self.judge(outcome);
+        }
     }
 
-    /// The endpoint failed to answer.
-    pub fn failed(&mut self) {
-        self.outcome = Outcome::GatewayFailure;
+    /// The endpoint failed to answer, or to finish its answer.
+    pub fn failed(&mut self, failure: &Failure) {
+        let unreachable = failure.reason == Reason::ConnectFailed && !failure.processed;
+        self.judge(if unreachable { Outcome::Unreachable } else { Outcome::GatewayFailure });
+    }
+
+    fn judge(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+        let Some(picked) = &self.picked else { return };
+        let mut picker = self.service.picker.borrow_mut();
+        let before = picker.ejections();
+        picker.answered(picked, now(), outcome, self.latency, fastrand::u64(..));
+        if picker.ejections() > before {
+            drop(picker);
+            self.service.shared.stats.ejected();
+            let endpoint = self.peer.endpoint();
+            tracing::info!(
+                service = %self.service.backend.borrow().service,
+                endpoint = %endpoint.address,
+                workload = %endpoint.workload,
+                "endpoint ejected"
+            );
+        }
     }
 
     /// Takes note of the load that the endpoint's proxy reported.

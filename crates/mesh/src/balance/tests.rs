@@ -381,7 +381,7 @@ proptest! {
             }
             if held.len() > 3 {
                 let ends = held.swap_remove(random as usize % held.len());
-                let outcome = [Outcome::Success, Outcome::GatewayFailure, Outcome::Unknown][outcome as usize];
+                let outcome = [Outcome::Success, Outcome::GatewayFailure, Outcome::Unknown, Outcome::Unreachable][outcome as usize];
                 picker.ended(&ends, now, outcome, Some(Duration::from_millis(millis)), random);
             }
             let ejected = picker.members().iter().filter(|member| member.is_ejected()).count();

@@ -83,7 +83,9 @@ impl Picker {
                 }
             }
             (Outcome::Success, None) => {}
-            (Outcome::GatewayFailure, latency) => own.observe_failure(now, latency, typical.micros()),
+            (Outcome::GatewayFailure | Outcome::Unreachable, latency) => {
+                own.observe_failure(now, latency, typical.micros());
+            }
             // Whoever went away waited this long for nothing: the latency is at least that.
             (Outcome::Unknown, _) => {
                 let waited = now.saturating_duration_since(began);
