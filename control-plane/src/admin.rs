@@ -15,13 +15,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use weft_xds::server::Server;
 
 use crate::discovery::Discovery;
+use crate::follow::ConfigStatus;
 use crate::metrics::{Levels, Metrics};
 use crate::registry::Registry;
 use crate::service::Traffic;
-use crate::start::ConfigStatus;
 
 /// Time for a request's head to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,13 +53,15 @@ impl Admin {
     /// Serves until it is dropped.
     pub(crate) async fn serve(self, listener: TcpListener) {
         let admin = Arc::new(self);
+        let mut connections = JoinSet::new();
         loop {
+            while connections.try_join_next().is_some() {}
             let Ok((stream, _)) = listener.accept().await else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
             let admin = Arc::clone(&admin);
-            tokio::spawn(async move {
+            connections.spawn(async move {
                 let service =
                     service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
                 let connection = http1::Builder::new()

@@ -10,12 +10,11 @@ use rustls::ServerConfig;
 use tokio::time::sleep;
 use weft_identity::ca::IntermediateFiles;
 use weft_identity::tls::ALPN_H2;
-use weft_identity::{CertificateAuthority, Generation, IssuedCertificate, KeyAndCsr, Rotation};
+use weft_identity::{CertificateAuthority, Generation, IssuedCertificate, KeyAndCsr, Rotation, TrustBundle};
 use weft_mesh::name::{Identity, TrustDomain};
 
 use crate::Error;
 use crate::compile::SYSTEM_NAMESPACE;
-use crate::discovery::Discovery;
 
 /// Service account of the control plane's identity.
 const ACCOUNT: &str = "control-plane";
@@ -75,12 +74,17 @@ impl Authority {
         Ok(self.current().sign(csr, identity, ttl, SystemTime::now())?)
     }
 
-    /// Renews the own certificate and follows the authority's files. Never returns.
-    pub(crate) async fn keep(&self, mut rotation: Rotation, discovery: &Discovery) {
+    /// Renews the own certificate and follows the authority's files; tells of what is believed whenever that changes.
+    /// Never returns.
+    pub(crate) async fn keep(&self, mut rotation: Rotation, changed: impl Fn(&TrustBundle)) {
+        let mut told = false;
         loop {
             let wait = rotation.wait(SystemTime::now());
             sleep(wait.min(RELOAD)).await;
-            let reloaded = self.reload(discovery);
+            let reloaded = self.reload(&mut told);
+            if reloaded {
+                changed(self.current().bundle());
+            }
             let now = SystemTime::now();
             if !reloaded && rotation.wait(now) > Duration::ZERO {
                 continue;
@@ -100,18 +104,28 @@ impl Authority {
     }
 
     /// Takes what the files hold now, if it is something else. A half-written change is left for the next time.
-    fn reload(&self, discovery: &Discovery) -> bool {
+    ///
+    /// Roots of which none is believed now are left too, and told of once: all of the mesh would be cut in two at this
+    /// moment. A rotation goes through a time in which both are believed.
+    fn reload(&self, told: &mut bool) -> bool {
         let current = self.current();
         let Ok(read) = self.source.open(&self.trust_domain, SystemTime::now()) else { return false };
-        let same = read.bundle() == current.bundle() && read.not_after() == current.not_after();
-        if same {
+        if read.bundle() == current.bundle() && read.not_after() == current.not_after() {
             return false;
         }
-        tracing::info!(
-            roots = read.bundle().roots(&self.trust_domain).len(),
-            "the certificate authority changed"
-        );
-        discovery.set_bundle(read.bundle());
+        let roots = read.bundle().roots(&self.trust_domain);
+        let believed = current.bundle().roots(&self.trust_domain);
+        if !roots.iter().any(|root| believed.contains(root)) {
+            if !std::mem::replace(told, true) {
+                tracing::error!(
+                    "the certificate authority was replaced by one that no workload believes; the one in memory stays: \
+                     restore the files, or restart and let every workload join again"
+                );
+            }
+            return false;
+        }
+        *told = false;
+        tracing::info!(roots = roots.len(), "the certificate authority changed");
         self.current.store(Arc::new(read));
         true
     }

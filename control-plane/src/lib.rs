@@ -17,6 +17,7 @@ mod compile;
 mod config;
 mod discovery;
 mod error;
+mod follow;
 mod index;
 mod listener;
 mod metrics;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,8 @@ pub(crate) struct Listener {
     pub(crate) max_connections: usize,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Arc<Refusals>,
+    /// Cuts every connection off.
+    pub(crate) cut: CancellationToken,
 }
 
 /// What a connection holds as long as it is open.
@@ -69,7 +72,10 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
             };
             let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
+                // An address of IPv4 is one, whichever socket it came to: workloads are reached at it.
+                Ok((stream, address)) => {
+                    (stream, SocketAddr::new(address.ip().to_canonical(), address.port()))
+                }
                 Err(error) => {
                     tracing::warn!(%error, "can't accept a connection");
                     sleep(ACCEPT_RETRY).await;
@@ -84,7 +90,8 @@ impl Listener {
             let permits =
                 Permits { _connection: permit, anonymous_place: None, metrics: Arc::clone(&self.metrics) };
             let acceptor = TlsAcceptor::from(self.tls.load_full());
-            let handshake = Handshake { stream, address, permits, refusals: Arc::clone(&self.refusals) };
+            let refusals = Arc::clone(&self.refusals);
+            let handshake = Handshake { stream, address, permits, refusals, cut: self.cut.clone() };
             let (connections, anonymous) = (connections.clone(), Arc::clone(&anonymous));
             tokio::spawn(async move {
                 if let Some(connection) = handshake.finish(acceptor, anonymous).await {
@@ -98,9 +105,10 @@ impl Listener {
 
 struct Handshake {
     stream: TcpStream,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     permits: Permits,
     refusals: Arc<Refusals>,
+    cut: CancellationToken,
 }
 
 impl Handshake {
@@ -122,7 +130,7 @@ impl Handshake {
             }
         };
         let certified = stream.get_ref().1.peer_certificates().and_then(Certified::of);
-        let end = if certified.is_none() {
+        let life = if certified.is_none() {
             let Ok(permit) = anonymous.try_acquire_owned() else {
                 self.refusals.refuse(
                     ip,
@@ -132,10 +140,18 @@ impl Handshake {
                 return None;
             };
             self.permits.anonymous_place = Some(permit);
-            Some(Box::pin(sleep(ANONYMOUS)))
+            Some(ANONYMOUS)
         } else {
             None
         };
+        let cut = self.cut;
+        let end = Box::pin(async move {
+            match life {
+                // Whichever comes first.
+                Some(life) => _ = timeout(life, cut.cancelled()).await,
+                None => cut.cancelled().await,
+            }
+        });
         let caller = Caller { address: self.address, certified };
         Some(Connection { stream, caller, end, _permits: self.permits })
     }
@@ -146,7 +162,7 @@ pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
     caller: Caller,
     /// When it is closed whatever happens on it.
-    end: Option<Pin<Box<Sleep>>>,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
     _permits: Permits,
 }
 
@@ -164,9 +180,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(end) = &mut self.end
-            && end.as_mut().poll(context).is_ready()
-        {
+        if self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Pin::new(&mut self.stream).poll_read(context, buffer)

@@ -1,7 +1,6 @@
 //! Starting a control plane: the one place where its parts are put together.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Server;
-use weft_identity::{Rotation, TokenIssuer};
+use weft_identity::{Rotation, TokenIssuer, TrustBundle};
+use weft_mesh::name::TrustDomain;
 use weft_proto::v1::identity_server::IdentityServer;
 use weft_proto::v1::registration_server::RegistrationServer;
 use weft_proto::v1::telemetry_server::TelemetryServer;
@@ -24,13 +24,12 @@ use crate::authority::{Authority, Source};
 use crate::caller::Authenticator;
 use crate::config::ControlPlaneConfig;
 use crate::discovery::Discovery;
+use crate::follow::{ConfigFolder, ConfigStatus};
 use crate::listener::Listener;
 use crate::metrics::{Metrics, of_type};
 use crate::refusals::Refusals;
 use crate::registry::Registry;
-use crate::resource::Severity;
 use crate::service::{Issuer, Registrar, Traffic, TrafficService};
-use crate::source::{Diagnostic, Folder, Outcome, Watcher, read};
 use crate::state::{Announcement, StateDir};
 
 /// Connections whose handshake is done and that wait for the server.
@@ -39,15 +38,6 @@ const HANDSHAKEN: usize = 64;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Time for streams to end when the control plane does.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What is in force of the configuration, and what is wrong with it as it is written now.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ConfigStatus {
-    /// A hash of what is in force.
-    pub(crate) version: String,
-    pub(crate) errors: Vec<Diagnostic>,
-    pub(crate) warnings: Vec<Diagnostic>,
-}
 
 /// A control plane that runs. It ends when this is dropped; [`Running::stop`] lets its clients know.
 #[derive(Debug)]
@@ -58,6 +48,8 @@ pub struct Running {
     pub admin: SocketAddr,
     stop: CancellationToken,
     tasks: JoinSet<()>,
+    // Cuts off whoever is still connected, last.
+    _cut: DropGuard,
 }
 
 impl Running {
@@ -78,7 +70,7 @@ impl Running {
 /// Starts a control plane on the current runtime. Everything that may be wrong with its settings is an error here, and
 /// nobody is told of it before it can be used.
 pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
-    let state = StateDir::open(&config.state_dir)?;
+    let state = Arc::new(StateDir::open(&config.state_dir)?);
     let source = match &config.intermediate {
         Some(files) => Source::Files(files.clone()),
         None => Source::Folder(state.ca()),
@@ -88,7 +80,12 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     let metrics = Arc::new(Metrics::default());
     let discovery = Arc::new(Discovery::new(config.trust_domain.clone()));
     discovery.set_bundle(authority.current().bundle());
-    let folder = ConfigFolder::open(&config, state.kept(), &discovery, &metrics)?;
+    let folder = ConfigFolder::open(
+        config.config_dir.clone(),
+        Arc::clone(&state),
+        Arc::clone(&discovery),
+        Arc::clone(&metrics),
+    )?;
     let listener = bind(config.listen, "discovery and identity", "--listen").await?;
     let admin_listener = bind(config.admin, "the admin interface", "--admin").await?;
     let (address, admin) = (local(&listener, config.listen)?, local(&admin_listener, config.admin)?);
@@ -98,31 +95,48 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         config.grace,
         config.startup_grace,
     ));
-    let fingerprints = authority.current().bundle().fingerprints(&config.trust_domain);
-    state.announce(&Announcement {
-        address,
-        admin,
-        pid: std::process::id(),
-        trust_domain: config.trust_domain.as_str().to_owned(),
-        roots: fingerprints.iter().map(ToString::to_string).collect(),
-    })?;
+    let announcing = Announcing { address, admin, trust_domain: config.trust_domain.clone() };
+    announcing.announce(&state, authority.current().bundle())?;
     tracing::info!(%address, %admin, trust_domain = %config.trust_domain, "control plane listens");
     let parts = Parts {
-        status: Arc::clone(&folder.status),
+        status: Arc::clone(folder.status()),
         traffic: Arc::new(Traffic::new(Arc::clone(&metrics))),
         refusals: Arc::new(Refusals::new(Arc::clone(&metrics))),
         authority: Arc::new(authority),
         stop: CancellationToken::new(),
+        cut: CancellationToken::new(),
+        announcing,
         discovery,
         registry,
         metrics,
         tokens,
-        state: Arc::new(state),
+        state,
         config,
     };
-    let stop = parts.stop.clone();
+    let (stop, cut) = (parts.stop.clone(), parts.cut.clone().drop_guard());
     let tasks = parts.run(listener, admin_listener, folder, rotation);
-    Ok(Running { address, admin, stop, tasks })
+    Ok(Running { address, admin, stop, tasks, _cut: cut })
+}
+
+/// What is announced and does not change.
+#[derive(Clone)]
+struct Announcing {
+    address: SocketAddr,
+    admin: SocketAddr,
+    trust_domain: TrustDomain,
+}
+
+impl Announcing {
+    fn announce(&self, state: &StateDir, bundle: &TrustBundle) -> Result<(), Error> {
+        let roots = bundle.fingerprints(&self.trust_domain);
+        state.announce(&Announcement {
+            address: self.address,
+            admin: self.admin,
+            pid: std::process::id(),
+            trust_domain: self.trust_domain.as_str().to_owned(),
+            roots: roots.iter().map(ToString::to_string).collect(),
+        })
+    }
 }
 
 async fn bind(address: SocketAddr, what: &'static str, flag: &str) -> Result<TcpListener, Error> {
@@ -153,7 +167,11 @@ struct Parts {
     status: Arc<Mutex<ConfigStatus>>,
     metrics: Arc<Metrics>,
     refusals: Arc<Refusals>,
+    announcing: Announcing,
+    /// Lets clients know that it ends.
     stop: CancellationToken,
+    /// Ends their connections.
+    cut: CancellationToken,
 }
 
 impl Parts {
@@ -184,13 +202,21 @@ impl Parts {
             max_connections: self.config.max_connections,
             metrics: Arc::clone(&self.metrics),
             refusals: Arc::clone(&self.refusals),
+            cut: self.cut.clone(),
         };
         tasks.spawn(accepting.run(connections, self.stop.clone()));
         let (authority, facts) = (Arc::clone(&self.authority), Arc::clone(&self.discovery));
-        tasks.spawn(until_stopped(Box::pin(async move { authority.keep(rotation, &facts).await })));
+        let (state, announcing) = (Arc::clone(&self.state), self.announcing.clone());
+        let changed = move |bundle: &TrustBundle| {
+            facts.set_bundle(bundle);
+            if let Err(error) = announcing.announce(&state, bundle) {
+                tracing::error!(%error, "new join tokens name the roots from before");
+            }
+        };
+        tasks.spawn(until_stopped(Box::pin(async move { authority.keep(rotation, changed).await })));
         let registry = Arc::clone(&self.registry);
         tasks.spawn(until_stopped(Box::pin(async move { registry.reap().await })));
-        tasks.spawn(until_stopped(Box::pin(folder.follow(Arc::clone(&self.state)))));
+        tasks.spawn(until_stopped(Box::pin(folder.follow())));
         let admin_server = Admin {
             discovery: Arc::clone(&self.discovery),
             server: discovery.clone(),
@@ -248,102 +274,6 @@ impl Parts {
         }
         // The state folder is another's from here on.
         drop(self.state);
-    }
-}
-
-/// The folder of resources.
-struct ConfigFolder {
-    path: Option<PathBuf>,
-    folder: Folder,
-    discovery: Arc<Discovery>,
-    metrics: Arc<Metrics>,
-    status: Arc<Mutex<ConfigStatus>>,
-}
-
-impl ConfigFolder {
-    /// Reads the folder once. Wrong files in it are told of and left out, or taken as they were when they were last
-    /// right.
-    fn open(
-        config: &ControlPlaneConfig,
-        kept: std::collections::BTreeMap<String, String>,
-        discovery: &Arc<Discovery>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, Error> {
-        let mut opened = Self {
-            path: config.config_dir.clone(),
-            folder: Folder::new(kept),
-            discovery: Arc::clone(discovery),
-            metrics: Arc::clone(metrics),
-            status: Arc::default(),
-        };
-        if let Some(path) = &opened.path {
-            let texts = read(path).map_err(|source| Error::Path {
-                what: "configuration folder",
-                path: path.clone(),
-                source,
-            })?;
-            let outcome = opened.folder.update(texts);
-            opened.apply(&outcome);
-        }
-        Ok(opened)
-    }
-
-    /// Follows the folder. Never returns.
-    async fn follow(mut self, state: Arc<StateDir>) {
-        let Some(path) = self.path.clone() else { return std::future::pending().await };
-        let mut watcher = Watcher::new(&path);
-        let mut unreadable = false;
-        loop {
-            // What changed while nobody watched is seen by reading once at the beginning.
-            match read(&path) {
-                Ok(texts) => {
-                    unreadable = false;
-                    let outcome = self.folder.update(texts);
-                    if self.apply(&outcome)
-                        && let Err(error) = state.keep(&outcome.kept)
-                    {
-                        tracing::warn!(%error, "what was last right is lost at the next restart");
-                    }
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut unreadable, true) {
-                        tracing::error!(folder = %path.display(), %error, "can't read the configuration; what is in force stays");
-                    }
-                }
-            }
-            watcher.changed().await;
-        }
-    }
-
-    /// Puts what is right in force and tells once of what is wrong; says whether anything is new.
-    fn apply(&self, outcome: &Outcome) -> bool {
-        let (errors, warnings): (Vec<_>, Vec<_>) =
-            outcome.diagnostics.iter().cloned().partition(|it| it.severity == Severity::Error);
-        let mut status = self.status.lock();
-        let new_version = status.version != outcome.version;
-        if !new_version && status.errors == errors && status.warnings == warnings {
-            return false;
-        }
-        for error in errors.iter().filter(|error| !status.errors.contains(error)) {
-            tracing::error!("refused: {error}");
-        }
-        for warning in warnings.iter().filter(|warning| !status.warnings.contains(warning)) {
-            tracing::warn!("{warning}");
-        }
-        self.metrics.config_errors.set(i64::try_from(errors.len()).unwrap_or(i64::MAX));
-        *status = ConfigStatus { version: outcome.version.clone(), errors, warnings };
-        drop(status);
-        if new_version {
-            self.metrics.config_loads.inc();
-            let touched = self.discovery.set_objects(&outcome.objects);
-            tracing::info!(
-                resources = outcome.objects.len(),
-                version = outcome.version,
-                destinations = touched.destinations.len(),
-                "configuration in force"
-            );
-        }
-        true
     }
 }
 

@@ -14,7 +14,7 @@ use crate::Error;
 
 const ANNOUNCEMENT: &str = "control-plane.json";
 const LOCK: &str = "control-plane.lock";
-const KEPT: &str = "last-good.json";
+const LAST_GOOD: &str = "last-good.json";
 const REGISTRATIONS: &str = "registrations.jsonl";
 
 /// What a control plane says of itself in its state folder, for commands of the same user.
@@ -48,6 +48,19 @@ impl Announcement {
             source: io::Error::new(io::ErrorKind::InvalidData, error),
         })
     }
+}
+
+/// The configuration as it was last right.
+#[derive(Default, Serialize, Deserialize)]
+struct LastGood {
+    /// The folder that it is of: file names mean nothing in another one.
+    folder: String,
+    texts: BTreeMap<String, String>,
+}
+
+/// A folder's name, the same from wherever it is looked at.
+fn absolute(folder: &Path) -> String {
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).to_string_lossy().into_owned()
 }
 
 /// The state folder of a running control plane: nobody else uses it until this is dropped.
@@ -94,22 +107,21 @@ impl StateDir {
         self.replace(ANNOUNCEMENT, &serde_json::to_vec_pretty(announcement).unwrap_or_default())
     }
 
-    /// The texts of files that are in force though the files say something else now.
-    pub(crate) fn kept(&self) -> BTreeMap<String, String> {
-        let text = fs::read(self.path.join(KEPT)).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+    /// The texts of a configuration folder as they were last right, by file; none of another folder's.
+    pub(crate) fn last_good(&self, folder: &Path) -> BTreeMap<String, String> {
+        let text = fs::read(self.path.join(LAST_GOOD)).unwrap_or_default();
+        let read: LastGood = serde_json::from_slice(&text).unwrap_or_default();
+        if read.folder == absolute(folder) { read.texts } else { BTreeMap::new() }
     }
 
-    pub(crate) fn keep(&self, kept: &BTreeMap<String, String>) -> Result<(), Error> {
-        if kept.is_empty() {
-            return match fs::remove_file(self.path.join(KEPT)) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    Err(Error::Path { what: "state file", path: self.path.join(KEPT), source })
-                }
-                _ => Ok(()),
-            };
-        }
-        self.replace(KEPT, &serde_json::to_vec(kept).unwrap_or_default())
+    /// Writes these texts down.
+    pub(crate) fn keep_last_good(
+        &self,
+        folder: &Path,
+        texts: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let last_good = LastGood { folder: absolute(folder), texts: texts.clone() };
+        self.replace(LAST_GOOD, &serde_json::to_vec(&last_good).unwrap_or_default())
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> Result<(), Error> {
@@ -165,14 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn kept_texts_are_read_back_until_there_are_none() {
+    fn what_was_last_right_is_read_back_for_the_same_folder_alone() {
         let folder = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        fs::create_dir(&ours).unwrap();
+        fs::create_dir(&theirs).unwrap();
         let state = StateDir::open(folder.path()).unwrap();
-        let kept = BTreeMap::from([("a.yaml".to_owned(), "text".to_owned())]);
-        state.keep(&kept).unwrap();
-        assert_eq!(state.kept(), kept);
-        state.keep(&BTreeMap::new()).unwrap();
-        state.keep(&BTreeMap::new()).unwrap();
-        assert_eq!(state.kept(), BTreeMap::new());
+        assert_eq!(state.last_good(&ours), BTreeMap::new());
+        let texts = BTreeMap::from([("a.yaml".to_owned(), "text".to_owned())]);
+        state.keep_last_good(&ours, &texts).unwrap();
+        assert_eq!(state.last_good(&theirs.join("../ours")), texts);
+        assert_eq!(state.last_good(&theirs), BTreeMap::new());
+        state.keep_last_good(&ours, &BTreeMap::new()).unwrap();
+        assert_eq!(state.last_good(&ours), BTreeMap::new());
     }
 }

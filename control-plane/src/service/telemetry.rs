@@ -18,9 +18,9 @@ use weft_proto::v1::telemetry_server;
 use weft_proto::v1::{self, EdgeReport, MeshSummary, ReportResponse, TelemetryReport, WatchRequest};
 
 use crate::caller::Authenticator;
+use crate::follow::ConfigStatus;
 use crate::metrics::Metrics;
 use crate::registry::{Registered, Registry};
-use crate::start::ConfigStatus;
 
 /// Edges that are remembered; more are only counted as dropped.
 const EDGES_MAX: usize = 50_000;

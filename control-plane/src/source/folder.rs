@@ -55,14 +55,14 @@ pub(crate) struct Outcome {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// A hash of what is in force.
     pub(crate) version: String,
-    /// The texts that are in force though their files now say something else.
-    pub(crate) kept: BTreeMap<String, String>,
+    /// The text of each file as it was when it was last right.
+    pub(crate) last_good: BTreeMap<String, String>,
 }
 
 impl Folder {
     /// A folder of which earlier, right texts are known.
-    pub(crate) fn new(kept: BTreeMap<String, String>) -> Self {
-        let files = kept.into_iter().map(|(name, text)| {
+    pub(crate) fn new(last_good: BTreeMap<String, String>) -> Self {
+        let files = last_good.into_iter().map(|(name, text)| {
             let parsed = Arc::new(Parsed::new(&name, Ok(text)));
             let good = parsed.is_right().then(|| Arc::clone(&parsed));
             (name, File { current: parsed, good })
@@ -136,9 +136,7 @@ impl Folder {
         for (name, file) in &self.files {
             let Some(good) = &file.good else { continue };
             let Ok(text) = &good.text else { continue };
-            if good.text != file.current.text {
-                outcome.kept.insert(name.clone(), text.clone());
-            }
+            outcome.last_good.insert(name.clone(), text.clone());
             content.extend_from_slice(name.as_bytes());
             content.extend_from_slice(Version::of(text.as_bytes()).to_string().as_bytes());
             for resource in &good.resources {

@@ -1,0 +1,132 @@
+//! What clients are told, and when.
+
+use std::time::Duration;
+
+use tonic::Code;
+use weft_control_plane::{ControlPlaneConfig, start};
+use weft_proto::v1;
+use weft_proto::v1::register_request::Message;
+
+use crate::fixture::{Folders, config_is, refused, shares, soon, split};
+
+const CARTS: &str = "shop/cart:80/*";
+const CART: &str = "shop/cart:80/cart-1";
+
+#[tokio::test]
+async fn a_client_is_told_what_it_asks_for() {
+    let folders = Folders::new();
+    folders.write("shop.yaml", &split(90, 10));
+    let _running = folders.start().await;
+    let cart = folders.join("cart").await;
+    let _cart = cart.register("cart-1", "cart", "0.0.0.0:8080").await.unwrap();
+    let mut client = cart.discover("cart-1");
+    let destination = client.destinations.get("cart:80").await;
+    assert_eq!(shares(&destination), [90, 10]);
+    client.endpoints.subscriptions.subscribe(CARTS);
+    let endpoint =
+        client.endpoints.until(|held| held.resources.contains_key(CART)).await.resources[CART].clone();
+    // The proxy listens everywhere, and is reached where it came from.
+    assert_eq!((endpoint.address.as_str(), endpoint.port), ("127.0.0.1", 8080));
+    assert_eq!(endpoint.identities, [cart.identity().as_str()]);
+    assert_eq!(client.inbounds.get("cart-1").await.ports[0].port, 80);
+    let bundle = client.bundles.get("cluster.local").await;
+    let roots: Vec<_> = cart.generation.bundle().roots(&cart.identity().trust_domain()).to_vec();
+    assert_eq!(bundle.roots.iter().map(|root| root.to_vec()).collect::<Vec<_>>(), [roots[0].to_vec()]);
+    client.destinations.subscriptions.subscribe("nothing:80");
+    client.destinations.until(|held| held.absent.contains(&"nothing:80".to_owned())).await;
+}
+
+#[tokio::test]
+async fn an_edited_file_is_in_force_without_a_restart() {
+    let folders = Folders::new();
+    let _running = folders.start().await;
+    let cart = folders.join("cart").await;
+    let _cart = cart.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
+    let mut client = cart.discover("cart-1");
+    assert_eq!(shares(&client.destinations.get("cart:80").await), [0; 0]);
+    for wanted in [[90, 10], [50, 50], [0, 100]] {
+        folders.write("shop.yaml", &split(wanted[0], wanted[1]));
+        client.destinations.until(|held| shares(&held.resources["cart:80"]) == wanted).await;
+    }
+    std::fs::remove_file(folders.config().join("shop.yaml")).unwrap();
+    client.destinations.until(|held| shares(&held.resources["cart:80"]).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_replaced_is_still_followed() {
+    let folders = Folders::new();
+    folders.write("shop.yaml", &split(1, 2));
+    let running = folders.start().await;
+    let resources = |config: &serde_json::Value| config["resources"].as_array().unwrap().len();
+    let before = config_is(&running, |_| true).await["version"].clone();
+    let old = folders.state().join("old");
+    std::fs::rename(folders.config(), &old).unwrap();
+    std::fs::create_dir(folders.config()).unwrap();
+    folders.write("shop.yaml", &split(3, 4));
+    config_is(&running, |config| resources(config) == 3 && config["version"] != before).await;
+}
+
+#[tokio::test]
+async fn a_workload_says_whether_it_takes_requests_and_when_it_ends() {
+    let folders = Folders::new();
+    let _running = folders.start().await;
+    let cart = folders.join("cart").await;
+    let mut registration = cart.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
+    let mut client = folders.join("web").await.discover("web-1");
+    client.endpoints.subscriptions.subscribe(CARTS);
+    client.endpoints.until(|held| held.resources.contains_key(CART)).await;
+    registration.say(Message::Health(v1::Health::NotReady.into())).await;
+    client.endpoints.until(|held| held.resources[CART].health() == v1::Health::NotReady).await;
+    registration.say(Message::Withdraw(v1::Withdraw {})).await;
+    assert_eq!(soon(registration.answers.message()).await.unwrap(), None, "the end is answered by the end");
+    client.endpoints.until(|held| held.resources.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_broken_stream_takes_nothing_away_from_who_comes_back() {
+    let folders = Folders::new();
+    let _running = folders.start().await;
+    let cart = folders.join("cart").await;
+    let mut client = folders.join("web").await.discover("web-1");
+    client.endpoints.subscriptions.subscribe(CARTS);
+    for _ in 0..3 {
+        let registration = cart.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
+        client.endpoints.until(|held| held.resources.contains_key(CART)).await;
+        drop(registration);
+    }
+    let _moved = cart.register("cart-1", "cart", "10.0.0.2:8080").await.unwrap();
+    let held = client.endpoints.until(|held| held.resources[CART].address == "10.0.0.2").await;
+    assert_eq!(held.sent.iter().filter(|name| name.starts_with(&format!("-{CART}"))).count(), 0, "{held:?}");
+}
+
+#[tokio::test]
+async fn who_does_not_come_back_is_gone_after_the_grace() {
+    let folders = Folders::new();
+    let settings = ControlPlaneConfig { grace: Duration::from_millis(20), ..folders.settings() };
+    let _running = start(settings).await.unwrap();
+    let registration = folders.join("cart").await.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
+    let mut client = folders.join("web").await.discover("web-1");
+    client.endpoints.subscriptions.subscribe(CARTS);
+    client.endpoints.until(|held| held.resources.contains_key(CART)).await;
+    drop(registration);
+    client.endpoints.until(|held| held.resources.is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_identity_stays_its_own() {
+    let folders = Folders::new();
+    let _running = folders.start().await;
+    let _cart = folders.join("cart").await.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
+    let web = folders.join("web").await;
+    let problem =
+        refused(web.register("cart-1", "web", "10.0.0.2:80").await.map(|_| ()), Code::AlreadyExists);
+    assert!(problem.contains("spiffe://cluster.local/ns/shop/sa/cart"), "{problem}");
+    let mut client = web.discover("web-1");
+    client.inbounds.subscriptions.subscribe("cart-1");
+    client.inbounds.until(|held| held.absent.contains(&"cart-1".to_owned())).await;
+    let problem = refused(
+        web.register("web-1", "no such name", "10.0.0.2:80").await.map(|_| ()),
+        Code::InvalidArgument,
+    );
+    assert!(problem.starts_with("services[0].service"), "{problem}");
+}
