@@ -23,7 +23,7 @@ use crate::worker::Worker;
 
 pub(crate) mod connection;
 mod load;
-mod request;
+pub(crate) mod request;
 
 pub use load::{InFlight, Load};
 
@@ -63,7 +63,7 @@ impl Inbound {
 
 /// A connection of a peer, once it is known whose it is.
 #[derive(Debug)]
-struct Upstream {
+pub(crate) struct Upstream {
     application: Rc<Application>,
     /// Port that policies are for: that of the service.
     port: u16,

@@ -16,14 +16,14 @@ use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::socket;
 use crate::worker::Worker;
 
-mod attempts;
+pub(crate) mod attempts;
 pub mod destination;
-mod exchange;
+pub(crate) mod exchange;
 mod explicit;
 mod mirror;
 mod opaque;
 mod passthrough;
-mod request;
+pub(crate) mod request;
 mod session;
 
 pub use passthrough::Passthrough;

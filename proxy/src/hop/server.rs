@@ -1,6 +1,7 @@
 //! The side that answers requests.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use http::{Request, Response};
@@ -38,7 +39,7 @@ where
                 Body::Hop(HopBody::new(stream.clone(), content_length(&head.parts.headers)))
             };
             let (request, metadata) = head.into_request(body);
-            let answering = handler(request, metadata);
+            let answering = Box::pin(handler(request, metadata));
             tokio::task::spawn_local(respond(stream, answering));
         }
     });
@@ -58,8 +59,7 @@ where
     }
 }
 
-async fn respond(stream: StreamRef, answering: impl Future<Output = Answer>) {
-    tokio::pin!(answering);
+async fn respond(stream: StreamRef, mut answering: Pin<Box<impl Future<Output = Answer>>>) {
     let answer = std::future::poll_fn(|cx| {
         // A caller that went away has no use for the answer: what works on it is dropped.
         if stream.poll_reset(cx).is_ready() {

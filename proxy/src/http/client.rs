@@ -151,7 +151,8 @@ impl Client {
         loop {
             let (mut sender, reused) = match self.way().await? {
                 Way::Kept(sender) => (sender, true),
-                Way::New(held) => (self.connect_http1(held).await?, false),
+                // Rare and large: what every request carries along stays small.
+                Way::New(held) => (Box::pin(self.connect_http1(held)).await?, false),
             };
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.leased(response, sender)),
@@ -166,21 +167,30 @@ impl Client {
 
     /// A kept connection, or the place for a new one; waits where the service has as many as it may have.
     async fn way(&self) -> Result<Way, BoxFailure> {
-        let mut waiting = None;
+        match self.free_way() {
+            Some(way) => Ok(way),
+            None => Box::pin(self.wait_for_way()).await,
+        }
+    }
+
+    fn free_way(&self) -> Option<Way> {
+        if let Some(sender) = self.take_idle() {
+            return Some(Way::Kept(sender));
+        }
+        let Some(room) = self.connector.room() else { return Some(Way::New(None)) };
+        room.enter().map(|held| Way::New(Some(held)))
+    }
+
+    async fn wait_for_way(&self) -> Result<Way, BoxFailure> {
+        let Some(room) = self.connector.room() else { return Ok(Way::New(None)) };
+        let _waiting = (room.wait()?, Waiter::new(&self.waiters));
         loop {
-            if let Some(sender) = self.take_idle() {
-                return Ok(Way::Kept(sender));
-            }
-            let Some(room) = self.connector.room() else { return Ok(Way::New(None)) };
-            if let Some(held) = room.enter() {
-                return Ok(Way::New(Some(held)));
-            }
-            if waiting.is_none() {
-                waiting = Some((room.wait()?, Waiter::new(&self.waiters)));
-            }
             tokio::select! {
                 () = self.returned.notified() => {}
                 () = room.freed() => {}
+            }
+            if let Some(way) = self.free_way() {
+                return Ok(way);
             }
         }
     }
@@ -254,7 +264,7 @@ impl Client {
                 connection
             } else {
                 reused = false;
-                self.connect_http2().await?
+                Box::pin(self.connect_http2()).await?
             };
             let stream = OpenStream::new(&connection);
             match connection.sender.try_send_request(request).await {

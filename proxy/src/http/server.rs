@@ -49,7 +49,8 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     let service = service_fn(move |request| {
-        let response = handler(request);
+        // On its way to where it is polled it is moved several times: a pointer costs less than all of it.
+        let response = Box::pin(handler(request));
         async move { Ok::<_, std::convert::Infallible>(response.await) }
     });
     let io = TokioIo::new(stream);

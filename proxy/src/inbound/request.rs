@@ -1,5 +1,6 @@
 //! One request that arrives: authorization, limits, the application's answer.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use crate::worker::Worker;
 
 /// Answers a request that came on weft/1. What the proxy answers itself lacks the mark that the application processed
 /// the request, unless it may have.
-pub(super) async fn from_hop(
+pub(crate) async fn from_hop(
     worker: Rc<Worker>,
     upstream: Rc<Upstream>,
     request: Request<Body>,
@@ -49,7 +50,7 @@ pub(super) async fn from_hop(
 }
 
 /// Answers a request of a peer that is not Weft, or of none.
-pub(super) async fn from_http(
+pub(crate) async fn from_http(
     worker: Rc<Worker>,
     upstream: Rc<Upstream>,
     mut request: Request<Incoming>,
@@ -108,7 +109,7 @@ async fn forward(
     let grpc = is_grpc(request.headers());
     let version = version_for(&port, request.version());
     let in_flight = upstream.application.load.enter();
-    let sending = upstream.application.client.send(request, version);
+    let sending = pin!(upstream.application.client.send(request, version));
     let sent = match metadata.deadline_micros {
         None => sending.await,
         // The caller gives up then, so that an answer would have no reader.

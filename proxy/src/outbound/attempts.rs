@@ -1,6 +1,7 @@
 //! The attempts at one request: endpoint, deadline, retry, budget.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +39,7 @@ const X_WEFT_ATTEMPTS: HeaderName = HeaderName::from_static("x-weft-attempts");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What is decided about a request before it is sent, and stays for all its attempts.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     service: Rc<Service>,
     backend: Arc<Backend>,
     destination: ServicePort,
@@ -209,13 +210,15 @@ impl Plan {
             retry: if replay.can_replay() { RetryState::REPLAYABLE } else { RetryState::default() },
             ..RequestMetadata::default()
         };
-        let sending = attempt.peer.send(parts, body, &metadata, self.version, self.tls.as_ref());
-        let ended = match self.deadline.attempt_ends(now) {
-            None => sending.await,
-            Some((ends, limit)) => match tokio::time::timeout_at(ends.into(), sending).await {
-                Ok(ended) => ended,
-                Err(_) => Err(timed_out(limit)),
-            },
+        let ended = {
+            let sending = pin!(attempt.peer.send(parts, body, &metadata, self.version, self.tls.as_ref()));
+            match self.deadline.attempt_ends(now) {
+                None => sending.await,
+                Some((ends, limit)) => match tokio::time::timeout_at(ends.into(), sending).await {
+                    Ok(ended) => ended,
+                    Err(_) => Err(timed_out(limit)),
+                },
+            }
         };
         match &ended {
             Ok((response, metadata)) => {

@@ -41,6 +41,10 @@ pub async fn find(worker: &Rc<Worker>, name: &str) -> Found {
         worker.shared.stats.looked_up(LookupOutcome::Hit);
         return found;
     }
+    Box::pin(ask(worker, name)).await
+}
+
+async fn ask(worker: &Rc<Worker>, name: &str) -> Found {
     let (answered, answer) = oneshot::channel();
     let asked = worker.shared.lookups.try_send(Lookup { name: name.to_owned(), answered });
     if asked.is_ok()

@@ -29,7 +29,7 @@ use crate::worker::Worker;
 pub(super) type Rule<'a> = RuleRef<'a, Arc<Backend>>;
 
 /// Carries a request to an endpoint of its destination, and its answer back.
-pub(super) async fn run(
+pub(crate) async fn run(
     worker: &Rc<Worker>,
     downstream: &Downstream,
     destination: &Arc<Destination>,
@@ -42,7 +42,9 @@ pub(super) async fn run(
     let routed = route(destination, &parts)?;
     let rule_filters = routed.as_ref().map(|routed| &routed.rule.filters);
     if let Some(filters) = rule_filters
-        && let Some(answer) = answer_by_filter(filters, &parts, destination, routed.as_ref()).await?
+        && !filters.is_empty()
+        && let Some(answer) =
+            Box::pin(answer_by_filter(filters, &parts, destination, routed.as_ref())).await?
     {
         return Ok(answer);
     }
@@ -132,9 +134,6 @@ async fn answer_by_filter(
     destination: &Destination,
     rule: Option<&Rule<'_>>,
 ) -> Result<Option<Response<Body>>, BoxFailure> {
-    if filters.is_empty() {
-        return Ok(None);
-    }
     if let Some(problem) = &filters.unresolved {
         return Err(Failure::control(Reason::InvalidFilter, problem.clone()));
     }

@@ -22,7 +22,7 @@ use crate::worker::Worker;
 const HTTP_PORT: u16 = 80;
 
 /// Answers one request.
-pub(super) async fn handle(
+pub(crate) async fn handle(
     worker: Rc<Worker>,
     downstream: Rc<Downstream>,
     request: Request<Incoming>,
@@ -58,7 +58,7 @@ async fn forward(
     };
     match find(worker, &name).await {
         Found::Known(destination) => exchange::run(worker, downstream, &destination, request).await,
-        Found::Absent | Found::Silent => pass_through(worker, &name, request).await,
+        Found::Absent | Found::Silent => Box::pin(pass_through(worker, &name, request)).await,
     }
 }
 

@@ -124,3 +124,10 @@ async fn an_answer_that_breaks_off_breaks_off_for_the_caller_too() {
     })
     .await;
 }
+
+#[test]
+fn what_every_request_carries_along_stays_small() {
+    // What is rare and large is boxed where it is awaited; see to it when this fails.
+    assert!(future_of(crate::outbound::request::handle) <= 4200);
+    assert!(future_of4(crate::inbound::request::from_hop) <= 3600);
+}

@@ -340,3 +340,11 @@ pub(super) fn succeeded(mesh: &Mesh) -> u64 {
     let totals = mesh.totals();
     totals.requests() - totals.failures
 }
+
+/// Size of the future that a function with these arguments returns.
+pub(super) fn future_of<A, B, C, R>(_: impl Fn(A, B, C) -> R) -> usize {
+    std::mem::size_of::<R>()
+}
+pub(super) fn future_of4<A, B, C, D, R>(_: impl Fn(A, B, C, D) -> R) -> usize {
+    std::mem::size_of::<R>()
+}

@@ -99,13 +99,14 @@ impl Peer {
         match (self.endpoint.hop, tls) {
             (Hop::Plain, _) => {
                 let request = Request::from_parts(parts.clone(), body);
-                let response = self.plain.send(request, version).await?;
+                let response = Box::pin(self.plain.send(request, version)).await?;
                 Ok((response, ResponseMetadata::default()))
             }
             (Hop::Weft, Some(tls)) => self.send_weft(parts, body, metadata, tls).await,
             (Hop::Standard, Some(tls)) => {
                 let request = Request::from_parts(parts.clone(), body);
-                let response = self.standard(tls, version).send(request, version).await?;
+                let client = self.standard(tls, version);
+                let response = Box::pin(client.send(request, version)).await?;
                 Ok((response, ResponseMetadata::default()))
             }
             (Hop::Weft | Hop::Standard, None) => Err(no_certificate()),
@@ -134,9 +135,14 @@ impl Peer {
     }
 
     async fn link(&self, tls: &Arc<Tls>) -> Result<Rc<Link>, BoxFailure> {
-        if let Some(link) = self.usable(tls.number) {
-            return Ok(link);
+        match self.usable(tls.number) {
+            Some(link) => Ok(link),
+            // Rare and large: what every request carries along stays small.
+            None => Box::pin(self.open_link(tls)).await,
         }
+    }
+
+    async fn open_link(&self, tls: &Arc<Tls>) -> Result<Rc<Link>, BoxFailure> {
         let _opening = self.opening.lock().await;
         if let Some(link) = self.usable(tls.number) {
             return Ok(link);

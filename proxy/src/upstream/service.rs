@@ -206,11 +206,11 @@ impl Attempt {
     fn judge(&mut self, outcome: Outcome) {
         self.outcome = outcome;
         let Some(picked) = &self.picked else { return };
-        let mut picker = self.service.picker.borrow_mut();
-        let before = picker.ejections();
-        picker.answered(picked, now(), outcome, self.latency, fastrand::u64(..));
-        if picker.ejections() > before {
-            drop(picker);
+        let mut balancer = self.service.picker.borrow_mut();
+        let before = balancer.ejections();
+        balancer.answered(picked, now(), outcome, self.latency, fastrand::u64(..));
+        if balancer.ejections() > before {
+            drop(balancer);
             self.service.shared.stats.ejected();
             let endpoint = self.peer.endpoint();
             tracing::info!(
