@@ -88,7 +88,7 @@ impl Metrics {
         registry.register("telemetry_reports", "Reports taken from proxies", self.telemetry_reports.clone());
         registry.register(
             "telemetry_dropped",
-            "Edges dropped because there are too many",
+            "Edges forgotten because there are too many",
             self.telemetry_dropped.clone(),
         );
         registry.register("discovery_clients", "Discovery streams", self.clients.clone());

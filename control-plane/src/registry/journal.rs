@@ -18,6 +18,9 @@ use crate::state::replace;
 /// The file is written anew when it has this many lines more than twice the workloads.
 const SLACK: usize = 1_000;
 
+/// A file that can't be written is tried again after changes of one in so many workloads.
+const RETRY_PART: usize = 10;
+
 /// One change.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,8 +60,10 @@ struct StoredOffer {
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    /// None when it can't be written: registrations are then as good as the process.
+    /// None when it can't be written: registrations are as good as the process until it can be again.
     file: Option<File>,
+    /// Changes to leave out before it is tried again.
+    leave_out: usize,
     lines: usize,
 }
 
@@ -80,7 +85,7 @@ impl Journal {
                 }
             }
         }
-        let mut journal = Self { path: path.to_owned(), file: None, lines: 0 };
+        let mut journal = Self { path: path.to_owned(), file: None, leave_out: 0, lines: 0 };
         journal.rewrite(workloads.values().map(|workload| &**workload));
         (journal, workloads)
     }
@@ -95,28 +100,38 @@ impl Journal {
         if self.lines > 2 * all.len() + SLACK {
             return self.rewrite(all);
         }
+        if self.file.is_none() {
+            // What was left out is made good by writing everything, so not for each change of many.
+            self.leave_out = self.leave_out.saturating_sub(1);
+            if self.leave_out == 0 {
+                self.rewrite(all);
+            }
+            return;
+        }
         let line =
             workload.map_or_else(|| Line::Remove(id.to_owned()), |workload| Line::Put(Stored::of(workload)));
         let Some(file) = &mut self.file else { return };
-        if let Err(error) = file.write_all(&encode(&line)) {
-            self.failed(&error);
-        }
         self.lines += 1;
+        if let Err(error) = file.write_all(&encode(&line)) {
+            self.failed(&error, all.len());
+        }
     }
 
     fn rewrite<'a>(&mut self, all: impl ExactSizeIterator<Item = &'a Workload>) {
-        self.lines = all.len();
+        let workloads = all.len();
+        self.lines = workloads;
         let content: Vec<u8> = all.flat_map(|workload| encode(&Line::Put(Stored::of(workload)))).collect();
         let append = || OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
         match replace(&self.path, &content).and_then(|()| append()) {
             Ok(file) => self.file = Some(file),
-            Err(error) => self.failed(&error),
+            Err(error) => self.failed(&error, workloads),
         }
     }
 
-    fn failed(&mut self, error: &io::Error) {
+    fn failed(&mut self, error: &io::Error, workloads: usize) {
         self.file = None;
-        tracing::error!(path = %self.path.display(), %error, "can't write registrations down; a restart will forget them");
+        self.leave_out = workloads / RETRY_PART + 1;
+        tracing::error!(path = %self.path.display(), %error, "can't write registrations down; a restart forgets them");
     }
 }
 

@@ -131,6 +131,21 @@ async fn a_line_that_was_cut_off_costs_only_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_could_not_be_written_down_is_once_that_works_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("registrations.jsonl");
+    // Nothing can take the place of a folder that is not empty.
+    std::fs::create_dir_all(path.join("in the way")).unwrap();
+    let Fixture { folder, registry } = open(folder);
+    registry.register(cart()).unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    registry.register(workload("shop", "pay-1", &[("pay", 80)], 2)).unwrap();
+    drop(registry);
+    let Fixture { registry, .. } = open(folder);
+    assert_eq!(registry.workloads().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_written_down_stays_short() {
     let Fixture { folder, registry } = fixture();
     let session = registry.register(cart()).unwrap();

@@ -22,8 +22,11 @@ use crate::follow::ConfigStatus;
 use crate::metrics::Metrics;
 use crate::registry::{Registered, Registry};
 
-/// Edges that are remembered; more are only counted as dropped.
+/// Edges that are remembered. Beyond, those that were silent for the longest are forgotten: each start of a workload
+/// makes new ones.
 const EDGES_MAX: usize = 50_000;
+/// Of these, one in so many is forgotten at once, so that looking for them is seldom.
+const FORGET_PART: usize = 10;
 /// Longest name in a report.
 const NAME_MAX: usize = 512;
 /// Summaries unless told otherwise, and the most often.
@@ -40,6 +43,22 @@ pub(crate) struct Traffic {
 struct State {
     edges: HashMap<Key, Sums>,
     certificates: HashMap<String, (Option<prost_types::Timestamp>, String)>,
+    /// Reports so far: the time by which edges are old.
+    reports: u64,
+}
+
+impl State {
+    /// Forgets the edges that were silent for the longest; says how many.
+    fn forget(&mut self, count: usize) -> usize {
+        let mut ages: Vec<u64> = self.edges.values().map(|sums| sums.last_report).collect();
+        if ages.is_empty() {
+            return 0;
+        }
+        let (_, oldest, _) = ages.select_nth_unstable(count.min(self.edges.len() - 1));
+        let (oldest, before) = (*oldest, self.edges.len());
+        self.edges.retain(|_, sums| sums.last_report > oldest);
+        before - self.edges.len()
+    }
 }
 
 /// What an edge is known by.
@@ -67,6 +86,8 @@ struct Sums {
     bytes_sent: u64,
     bytes_received: u64,
     latency: Histogram,
+    /// The number of the report that it was in last.
+    last_report: u64,
 }
 
 impl Traffic {
@@ -82,15 +103,23 @@ impl Traffic {
     fn add(&self, identity: &Identity, report: TelemetryReport) {
         self.metrics.telemetry_reports.inc();
         let mut state = self.state.lock();
+        state.reports += 1;
         let certificate = (report.certificate_not_after, report.certificate_serial);
+        if state.certificates.len() >= EDGES_MAX {
+            // Those who are there come back with their next report.
+            state.certificates.clear();
+        }
         state.certificates.insert(report.workload_id.clone(), certificate);
         for edge in report.edges {
             let key = Key::of(&report.workload_id, identity, &edge);
             if state.edges.len() >= EDGES_MAX && !state.edges.contains_key(&key) {
-                self.metrics.telemetry_dropped.inc();
-                continue;
+                let forgotten = state.forget(EDGES_MAX / FORGET_PART);
+                self.metrics.telemetry_dropped.inc_by(forgotten as u64);
             }
-            state.edges.entry(key).or_default().add(&edge);
+            let reports = state.reports;
+            let sums = state.edges.entry(key).or_default();
+            sums.last_report = reports;
+            sums.add(&edge);
         }
     }
 
@@ -275,6 +304,22 @@ mod tests {
             ..EdgeReport::default()
         };
         TelemetryReport { workload_id: workload.to_owned(), edges: vec![edge], ..TelemetryReport::default() }
+    }
+
+    #[test]
+    fn edges_that_were_silent_for_the_longest_are_forgotten_first() {
+        let traffic = Traffic::new(Arc::default());
+        let identity: Identity = "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap();
+        for number in 0..EDGES_MAX {
+            traffic.add(&identity, report(&format!("w{number}"), 1));
+        }
+        traffic.add(&identity, report("w0", 1));
+        traffic.add(&identity, report("new", 1));
+        let state = traffic.state.lock();
+        let is_there = |workload: &str| state.edges.keys().any(|key| key.workload == workload);
+        assert!(is_there("new") && is_there("w0") && is_there(&format!("w{}", EDGES_MAX - 1)));
+        assert!(!is_there("w1"));
+        assert!(state.edges.len() > EDGES_MAX / 2 && state.edges.len() <= EDGES_MAX);
     }
 
     #[test]
