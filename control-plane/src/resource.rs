@@ -3,6 +3,7 @@
 //! Where a resource comes from does not matter here: [`decode()`] takes what YAML and JSON have in common.
 
 mod check;
+mod crd;
 mod decode;
 mod duration;
 mod filter;
@@ -108,6 +109,8 @@ pub enum Spec {
     RateLimitFilter(RateLimitFilterSpec),
     ExternalService(ExternalServiceSpec),
 }
+
+pub use crd::custom_resource_definitions;
 
 /// The schemas of Weft's own kinds, for custom resource definitions: the `spec` of each.
 pub fn own_schemas() -> Vec<(Kind, schemars::Schema)> {

@@ -1,0 +1,87 @@
+//! The custom resource definitions in `k8s/crds` are those that follow from the Rust types.
+
+// Tests end where they go wrong, helpers included.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use weft_control_plane::resource::custom_resource_definitions;
+
+/// Set it to write the files instead of comparing them.
+const WRITE: &str = "WEFT_WRITE_CRDS";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s/crds")
+}
+
+/// YAML in which every scalar is written as in JSON.
+fn yaml(value: &Value, indent: usize, text: &mut String) {
+    let pad = " ".repeat(indent);
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, value) in fields {
+                text.push_str(&format!("\n{pad}{name}:"));
+                yaml(value, indent + 2, text);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for item in items {
+                let mut inner = String::new();
+                yaml(item, indent + 2, &mut inner);
+                text.push_str(&format!("\n{pad}- {}", inner.trim_start()));
+            }
+        }
+        scalar => text.push_str(&format!(" {scalar}")),
+    }
+}
+
+fn written(definition: &Value) -> String {
+    let mut text = String::new();
+    yaml(definition, 0, &mut text);
+    text.trim_start().to_owned() + "\n"
+}
+
+#[test]
+fn the_files_are_what_follows_from_the_types() {
+    let write = std::env::var_os(WRITE).is_some();
+    for (plural, definition) in custom_resource_definitions() {
+        let file = folder().join(format!("{plural}.yaml"));
+        let text = written(&definition);
+        if write {
+            std::fs::create_dir_all(folder()).unwrap();
+            std::fs::write(&file, &text).unwrap();
+        }
+        let kept = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(
+            kept,
+            text,
+            "{}: run `{WRITE}=1 cargo test -p weft-control-plane --test crds`",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn schemas_are_structural() {
+    fn check(schema: &Value, path: &str) {
+        let fields = schema.as_object().unwrap_or_else(|| panic!("{path}: {schema}"));
+        for key in ["$ref", "$defs", "anyOf", "oneOf", "const", "title"] {
+            assert!(!fields.contains_key(key), "{path}: {key}");
+        }
+        let free = fields.contains_key("x-kubernetes-preserve-unknown-fields");
+        assert!(free || fields.get("type").is_some_and(Value::is_string), "{path}: {schema}");
+        for (name, field) in fields.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            check(field, &format!("{path}.{name}"));
+        }
+        for key in ["items", "additionalProperties"] {
+            if let Some(inner) = fields.get(key) {
+                check(inner, &format!("{path}.{key}"));
+            }
+        }
+    }
+    for (plural, definition) in custom_resource_definitions() {
+        let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
+        check(schema, &plural);
+    }
+}
