@@ -3,6 +3,7 @@
 // Tests end where they go wrong, helpers included.
 #![allow(clippy::unwrap_used)]
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -21,7 +22,7 @@ fn yaml(value: &Value, indent: usize, text: &mut String) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {
-                text.push_str(&format!("\n{pad}{name}:"));
+                write!(text, "\n{pad}{name}:").unwrap();
                 yaml(value, indent + 2, text);
             }
         }
@@ -29,10 +30,10 @@ fn yaml(value: &Value, indent: usize, text: &mut String) {
             for item in items {
                 let mut inner = String::new();
                 yaml(item, indent + 2, &mut inner);
-                text.push_str(&format!("\n{pad}- {}", inner.trim_start()));
+                write!(text, "\n{pad}- {}", inner.trim_start()).unwrap();
             }
         }
-        scalar => text.push_str(&format!(" {scalar}")),
+        scalar => write!(text, " {scalar}").unwrap(),
     }
 }
 
