@@ -19,7 +19,7 @@ use crate::compile::SYSTEM_NAMESPACE;
 /// Service account of the control plane's identity.
 const ACCOUNT: &str = "control-plane";
 /// How often the authority's files are looked at.
-const RELOAD: Duration = Duration::from_secs(5);
+const RELOAD: Duration = Duration::from_secs(2);
 
 /// Where the authority's certificate and key are.
 pub(crate) enum Source {

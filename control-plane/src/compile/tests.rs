@@ -1,1 +1,247 @@
+//! What resources come to for a proxy.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weft_proto::v1;
+use weft_proto::v1::http_filter::Filter;
+use weft_proto::v1::http_match::Path;
+use weft_proto::v1::weighted_backend;
+
+use super::{Reader, destination, find, has_consumer_routes, inbound};
+use crate::compile::Target;
+use crate::index::Index;
+use crate::index::tests::{object, workload};
+
+/// An index of these resources, and of a workload of each service of `shop` that they speak of.
+fn index(resources: &[&str]) -> Index {
+    let mut index = Index::default();
+    let objects: BTreeMap<_, _> = (0..).zip(resources).map(|(age, yaml)| object(yaml, age)).fold(
+        BTreeMap::new(),
+        |mut objects, object| {
+            objects.insert(object.key.clone(), Arc::new(object));
+            objects
+        },
+    );
+    index.set_objects(&objects);
+    for (number, service) in (1..).zip(["cart", "pay"]) {
+        let id = format!("{service}-1");
+        index.set_workload(&Arc::new(workload("shop", &id, &[(service, 80)], number)));
+    }
+    index.set_workload(&Arc::new(workload("web", "page-1", &[("page", 80)], 9)));
+    index
+}
+
+/// What a workload of this namespace gets for what it dials.
+fn dialled(index: &Index, name: &str, namespace: &str) -> Option<v1::Destination> {
+    let reader = Reader::new(index);
+    let target = find(&reader, name, namespace)?;
+    let consumer = match &target {
+        Target::Service(port) => has_consumer_routes(&reader, &port.service, namespace).then_some(namespace),
+        Target::Endpoint(..) => None,
+    };
+    destination(&reader, &target, consumer)
+}
+
+fn rules(index: &Index) -> Vec<v1::HttpRule> {
+    dialled(index, "cart:80", "shop").unwrap().http_routes.into_iter().flat_map(|it| it.rules).collect()
+}
+
+/// A rule's backends: where to or why not, and the weight.
+fn backends(rule: &v1::HttpRule) -> Vec<(String, u32)> {
+    let target = |backend: &v1::WeightedBackend| match backend.target.as_ref().unwrap() {
+        weighted_backend::Target::Backend(backend) => {
+            let service = backend.service.as_ref().unwrap();
+            format!("{}/{}:{}", service.namespace, service.name, service.port)
+        }
+        weighted_backend::Target::Invalid(reason) => format!("invalid: {reason}"),
+    };
+    rule.backends.iter().map(|backend| (target(backend), backend.weight)).collect()
+}
+
+fn route(namespace: &str, rule: &str) -> String {
+    format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: cart, namespace: {namespace}}}, spec: {{parentRefs: [{{group: '', kind: Service, name: cart, namespace: shop}}], rules: [{rule}]}}}}"
+    )
+}
+
+#[test]
+fn a_service_without_routes_is_its_own_backend() {
+    let index = index(&[]);
+    let found = dialled(&index, "cart:80", "shop").unwrap();
+    assert_eq!(found.http_routes, []);
+    assert_eq!(found.protocol(), v1::Protocol::Http1);
+    assert_eq!(found.backend.unwrap().service, found.service);
+    assert_eq!(dialled(&index, "cart:81", "shop"), None);
+    assert_eq!(dialled(&index, "cart:80", "web"), None, "it is another namespace's");
+    assert!(dialled(&index, "cart.shop:80", "web").is_some());
+}
+
+#[test]
+fn one_address_of_a_service_is_reached_alone_and_past_its_routes() {
+    let route = route("shop", "{backendRefs: [{name: pay, port: 80}]}");
+    let index = index(&[&route]);
+    let found = dialled(&index, "10.0.0.1:15080", "shop").unwrap();
+    assert_eq!(found.http_routes, []);
+    assert_eq!(found.service.unwrap().name, "cart");
+    assert_eq!(found.backend.unwrap().service.unwrap().name, "ep-10-0-0-1-15080.cart");
+}
+
+#[test]
+fn a_split_has_its_weights_and_an_invalid_backend_keeps_its_share() {
+    let route = route(
+        "shop",
+        "{backendRefs: [{name: cart, port: 80, weight: 90}, {name: pay, port: 80}, {name: pay, port: 81, weight: 0}, {name: gone, port: 80, weight: 9}, {name: page, namespace: web, port: 80, weight: 5}]}",
+    );
+    let rules = rules(&index(&[&route]));
+    let found = backends(&rules[0]);
+    assert_eq!(found[0], ("shop/cart:80".to_owned(), 90));
+    assert_eq!(found[1], ("shop/pay:80".to_owned(), 1), "a backend weighs 1 unless told otherwise");
+    assert_eq!(found[2], ("invalid: Service shop/pay has no port 81; it has 80".to_owned(), 0));
+    assert_eq!(found[3], ("invalid: there is no Service shop/gone".to_owned(), 9));
+    assert!(found[4].0.contains("add a ReferenceGrant to namespace web"), "{found:?}");
+}
+
+#[test]
+fn a_grant_allows_what_it_names_and_nothing_else() {
+    let route = route("shop", "{backendRefs: [{name: page, namespace: web, port: 80}]}");
+    let granted = |from: &str, to: &str| {
+        let grant = format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1beta1, kind: ReferenceGrant, metadata: {{name: grant, namespace: web}}, spec: {{from: [{{group: gateway.networking.k8s.io, kind: {from}, namespace: shop}}], to: [{{group: '', kind: Service{to}}}]}}}}"
+        );
+        backends(&rules(&index(&[&route, &grant]))[0])[0].0 == "web/page:80"
+    };
+    assert!(granted("HTTPRoute", ""));
+    assert!(granted("HTTPRoute", ", name: page"));
+    assert!(!granted("HTTPRoute", ", name: other"));
+    assert!(!granted("GRPCRoute", ""));
+}
+
+#[test]
+fn a_rule_without_conditions_is_for_every_path() {
+    let route = route("shop", "{backendRefs: [{name: cart, port: 80}]}");
+    let rules = rules(&index(&[&route]));
+    assert_eq!(rules[0].matches.len(), 1);
+    assert_eq!(rules[0].matches[0].path, Some(Path::PathPrefix("/".to_owned())));
+}
+
+#[test]
+fn conditions_timeouts_and_retries_travel_as_written() {
+    let route = route(
+        "shop",
+        "{name: main, matches: [{path: {type: Exact, value: /a}, method: GET, headers: [{name: x, value: one}], queryParams: [{name: q, type: RegularExpression, value: 'z+'}]}], timeouts: {request: 2s, backendRequest: 0s}, retry: {codes: [503], attempts: 2, backoff: 25ms}, backendRefs: [{name: cart, port: 80}]}",
+    );
+    let rule = rules(&index(&[&route])).remove(0);
+    assert_eq!(rule.name, "main");
+    let condition = &rule.matches[0];
+    assert_eq!(condition.path, Some(Path::PathExact("/a".to_owned())));
+    assert_eq!(condition.method, "GET");
+    assert_eq!(condition.headers[0].value, Some(v1::value_match::Value::Exact("one".to_owned())));
+    assert_eq!(condition.query[0].value, Some(v1::value_match::Value::Regex("z+".to_owned())));
+    assert_eq!(rule.request_timeout.unwrap().seconds, 2);
+    assert_eq!(rule.backend_request_timeout, None, "zero means none");
+    let retry = rule.retry.unwrap();
+    assert_eq!((retry.attempts, &retry.codes[..]), (2, &[503][..]));
+    assert_eq!(retry.backoff.unwrap().nanos, 25_000_000);
+}
+
+#[test]
+fn a_filter_that_is_missing_is_told_and_a_mirror_to_nowhere_is_left_out() {
+    let route = route(
+        "shop",
+        "{filters: [{type: ExtensionRef, extensionRef: {group: mesh.weft.dev, kind: FaultFilter, name: slow}}, {type: RequestMirror, requestMirror: {backendRef: {name: gone, port: 80}}}], backendRefs: [{name: cart, port: 80}]}",
+    );
+    let without = rules(&index(&[&route])).remove(0).filters;
+    assert_eq!(without.len(), 1);
+    assert!(
+        matches!(&without[0].filter, Some(Filter::Invalid(reason)) if reason.contains("slow")),
+        "{without:?}"
+    );
+    let slow = "{apiVersion: mesh.weft.dev/v1alpha1, kind: FaultFilter, metadata: {name: slow, namespace: shop}, spec: {delay: {duration: 1s, percentage: 12.5}}}";
+    let with = rules(&index(&[&route, slow])).remove(0).filters;
+    let Some(Filter::Fault(fault)) = &with[0].filter else { panic!("{with:?}") };
+    assert_eq!((fault.delay.unwrap().seconds, fault.delay_share), (1, 125_000));
+}
+
+#[test]
+fn callers_with_routes_of_their_own_get_these_alone() {
+    let of_shop = route("shop", "{name: shop, backendRefs: [{name: cart, port: 80}]}");
+    let of_web = route("web", "{name: web, backendRefs: [{name: page, port: 80}]}");
+    let index = index(&[&of_shop, &of_web]);
+    let names = |namespace: &str| -> Vec<String> {
+        let found = dialled(&index, "cart.shop:80", namespace).unwrap();
+        found.http_routes.into_iter().flat_map(|route| route.rules).map(|rule| rule.name).collect()
+    };
+    assert_eq!(names("shop"), ["shop"]);
+    assert_eq!(names("web"), ["web"]);
+    assert_eq!(names("other"), ["shop"]);
+}
+
+#[test]
+fn a_policy_of_a_service_goes_with_it_wherever_it_is_a_backend() {
+    let route = route("shop", "{backendRefs: [{name: pay, port: 80}]}");
+    let policy = "{apiVersion: mesh.weft.dev/v1alpha1, kind: BackendPolicy, metadata: {name: pay, namespace: shop}, spec: {targetRefs: [{kind: Service, name: pay}], limits: {maxRequests: 7}, balancing: {algorithm: Random}}}";
+    let index = index(&[&route, policy]);
+    let rule = rules(&index).remove(0);
+    let Some(weighted_backend::Target::Backend(backend)) = &rule.backends[0].target else {
+        panic!("{rule:?}")
+    };
+    let policy = backend.policy.as_ref().unwrap();
+    assert_eq!((policy.max_requests, policy.balancer()), (7, v1::Balancer::Random));
+    assert_eq!(dialled(&index, "cart:80", "shop").unwrap().backend.unwrap().policy, None);
+}
+
+fn mesh_policy(namespace: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: mesh.weft.dev/v1alpha1, kind: MeshPolicy, metadata: {{name: mesh, namespace: {namespace}}}, spec: {spec}}}"
+    )
+}
+
+fn port(index: &Index, id: &str, number: u32) -> v1::InboundPort {
+    let found = inbound(&Reader::new(index), id).unwrap();
+    found.ports.into_iter().find(|port| port.port == number).unwrap()
+}
+
+#[test]
+fn without_policies_a_workload_lets_everybody_in() {
+    let index = index(&[]);
+    let cart = port(&index, "cart-1", 80);
+    assert_eq!(cart.tls_mode(), v1::TlsMode::Permissive);
+    assert_eq!((cart.deny_by_default, cart.authorization.len()), (false, 0));
+    assert_eq!(inbound(&Reader::new(&index), "gone"), None);
+}
+
+#[test]
+fn the_nearest_policy_that_says_something_decides() {
+    let mesh = mesh_policy("weft-system", "{tls: {mode: STRICT}, defaultAuthorization: DENY}");
+    let shop = mesh_policy("shop", "{tls: {mode: PERMISSIVE, ports: [{port: 80, mode: DISABLED}]}}");
+    let index = index(&[&mesh, &shop]);
+    let cart = port(&index, "cart-1", 80);
+    assert_eq!(cart.tls_mode(), v1::TlsMode::Disabled);
+    assert!(cart.deny_by_default, "the namespace says nothing of it");
+    let rest = inbound(&Reader::new(&index), "cart-1").unwrap().default_port.unwrap();
+    assert_eq!(rest.tls_mode(), v1::TlsMode::Permissive);
+    assert_eq!(port(&index, "page-1", 80).tls_mode(), v1::TlsMode::Strict);
+}
+
+#[test]
+fn who_keeps_out_is_asked_before_who_lets_in_and_only_where_selected() {
+    let policy = |namespace: &str, name: &str, spec: &str| {
+        format!(
+            "{{apiVersion: mesh.weft.dev/v1alpha1, kind: AuthorizationPolicy, metadata: {{name: {name}, namespace: {namespace}}}, spec: {{{spec}, rules: [{{from: {{namespaces: [web]}}, to: {{methods: [GET]}}}}]}}}}"
+        )
+    };
+    let allow = policy("shop", "allow", "action: ALLOW");
+    let deny = policy("shop", "deny", "selector: {matchLabels: {app: cart}}, action: DENY");
+    let foreign = policy("web", "foreign", "action: DENY");
+    let index = index(&[&allow, &deny, &foreign]);
+    let names = |id: &str| -> Vec<String> {
+        let policies = port(&index, id, 80).authorization;
+        policies.into_iter().map(|policy| policy.resource.unwrap().name).collect()
+    };
+    assert_eq!(names("cart-1"), ["deny", "allow"]);
+    assert_eq!(names("pay-1"), ["allow"]);
+    assert_eq!(names("page-1"), ["foreign"]);
+    let rule = &port(&index, "cart-1", 80).authorization[0].rules[0];
+    assert_eq!((&rule.namespaces[..], &rule.methods[..]), (&["web".to_owned()][..], &["GET".to_owned()][..]));
+}

@@ -4,6 +4,7 @@
 // Everything here is a test.
 #![allow(clippy::unwrap_used)]
 
+mod client;
 mod discovery;
 mod fixture;
 mod identity;
