@@ -11,6 +11,25 @@ const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authoriza
 /// `TE: trailers` stays, because gRPC asks for it end to end, and `Trailer` stays, because it announces fields that are
 /// forwarded.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // Most messages have none of them, which one look at each name tells.
+    if headers.keys().any(may_be_hop_by_hop) {
+        remove(headers);
+    }
+}
+
+fn may_be_hop_by_hop(name: &HeaderName) -> bool {
+    match name.as_str().len() {
+        2 => *name == TE,
+        7 => *name == UPGRADE,
+        10 => *name == CONNECTION || *name == KEEP_ALIVE,
+        16 => *name == PROXY_CONNECTION,
+        17 => *name == TRANSFER_ENCODING,
+        19 => *name == PROXY_AUTHORIZATION,
+        _ => false,
+    }
+}
+
+fn remove(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         remove_named(headers);
     }

@@ -28,9 +28,6 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 /// Streams that the client may reset before they are served: rapid resets (CVE-2023-44487) end the connection.
 const MAX_PENDING_RESETS: usize = 50;
-/// Time between questions whether a silent HTTP/2 client is still there, and for its answer.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The version of HTTP on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,8 +80,6 @@ where
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_header_list_size(MAX_HEAD as u32)
                 .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-                .keep_alive_interval(PING_EVERY)
-                .keep_alive_timeout(PING_TIMEOUT)
                 .auto_date_header(false)
                 .enable_connect_protocol();
             let mut connection = pin!(builder.serve_connection(io, service));

@@ -40,17 +40,20 @@ impl Turns {
         grown: impl Fn(&Member) -> f64,
         mut usable: impl FnMut(&Member) -> bool,
     ) -> Option<u32> {
-        for _ in 0..self.queue.len() {
-            let Reverse((turn, position)) = self.queue.pop()?;
+        // Put back at the end: a heavy one would come again before the others have been asked.
+        let mut asked = Vec::new();
+        let found = loop {
+            let Some(Reverse((turn, position))) = self.queue.pop() else { break None };
             let Some(member) = member(position) else { continue };
             let next = turn.saturating_add(step(member, grown(member)));
             member.known.turn.set(Some(next));
-            self.queue.push(Reverse((next, position)));
+            asked.push(Reverse((next, position)));
             if usable(member) {
-                return Some(position);
+                break Some(position);
             }
-        }
-        None
+        };
+        self.queue.extend(asked);
+        found
     }
 }
 
