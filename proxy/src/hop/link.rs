@@ -11,7 +11,6 @@ use weft_hop::{Config, Connection, Event, Role, StreamId};
 use weft_mesh::reason::Reason;
 
 use super::driver::Output;
-use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 
 mod stream;
@@ -24,6 +23,9 @@ pub struct Link {
     inner: RefCell<Inner>,
     open: Cell<usize>,
     used: Cell<Instant>,
+    /// Whether a stream was opened since the last look at the clock: looking at it for each would cost more than all
+    /// else here.
+    touched: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl Link {
             }),
             open: Cell::new(0),
             used: Cell::new(now),
+            touched: Cell::new(false),
         })
     }
 
@@ -64,8 +67,8 @@ impl Link {
         self.open.get()
     }
 
-    /// When a stream was last opened or ended.
-    pub fn last_used(&self) -> Instant {
+    /// Since when no stream has been open, as far as [`Link::tick`] has seen.
+    pub fn unused_since(&self) -> Instant {
         self.used.get()
     }
 
@@ -94,6 +97,9 @@ impl Link {
 
     /// Lets time pass: ends a connection whose peer breaks off in the middle of a head.
     pub fn tick(&self, now: Instant) {
+        if self.touched.replace(false) || self.open.get() > 0 {
+            self.used.set(now);
+        }
         let mut inner = self.inner.borrow_mut();
         if inner.connection.check_deadlines(now).is_err() {
             inner.wake();
@@ -116,14 +122,13 @@ impl Link {
         let stream = Rc::new(Stream::default());
         self.inner.borrow_mut().streams.insert(id, Rc::clone(&stream));
         self.open.set(self.open.get() + 1);
-        self.used.set(now());
+        self.touched.set(true);
         StreamRef::new(Rc::clone(self), id, stream)
     }
 
     pub(super) fn remove(&self, id: StreamId) {
         if self.inner.borrow_mut().streams.remove(&id).is_some() {
             self.open.set(self.open.get() - 1);
-            self.used.set(now());
         }
     }
 

@@ -112,10 +112,11 @@ impl Client {
 
     /// Sends one request in the given version and waits for the head of its response.
     ///
-    /// A kept connection that turns out to be closed before the request was written is replaced by a new one.
+    /// A kept connection that turns out to be closed before the request was written is replaced by a new one. The
+    /// request is boxed because it is handed on several times.
     pub async fn send(
         self: &Rc<Self>,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
         version: HttpVersion,
     ) -> Result<Response<Body>, BoxFailure> {
         match version {
@@ -126,7 +127,10 @@ impl Client {
 
     /// Sends a request that may ask for an upgrade: then its body is what goes to the far side once that agrees, and
     /// the body of the answer is what comes back.
-    async fn send_http1(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
+    async fn send_http1(
+        self: &Rc<Self>,
+        mut request: Box<Request<Body>>,
+    ) -> Result<Response<Body>, BoxFailure> {
         if upgrade::token(request.headers()).is_none() {
             return self.exchange_http1(request).await;
         }
@@ -142,7 +146,7 @@ impl Client {
 
     async fn exchange_http1(
         self: &Rc<Self>,
-        mut request: Request<Body>,
+        mut request: Box<Request<Body>>,
     ) -> Result<Response<Body>, BoxFailure> {
         if request.version() == Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
@@ -154,10 +158,10 @@ impl Client {
                 // Rare and large: what every request carries along stays small.
                 Way::New(held) => (Box::pin(self.connect_http1(held)).await?, false),
             };
-            match sender.try_send_request(request).await {
+            match sender.try_send_request(*request).await {
                 Ok(response) => return Ok(self.leased(response, sender)),
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused => request = unsent,
+                    Some(unsent) if reused => *request = unsent,
                     Some(_) => return Err(unsent(&error.into_error())),
                     None => return Err(broken(&error.into_error())),
                 },
@@ -249,7 +253,10 @@ impl Client {
         }
     }
 
-    async fn send_http2(self: &Rc<Self>, mut request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
+    async fn send_http2(
+        self: &Rc<Self>,
+        mut request: Box<Request<Body>>,
+    ) -> Result<Response<Body>, BoxFailure> {
         if upgrade::token(request.headers()).is_some() {
             // There is no upgrade in HTTP/2 (RFC 9113 section 8.6): the request goes on as if it had not asked.
             remove_hop_by_hop(request.headers_mut());
@@ -267,10 +274,10 @@ impl Client {
                 Box::pin(self.connect_http2()).await?
             };
             let stream = OpenStream::new(&connection);
-            match connection.sender.try_send_request(request).await {
+            match connection.sender.try_send_request(*request).await {
                 Ok(response) => return Ok(response.map(|body| Leased::http2(body, stream))),
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused => request = unsent,
+                    Some(unsent) if reused => *request = unsent,
                     Some(_) => return Err(unsent(&error.into_error())),
                     None => return Err(broken(&error.into_error())),
                 },

@@ -37,7 +37,7 @@ pub(crate) async fn from_hop(
     metadata: RequestMetadata,
 ) -> Answer {
     let grpc = is_grpc(request.headers());
-    let (response, processed) = match forward(&worker, &upstream, request, &metadata).await {
+    let (response, processed) = match forward(&worker, &upstream, Box::new(request), &metadata).await {
         Ok(response) => (response, true),
         Err(failure) => {
             worker.shared.stats.answered(Direction::Inbound, failure.reason);
@@ -69,13 +69,14 @@ pub(crate) async fn from_http(
         }
     };
     let request = Request::from_parts(parts, body);
-    let mut response = match forward(&worker, &upstream, request, &super::connection::no_metadata()).await {
-        Ok(response) => response,
-        Err(failure) => {
-            worker.shared.stats.answered(Direction::Inbound, failure.reason);
-            answer(&failure, grpc)
-        }
-    };
+    let mut response =
+        match forward(&worker, &upstream, Box::new(request), &super::connection::no_metadata()).await {
+            Ok(response) => response,
+            Err(failure) => {
+                worker.shared.stats.answered(Direction::Inbound, failure.reason);
+                answer(&failure, grpc)
+            }
+        };
     if let Some(start) = start
         && upgrade::is_agreed(response.status())
     {
@@ -90,7 +91,7 @@ pub(crate) async fn from_http(
 async fn forward(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
-    mut request: Request<Body>,
+    mut request: Box<Request<Body>>,
     metadata: &RequestMetadata,
 ) -> Result<Response<Body>, BoxFailure> {
     let began = now();

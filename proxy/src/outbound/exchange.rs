@@ -33,7 +33,7 @@ pub(crate) async fn run(
     worker: &Rc<Worker>,
     downstream: &Downstream,
     destination: &Arc<Destination>,
-    mut request: Request<Incoming>,
+    mut request: Box<Request<Incoming>>,
 ) -> Result<Response<Body>, BoxFailure> {
     let began = now();
     let under_way = worker.shared.enter();

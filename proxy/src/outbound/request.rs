@@ -57,7 +57,7 @@ async fn forward(
         Target::ByAuthority => dialled_name(&request)?,
     };
     match find(worker, &name).await {
-        Found::Known(destination) => exchange::run(worker, downstream, &destination, request).await,
+        Found::Known(destination) => exchange::run(worker, downstream, &destination, Box::new(request)).await,
         Found::Absent | Found::Silent => Box::pin(pass_through(worker, &name, request)).await,
     }
 }
@@ -89,7 +89,7 @@ async fn pass_through(
     remove_hop_by_hop(&mut parts.headers);
     let client = worker.passthrough.client(address);
     let under_way = worker.shared.enter();
-    let response = client.send(Request::from_parts(parts, Body::from(body)), version).await?;
+    let response = client.send(Box::new(Request::from_parts(parts, Body::from(body))), version).await?;
     drop(under_way);
     let (mut parts, body) = response.into_parts();
     remove_hop_by_hop(&mut parts.headers);

@@ -311,11 +311,11 @@ impl Caller {
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
-        self.0.send(request, HttpVersion::Http1).await
+        self.0.send(Box::new(request), HttpVersion::Http1).await
     }
 
     pub(super) async fn send_http2(&self, request: Request<Body>) -> Result<Response<Body>, BoxFailure> {
-        self.0.send(request, HttpVersion::Http2).await
+        self.0.send(Box::new(request), HttpVersion::Http2).await
     }
 
     /// Sends a request without a body.

@@ -98,13 +98,13 @@ impl Peer {
     ) -> Result<Answered, BoxFailure> {
         match (self.endpoint.hop, tls) {
             (Hop::Plain, _) => {
-                let request = Request::from_parts(parts.clone(), body);
+                let request = Box::new(Request::from_parts(parts.clone(), body));
                 let response = Box::pin(self.plain.send(request, version)).await?;
                 Ok((response, ResponseMetadata::default()))
             }
             (Hop::Weft, Some(tls)) => self.send_weft(parts, body, metadata, tls).await,
             (Hop::Standard, Some(tls)) => {
-                let request = Request::from_parts(parts.clone(), body);
+                let request = Box::new(Request::from_parts(parts.clone(), body));
                 let client = self.standard(tls, version);
                 let response = Box::pin(client.send(request, version)).await?;
                 Ok((response, ResponseMetadata::default()))
@@ -275,7 +275,7 @@ impl Peer {
         for kept in &*self.links.borrow() {
             kept.link.tick(std_now);
             if kept.link.open_streams() == 0
-                && std_now.saturating_duration_since(kept.link.last_used()) >= idle
+                && std_now.saturating_duration_since(kept.link.unused_since()) >= idle
             {
                 kept.link.drain();
             }
