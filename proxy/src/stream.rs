@@ -1,5 +1,6 @@
 //! Byte streams as they come from the network: sockets, what has been read ahead of them, where they were meant to go.
 
+pub mod gathered;
 pub mod listener;
 pub mod prefixed;
 pub mod relay;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
 use super::local::LocalExecutor;
+use crate::stream::gathered::Gathered;
 
 /// Time for a request's head to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -50,7 +51,6 @@ where
         let response = Box::pin(handler(request));
         async move { Ok::<_, std::convert::Infallible>(response.await) }
     });
-    let io = TokioIo::new(stream);
     let served = match version {
         ServerVersion::Http1 => {
             let connection = http1::Builder::new()
@@ -60,7 +60,7 @@ where
                 .preserve_header_case(true)
                 .auto_date_header(false)
                 .max_buf_size(MAX_HEAD)
-                .serve_connection(io, service)
+                .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
             let mut connection = pin!(connection);
             tokio::select! {
@@ -82,7 +82,7 @@ where
                 .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
                 .auto_date_header(false)
                 .enable_connect_protocol();
-            let mut connection = pin!(builder.serve_connection(io, service));
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(Gathered::new(stream)), service));
             tokio::select! {
                 served = connection.as_mut() => served,
                 () = drain.cancelled() => {
