@@ -1,1 +1,3 @@
 //! What the tests of Weft share.
+
+pub mod namespace;
