@@ -3,6 +3,7 @@
 // What helps the tests fails as they do.
 #![allow(clippy::unwrap_used)]
 
+mod document;
 mod drain;
 mod exchange;
 mod flow;
