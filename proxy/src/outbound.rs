@@ -13,6 +13,7 @@ use crate::http::server::{ServerVersion, is_disconnect, serve};
 use crate::stats::Direction;
 use crate::stream::listener;
 use crate::stream::prefixed::{Prefixed, read_ahead};
+use crate::stream::race::{First, Lost, race};
 use crate::stream::socket;
 use crate::worker::Worker;
 
@@ -136,14 +137,9 @@ pub(crate) async fn connection<S>(
     let _open = worker.shared.stats.connection(Direction::Outbound);
     match protocol {
         Protocol::Tcp | Protocol::Tls => {
-            opaque::relay(worker, Prefixed::new(bytes::Bytes::new(), stream), downstream).await;
+            opaque::relay(worker, Prefixed::untouched(stream), downstream).await;
         }
-        Protocol::Detect => match first_bytes(stream).await {
-            Ok((None, stream)) => opaque::relay(worker, stream, downstream).await,
-            Ok((Some(version), stream)) => http(worker, stream, version, downstream).await,
-            Err(error) if is_disconnect(&error) => {}
-            Err(error) => tracing::debug!(%error, "connection lost before its protocol was known"),
-        },
+        Protocol::Detect => Box::pin(undeclared(worker, stream, downstream)).await,
         Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => match first_bytes(stream).await {
             // Declared as HTTP: what is not HTTP/2 is left to the parser of HTTP/1, which answers what is wrong with it.
             Ok((version, stream)) => {
@@ -155,19 +151,46 @@ pub(crate) async fn connection<S>(
     }
 }
 
+/// A connection of which nothing is known: whoever speaks first tells.
+async fn undeclared<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match race(stream, version, opaque::open(&worker, &downstream)).await {
+        Ok(First::Client(Some(version), near, far)) => {
+            drop(far);
+            http(worker, near, version, downstream).await;
+        }
+        Ok(First::Client(None, near, None)) => opaque::relay(worker, near, downstream).await,
+        Ok(First::Client(None, near, Some((far, place)))) => {
+            opaque::carry(&worker, near, far, place).await;
+        }
+        Ok(First::Server(near, far, place)) => opaque::carry(&worker, near, far, place).await,
+        Err(Lost::Unreachable(failure)) => opaque::refused(&worker, &downstream, &failure),
+        Err(Lost::Broken(error)) if is_disconnect(&error) => {}
+        Err(Lost::Broken(error)) => {
+            tracing::debug!(%error, "connection lost before its protocol was known");
+        }
+    }
+}
+
 /// The version of HTTP that a client speaks, or `None` for anything else.
 pub(crate) async fn first_bytes<S>(stream: S) -> std::io::Result<(Option<ServerVersion>, Prefixed<S>)>
 where
     S: AsyncRead + Unpin,
 {
-    read_ahead(stream, |bytes, ended| match detect(bytes) {
+    read_ahead(stream, version).await
+}
+
+#[expect(clippy::option_option, reason = "undecided, no HTTP, or a version of it")]
+fn version(bytes: &[u8], ended: bool) -> Option<Option<ServerVersion>> {
+    match detect(bytes) {
         Detection::Http1 => Some(Some(ServerVersion::Http1)),
         Detection::Http2 => Some(Some(ServerVersion::Http2)),
         Detection::NeedMore if !ended => None,
         _ if bytes.is_empty() => None,
         _ => Some(None),
-    })
-    .await
+    }
 }
 
 async fn http<S>(worker: Rc<Worker>, stream: Prefixed<S>, version: ServerVersion, downstream: Rc<Downstream>)

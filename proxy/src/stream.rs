@@ -3,5 +3,6 @@
 pub mod gathered;
 pub mod listener;
 pub mod prefixed;
+pub mod race;
 pub mod relay;
 pub mod socket;

@@ -3,7 +3,7 @@
 mod client_hello;
 mod detect;
 
-pub use detect::{DETECT_MAX, Detection, detect};
+pub use detect::{DETECT_MAX, Detection, begins_like_http2_server, detect};
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -17,11 +17,13 @@ use weft_mesh::protocol::{Detection, Protocol, detect};
 
 use super::{Arrival, Upstream, request};
 use crate::clock::{now, since};
+use crate::error::Failure;
 use crate::http::server::{ServerVersion, is_disconnect, serve as serve_http};
 use crate::outbound::first_bytes;
-use crate::snapshot::{InboundPort, Tls, TlsMode};
+use crate::snapshot::{InboundPort, TlsMode};
 use crate::stats::{AuthorizationOutcome, Direction};
 use crate::stream::prefixed::{Prefixed, read_ahead};
+use crate::stream::race::{First, Lost, race};
 use crate::stream::relay::{Carried, relay};
 use crate::upstream::connect::{HANDSHAKE_TIMEOUT, Stream};
 use crate::worker::Worker;
@@ -37,7 +39,10 @@ where
     let _open = worker.shared.stats.connection(Direction::Inbound);
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(arrival.port)));
     if port.tls_mode == TlsMode::Disabled {
-        return opaque(&worker, Prefixed::new(bytes::Bytes::new(), stream), &arrival, peer, None).await;
+        return opaque(&worker, stream, None, &arrival, peer, None).await;
+    }
+    if port.tls_mode == TlsMode::Permissive && !port.protocol.is_http() {
+        return Box::pin(undeclared(&worker, stream, peer, &arrival, &port)).await;
     }
     let (is_tls, stream) = match read_ahead(stream, is_client_hello).await {
         Ok(read) => read,
@@ -48,19 +53,13 @@ where
             return;
         }
     };
-    match (is_tls && port.protocol != Protocol::Tls, port.tls_mode) {
-        (true, _) => {
-            let Some(tls) = worker.with_snapshot(|snapshot| snapshot.tls.clone()) else {
-                tracing::warn!(%peer, "a connection came before this proxy had a certificate");
-                return;
-            };
-            meshed(&worker, stream, peer, &arrival, &port, &tls).await;
-        }
+    match (is_tls, port.tls_mode) {
+        (true, _) => meshed(&worker, stream, peer, &arrival, &port).await,
         (false, TlsMode::Strict) => {
             let detail = "plain text, where only mesh TLS is let in";
             worker.shared.stats.refused(peer, RefusalReason::NoCertificate, &detail);
         }
-        (false, _) => plain(&worker, stream, peer, &arrival, &port).await,
+        (false, _) => detected(&worker, stream, None, &arrival, peer, None).await,
     }
 }
 
@@ -74,16 +73,86 @@ fn is_client_hello(bytes: &[u8], ended: bool) -> Option<bool> {
     }
 }
 
+/// What a client of a port that nothing, or no HTTP, is declared of begins with.
+enum Opening {
+    /// TLS of the mesh.
+    Mesh,
+    /// Anything else, TLS that the application itself ends among it.
+    Other,
+}
+
+fn opening(bytes: &[u8], ended: bool, protocol: Protocol) -> Option<Opening> {
+    match detect(bytes) {
+        Detection::Tls { sni, alpn } => {
+            let weft = alpn.iter().any(|offered| offered.starts_with(b"weft/"));
+            // Other meshes' proxies dial addresses and so name no server; other clients name one or offer nothing.
+            let peer = protocol != Protocol::Tls && sni.is_none() && !alpn.is_empty();
+            Some(if weft || peer { Opening::Mesh } else { Opening::Other })
+        }
+        Detection::NeedMore if bytes.first() == Some(&0x16) && !ended => None,
+        _ if bytes.is_empty() => None,
+        _ => Some(Opening::Other),
+    }
+}
+
+/// A connection to a port where the application may be the one that speaks first, and where not all TLS is the mesh's.
+async fn undeclared<S>(
+    worker: &Rc<Worker>,
+    stream: S,
+    peer: SocketAddr,
+    arrival: &Arrival,
+    port: &Arc<InboundPort>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let open = async {
+        let upstream = Upstream::new(worker, arrival, peer, None);
+        if !is_allowed(worker, &upstream) {
+            // What it may do depends on what it asks for, or it is told why not in the protocol that it speaks.
+            std::future::pending::<()>().await;
+        }
+        Ok((upstream.application.client.connector().connect().await?, upstream))
+    };
+    match race(stream, |bytes, ended| opening(bytes, ended, port.protocol), open).await {
+        Ok(First::Client(Opening::Mesh, near, far)) => {
+            drop(far);
+            meshed(worker, near, peer, arrival, port).await;
+        }
+        Ok(First::Client(Opening::Other, near, far)) => {
+            let far = far.map(|(far, _)| far);
+            if port.protocol == Protocol::Detect {
+                detected(worker, near, far, arrival, peer, None).await;
+            } else {
+                opaque(worker, near, far, arrival, peer, None).await;
+            }
+        }
+        Ok(First::Server(near, far, upstream)) => {
+            let _under_way = worker.shared.enter();
+            if may_connect(worker, &upstream) {
+                carry(&upstream, near, far).await;
+            }
+        }
+        Err(Lost::Unreachable(failure)) => refused(worker, peer, &failure),
+        Err(Lost::Broken(error)) if is_disconnect(&error) => {}
+        Err(Lost::Broken(error)) => {
+            tracing::debug!(%peer, %error, "connection lost before its protocol was known");
+        }
+    }
+}
+
 async fn meshed<S>(
     worker: &Rc<Worker>,
     stream: Prefixed<S>,
     peer: SocketAddr,
     arrival: &Arrival,
     port: &Arc<InboundPort>,
-    tls: &Arc<Tls>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Some(tls) = worker.with_snapshot(|snapshot| snapshot.tls.clone()) else {
+        tracing::warn!(%peer, "a connection came before this proxy had a certificate");
+        return;
+    };
     let accepting = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
         Ok(Ok(stream)) => stream,
@@ -136,32 +205,19 @@ async fn by_alpn<S>(
         }
         Some(ALPN_H2) => http(worker, stream, ServerVersion::Http2, arrival, peer, Some(identity)).await,
         Some(ALPN_HTTP11) => http(worker, stream, ServerVersion::Http1, arrival, peer, Some(identity)).await,
-        Some(ALPN_WEFT_TCP) => opaque(worker, stream, arrival, peer, Some(identity)).await,
+        Some(ALPN_WEFT_TCP) => opaque(worker, stream, None, arrival, peer, Some(identity)).await,
         _ if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) => {
-            opaque(worker, stream, arrival, peer, Some(identity)).await;
+            opaque(worker, stream, None, arrival, peer, Some(identity)).await;
         }
-        _ => detected(worker, stream, arrival, peer, Some(identity)).await,
+        _ => detected(worker, stream, None, arrival, peer, Some(identity)).await,
     }
 }
 
-async fn plain<S>(
-    worker: &Rc<Worker>,
-    stream: Prefixed<S>,
-    peer: SocketAddr,
-    arrival: &Arrival,
-    port: &Arc<InboundPort>,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) {
-        return opaque(worker, stream, arrival, peer, None).await;
-    }
-    detected(worker, stream, arrival, peer, None).await;
-}
-
+/// Plain text, or what was in TLS of a peer that did not say what it is; `far` is open already where the client was slow.
 async fn detected<S>(
     worker: &Rc<Worker>,
     stream: S,
+    far: Option<Stream>,
     arrival: &Arrival,
     peer: SocketAddr,
     identity: Option<Identity>,
@@ -169,8 +225,11 @@ async fn detected<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match first_bytes(stream).await {
-        Ok((Some(version), stream)) => http(worker, stream, version, arrival, peer, identity).await,
-        Ok((None, stream)) => opaque(worker, stream, arrival, peer, identity).await,
+        Ok((Some(version), stream)) => {
+            drop(far);
+            http(worker, stream, version, arrival, peer, identity).await;
+        }
+        Ok((None, stream)) => opaque(worker, stream, far, arrival, peer, identity).await,
         Err(error) if is_disconnect(&error) => {}
         Err(error) => tracing::debug!(%peer, %error, "connection lost before its protocol was known"),
     }
@@ -198,6 +257,7 @@ async fn http<S>(
 async fn opaque<S>(
     worker: &Rc<Worker>,
     near: S,
+    far: Option<Stream>,
     arrival: &Arrival,
     peer: SocketAddr,
     identity: Option<Identity>,
@@ -209,26 +269,23 @@ async fn opaque<S>(
         return;
     }
     let _under_way = worker.shared.enter();
-    let far = match upstream.application.client.connector().connect().await {
-        Ok(far) => far,
-        Err(failure) => {
-            worker.shared.stats.answered(Direction::Inbound, failure.reason);
-            tracing::info!(%peer, %failure, "connection refused");
-            return;
-        }
+    let far = match far {
+        Some(far) => Ok(far),
+        None => upstream.application.client.connector().connect().await,
     };
-    carry(&upstream, near, far).await;
+    match far {
+        Ok(far) => carry(&upstream, near, far).await,
+        Err(failure) => refused(worker, peer, &failure),
+    }
+}
+
+fn refused(worker: &Worker, peer: SocketAddr, failure: &Failure) {
+    worker.shared.stats.answered(Direction::Inbound, failure.reason);
+    tracing::info!(%peer, %failure, "connection refused");
 }
 
 fn may_connect(worker: &Worker, upstream: &Upstream) -> bool {
-    let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
-    let call = Call {
-        identity: upstream.identity.as_ref(),
-        source: upstream.peer.ip(),
-        port: upstream.port,
-        http: None,
-    };
-    if port.authorization.decide(&call).allowed {
+    if is_allowed(worker, upstream) {
         worker.shared.stats.authorized(AuthorizationOutcome::Allowed);
         return true;
     }
@@ -237,7 +294,22 @@ fn may_connect(worker: &Worker, upstream: &Upstream) -> bool {
     false
 }
 
-async fn carry<S: AsyncRead + AsyncWrite + Unpin>(upstream: &Upstream, near: S, far: Stream) {
+fn is_allowed(worker: &Worker, upstream: &Upstream) -> bool {
+    let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
+    let call = Call {
+        identity: upstream.identity.as_ref(),
+        source: upstream.peer.ip(),
+        port: upstream.port,
+        http: None,
+    };
+    port.authorization.decide(&call).allowed
+}
+
+async fn carry<S, F>(upstream: &Upstream, near: S, far: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: AsyncRead + AsyncWrite + Unpin,
+{
     let began = now();
     upstream.edge.connection_opened();
     let mut carried = Carried::default();

@@ -1,6 +1,7 @@
 //! Connections whose bytes are passed on as they are.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,10 +14,11 @@ use super::{Downstream, Target, passthrough};
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::snapshot::Destination;
-use crate::stats::{Direction, EdgeKey};
+use crate::stats::{Direction, Edge, EdgeKey};
 use crate::stream::prefixed::Prefixed;
 use crate::stream::relay::{Carried, relay as copy};
 use crate::upstream::connect::Stream;
+use crate::upstream::service::Attempt;
 use crate::worker::Worker;
 
 /// Time without a byte after which an opaque connection is given up.
@@ -25,38 +27,57 @@ pub(super) const IDLE: Duration = Duration::from_hours(1);
 /// Endpoints that are tried after the first one.
 const RETRIES: usize = 2;
 
+/// What is told of a connection to an endpoint: while it lasts it counts for the balancer, at its end for its edge.
+#[derive(Debug)]
+pub(super) struct Place {
+    _attempt: Attempt,
+    edge: Arc<Edge>,
+}
+
 /// Carries a connection to an endpoint of its destination.
 pub(super) async fn relay<S>(worker: Rc<Worker>, near: Prefixed<S>, downstream: Rc<Downstream>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Target::Fixed(name) = &downstream.target else { return };
+    // What is being connected is under way, too.
     let _under_way = worker.shared.enter();
-    let result = match find(&worker, name).await {
-        Found::Known(destination) => to_service(&worker, &destination, near).await,
-        Found::Absent | Found::Silent => to_address(&worker, name, near).await,
-    };
-    if let Err(failure) = result {
-        worker.shared.stats.answered(Direction::Outbound, failure.reason);
-        tracing::info!(destination = %name, source = %downstream.source, %failure, "connection refused");
+    match open(&worker, &downstream).await {
+        Ok((far, place)) => carry(&worker, near, far, place).await,
+        Err(failure) => refused(&worker, &downstream, &failure),
     }
 }
 
-async fn to_service<S>(
+/// Counts a connection that is not carried anywhere.
+pub(super) fn refused(worker: &Worker, downstream: &Downstream, failure: &Failure) {
+    worker.shared.stats.answered(Direction::Outbound, failure.reason);
+    tracing::info!(target = ?downstream.target, source = %downstream.source, %failure, "connection refused");
+}
+
+/// Connects to where a connection is meant to go: an endpoint of its destination, or an address outside the mesh.
+pub(super) async fn open(
     worker: &Rc<Worker>,
-    destination: &Destination,
-    near: Prefixed<S>,
-) -> Result<(), BoxFailure>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+    downstream: &Downstream,
+) -> Result<(Stream, Option<Place>), BoxFailure> {
+    let Target::Fixed(name) = &downstream.target else {
+        let detail = "the connection is not HTTP, and nothing else says where it is meant to go";
+        return Err(Failure::downstream(Reason::BadRequest, detail));
+    };
+    match find(worker, name).await {
+        Found::Known(destination) => {
+            let (far, place) = to_service(worker, &destination).await?;
+            Ok((far, Some(place)))
+        }
+        Found::Absent | Found::Silent => Ok((to_address(worker, name).await?, None)),
+    }
+}
+
+async fn to_service(worker: &Rc<Worker>, destination: &Destination) -> Result<(Stream, Place), BoxFailure> {
     let backend = destination.tcp_backend(fastrand::u64(..))?;
     let service = worker.service(backend);
     let tls = worker.snapshot().tls.clone();
     let mut tried = Vec::new();
     loop {
         let mut attempt = service.attempt(Wish { tried: &tried, ..Wish::default() })?;
-        let began = now();
         match attempt.peer.connect_tcp(tls.as_ref()).await {
             Ok((far, identity)) => {
                 attempt.answered(Outcome::Success);
@@ -70,12 +91,7 @@ where
                     version: endpoint.version.clone(),
                     peer: identity,
                 });
-                edge.connection_opened();
-                let (carried, failed) = carry(near, far).await;
-                edge.sent(carried.forth);
-                edge.received(carried.back);
-                edge.connection_closed(failed, since(began));
-                return Ok(());
+                return Ok((far, Place { _attempt: attempt, edge }));
             }
             Err(failure) => {
                 attempt.failed(&failure);
@@ -89,22 +105,31 @@ where
     }
 }
 
-async fn to_address<S>(worker: &Rc<Worker>, name: &str, near: Prefixed<S>) -> Result<(), BoxFailure>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn to_address(worker: &Rc<Worker>, name: &str) -> Result<Stream, BoxFailure> {
     let address = passthrough::resolve(name).await?;
     if worker.is_own_address(address) {
         let detail = format!("{name} leads back to this proxy");
         return Err(Failure::downstream(Reason::BadRequest, detail));
     }
-    let far = passthrough::connector(address).connect().await?;
-    carry(near, far).await;
-    Ok(())
+    passthrough::connector(address).connect().await
 }
 
-async fn carry<S: AsyncRead + AsyncWrite + Unpin>(near: Prefixed<S>, far: Stream) -> (Carried, bool) {
+/// Carries bytes both ways until both sides have ended.
+pub(super) async fn carry<S, F>(worker: &Worker, near: S, far: F, place: Option<Place>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: AsyncRead + AsyncWrite + Unpin,
+{
+    let _under_way = worker.shared.enter();
+    let began = now();
+    if let Some(place) = &place {
+        place.edge.connection_opened();
+    }
     let mut carried = Carried::default();
     let result = copy(near, far, IDLE, &mut carried).await;
-    (carried, result.is_err())
+    if let Some(Place { edge, .. }) = &place {
+        edge.sent(carried.forth);
+        edge.received(carried.back);
+        edge.connection_closed(result.is_err(), since(began));
+    }
 }

@@ -7,6 +7,10 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+/// Bytes that are read at once to tell what a stream is: a head of HTTP/1 or a `ClientHello` with a post-quantum key share
+/// (some 1.7 KB) fits.
+pub const AHEAD: usize = 2048;
+
 /// A stream that gives the bytes that were read ahead of it first.
 #[derive(Debug)]
 pub struct Prefixed<S> {
@@ -18,6 +22,11 @@ impl<S> Prefixed<S> {
     /// A stream that gives `prefix`, then what `inner` gives.
     pub fn new(prefix: Bytes, inner: S) -> Self {
         Self { prefix, inner }
+    }
+
+    /// A stream of which nothing has been read.
+    pub fn untouched(inner: S) -> Self {
+        Self::new(Bytes::new(), inner)
     }
 
     /// The bytes not yet given, and the stream below.
@@ -85,8 +94,7 @@ pub async fn read_ahead<S, V>(
 where
     S: AsyncRead + Unpin,
 {
-    // A head of HTTP/1 or a ClientHello with a post-quantum key share (some 1.7 KB) fits in one read.
-    let mut buffer = BytesMut::with_capacity(2048);
+    let mut buffer = BytesMut::with_capacity(AHEAD);
     loop {
         let ended = stream.read_buf(&mut buffer).await? == 0;
         if let Some(verdict) = judge(&buffer, ended) {

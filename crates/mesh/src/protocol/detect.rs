@@ -55,6 +55,18 @@ pub fn detect(first_bytes: &[u8]) -> Detection {
     }
 }
 
+/// Whether the first bytes of a server are the frame that HTTP/2 has it send first, SETTINGS (RFC 9113, section 3.4),
+/// which it may send before it has heard of its client.
+pub fn begins_like_http2_server(first_bytes: &[u8]) -> bool {
+    let Some(([high, middle, low, kind, flags, stream @ ..], _)) = first_bytes.split_first_chunk::<9>()
+    else {
+        return false;
+    };
+    // SETTINGS without ACK, on stream 0, of whole entries of six bytes.
+    let length = u32::from_be_bytes([0, *high, *middle, *low]);
+    *kind == 4 && *flags == 0 && *stream == [0; 4] && length.is_multiple_of(6)
+}
+
 fn detect_tls(bytes: &[u8]) -> Detection {
     match read_client_hello(bytes) {
         Hello::NeedMore => Detection::NeedMore,
