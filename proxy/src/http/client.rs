@@ -8,30 +8,24 @@ use std::time::Duration;
 
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
 use super::body::Body;
-use super::local::LocalExecutor;
 use super::upgrade;
 use crate::error::{BoxFailure, Failure};
 use crate::upstream::connect::Connector;
 use crate::upstream::room::Held;
 
 mod lease;
+mod multiplexed;
 
 pub use lease::Leased;
+use multiplexed::Multiplexed;
 
-/// Windows of HTTP/2: of a stream, and four times that for the connection, so that streams that wait for each other
-/// cannot block the connection.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
-/// Streams on one HTTP/2 connection before another is opened, whatever the peer would allow.
-const STREAMS_PER_CONNECTION: usize = 100;
 /// Largest head of HTTP/1 that is read; hyper's own limit is several times that.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -83,13 +77,6 @@ impl Drop for Waiter {
 struct Idle {
     sender: http1::SendRequest<Body>,
     since: Instant,
-}
-
-#[derive(Debug, Clone)]
-struct Multiplexed {
-    sender: http2::SendRequest<Body>,
-    streams: Rc<Cell<usize>>,
-    used: Rc<Cell<Instant>>,
 }
 
 impl Client {
@@ -253,81 +240,6 @@ impl Client {
         }
     }
 
-    async fn send_http2(
-        self: &Rc<Self>,
-        mut request: Box<Request<Body>>,
-    ) -> Result<Response<Body>, BoxFailure> {
-        if upgrade::token(request.headers()).is_some() {
-            // There is no upgrade in HTTP/2 (RFC 9113 section 8.6): the request goes on as if it had not asked.
-            remove_hop_by_hop(request.headers_mut());
-            *request.body_mut() = Body::Empty;
-        }
-        // An authority belongs to every request of HTTP/2; from HTTP/1 it comes in the Host field.
-        super::server::authority_from_host(&mut request);
-        *request.version_mut() = Version::HTTP_2;
-        let mut reused = true;
-        loop {
-            let mut connection = if let Some(connection) = self.multiplexed() {
-                connection
-            } else {
-                reused = false;
-                Box::pin(self.connect_http2()).await?
-            };
-            let stream = OpenStream::new(&connection);
-            match connection.sender.try_send_request(*request).await {
-                Ok(response) => return Ok(response.map(|body| Leased::http2(body, stream))),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if reused => *request = unsent,
-                    Some(_) => return Err(unsent(&error.into_error())),
-                    None => return Err(broken(&error.into_error())),
-                },
-            }
-        }
-    }
-
-    fn multiplexed(&self) -> Option<Multiplexed> {
-        let mut connections = self.multiplexed.borrow_mut();
-        connections.retain(|connection| !connection.sender.is_closed());
-        connections.iter().find(|connection| connection.has_room()).cloned()
-    }
-
-    fn least_loaded(&self) -> Option<Multiplexed> {
-        self.multiplexed.borrow().iter().min_by_key(|connection| connection.streams.get()).cloned()
-    }
-
-    async fn connect_http2(&self) -> Result<Multiplexed, BoxFailure> {
-        let _opening = self.opening.lock().await;
-        if let Some(connection) = self.multiplexed() {
-            return Ok(connection);
-        }
-        let held = match self.connector.room() {
-            None => None,
-            Some(room) => match (room.enter(), self.least_loaded()) {
-                (Some(held), _) => Some(held),
-                // There may be no other: its streams wait for each other instead.
-                (None, Some(connection)) => return Ok(connection),
-                (None, None) => Some(room.enter_now()?),
-            },
-        };
-        let stream = self.connector.connect_in(held).await?;
-        let (sender, connection) = http2::Builder::new(LocalExecutor)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEAD as u32)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| Failure::unprocessed(Reason::ConnectFailed, error.to_string()))?;
-        tokio::task::spawn_local(async move {
-            // What goes wrong is told to the requests that it happens to.
-            let _ = connection.await;
-        });
-        let connection =
-            Multiplexed { sender, streams: Rc::new(Cell::new(0)), used: Rc::new(Cell::new(Instant::now())) };
-        self.multiplexed.borrow_mut().push(connection.clone());
-        Ok(connection)
-    }
-
     /// Closes connections that have not been used for `idle`; says whether any is left.
     pub fn sweep(&self, now: Instant, idle: Duration) -> bool {
         let wanted = self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted());
@@ -337,38 +249,8 @@ impl Client {
             !connection.sender.is_closed() && now.duration_since(connection.since) < idle
         });
         let mut multiplexed = self.multiplexed.borrow_mut();
-        multiplexed.retain(|connection| {
-            !connection.sender.is_closed()
-                && (connection.streams.get() > 0 || now.duration_since(connection.used.get()) < idle)
-        });
+        multiplexed.retain(|connection| connection.is_in_use(now, idle));
         !kept.is_empty() || !multiplexed.is_empty()
-    }
-}
-
-impl Multiplexed {
-    fn has_room(&self) -> bool {
-        self.streams.get() < STREAMS_PER_CONNECTION
-    }
-}
-
-/// Counts one stream of an HTTP/2 connection until it is dropped.
-#[derive(Debug)]
-pub struct OpenStream {
-    streams: Rc<Cell<usize>>,
-    used: Rc<Cell<Instant>>,
-}
-
-impl OpenStream {
-    fn new(connection: &Multiplexed) -> Self {
-        connection.streams.set(connection.streams.get() + 1);
-        Self { streams: Rc::clone(&connection.streams), used: Rc::clone(&connection.used) }
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.streams.set(self.streams.get() - 1);
-        self.used.set(Instant::now());
     }
 }
 
@@ -408,12 +290,14 @@ fn find_failure(error: &hyper::Error) -> Option<&Failure> {
     None
 }
 
-/// Whether the peer said that it did not process the stream (RFC 9113 section 8.7).
+/// Whether the peer said that it did not process the stream: by refusing it, or by leaving it out of those that it
+/// finishes before it goes away (RFC 9113 sections 6.8 and 8.7). Streams that it does finish don't see its GOAWAY.
 fn is_refused(error: &hyper::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote()
+                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
         }
         source = error.source();
     }

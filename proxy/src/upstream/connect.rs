@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_identity::Refusal;
@@ -68,7 +69,7 @@ impl Connector {
 
     /// Opens a connection in a place that was taken for it.
     pub async fn connect_in(&self, held: Option<Held>) -> Result<Stream, BoxFailure> {
-        Ok(Stream { io: self.open().await?, _held: held })
+        Ok(Stream { io: self.open().await?, bell: None, _held: held })
     }
 
     async fn open(&self) -> Result<Io, BoxFailure> {
@@ -99,6 +100,8 @@ fn failed(detail: String) -> BoxFailure {
 #[derive(Debug)]
 pub struct Stream {
     io: Io,
+    /// Rings whenever something was read.
+    bell: Option<Arc<Notify>>,
     /// Given back after the connection is closed.
     _held: Option<Held>,
 }
@@ -110,6 +113,11 @@ enum Io {
 }
 
 impl Stream {
+    /// Rings `bell` whenever something was read: after that, whoever reads is about to know it.
+    pub fn ring_when_read(&mut self, bell: Arc<Notify>) {
+        self.bell = Some(bell);
+    }
+
     /// The protocol that the peer chose by ALPN.
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.io {
@@ -129,10 +137,15 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
+        let this = self.get_mut();
+        let read = match &mut this.io {
             Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        if let (Poll::Ready(_), Some(bell)) = (&read, &this.bell) {
+            bell.notify_waiters();
         }
+        read
     }
 }
 

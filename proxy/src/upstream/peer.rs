@@ -40,7 +40,8 @@ pub struct Peer {
     /// Makes requests wait for the connection that one of them is opening, instead of opening one each.
     opening: tokio::sync::Mutex<()>,
     plain: Rc<Client>,
-    standard: RefCell<Option<(u64, Rc<Client>)>>,
+    /// Connections of HTTP/1 and of HTTP/2 over TLS, with the certificate generation that they are made under.
+    standard: RefCell<[Option<OfGeneration>; 2]>,
     /// What the endpoint proved to be when it was last connected to.
     identity: RefCell<Option<Identity>>,
     edges: RefCell<Vec<KeptEdge>>,
@@ -61,6 +62,9 @@ struct Kept {
     /// The certificate generation that it was made under.
     generation: u64,
 }
+
+/// Connections made under one certificate generation.
+type OfGeneration = (u64, Rc<Client>);
 
 /// An answer, with what the answering proxy said beside it.
 pub type Answered = (Response<Body>, ResponseMetadata);
@@ -174,16 +178,19 @@ impl Peer {
     }
 
     fn standard(&self, tls: &Arc<Tls>, version: HttpVersion) -> Rc<Client> {
-        let mut standard = self.standard.borrow_mut();
-        if let Some((generation, client)) = &*standard
+        let [http1, http2] = &mut *self.standard.borrow_mut();
+        let (kept, alpn) = match version {
+            HttpVersion::Http1 => (http1, ALPN_HTTP11),
+            HttpVersion::Http2 => (http2, ALPN_H2),
+        };
+        if let Some((generation, client)) = kept
             && *generation == tls.number
         {
             return Rc::clone(client);
         }
-        let alpn = if version == HttpVersion::Http2 { ALPN_H2 } else { ALPN_HTTP11 };
         let config = tls.client(self.expected(), &[alpn]);
         let client = Client::new(self.connector(config));
-        *standard = Some((tls.number, Rc::clone(&client)));
+        *kept = Some((tls.number, Rc::clone(&client)));
         client
     }
 
@@ -268,7 +275,7 @@ impl Peer {
     /// Closes what has not been used for `idle`.
     pub fn sweep(&self, now: Instant, idle: Duration) {
         self.plain.sweep(now, idle);
-        if let Some((_, client)) = &*self.standard.borrow() {
+        for (_, client) in self.standard.borrow().iter().flatten() {
             client.sweep(now, idle);
         }
         let std_now = now.into_std();

@@ -9,7 +9,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 
-use super::{Client, OpenStream};
+use super::Client;
+use super::multiplexed::OpenStream;
 use crate::error::BoxFailure;
 use crate::http::body::{Body, hyper_failure};
 

@@ -1,0 +1,230 @@
+//! Connections of HTTP/2 to one address: as many as the streams need that the peer takes on one.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response, Version};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use weft_mesh::headers::remove_hop_by_hop;
+use weft_mesh::reason::Reason;
+
+use super::{Client, Leased, MAX_HEAD, broken, unsent};
+use crate::error::{BoxFailure, Failure};
+use crate::http::body::Body;
+use crate::http::local::LocalExecutor;
+use crate::http::server::authority_from_host;
+use crate::http::upgrade;
+use crate::upstream::connect::Stream;
+
+/// Windows of HTTP/2: of a stream, and four times that for the connection, so that streams that wait for each other
+/// cannot block the connection.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// Streams on one connection before another is opened, where the peer would allow more.
+const STREAMS_PER_CONNECTION: usize = 100;
+/// What stands for the peer's limit of streams until it has said one; no limit that it can say is as large.
+const UNKNOWN: usize = usize::MAX - 1;
+/// Time for the peer to say its limit of streams, which is the first thing it sends. After that it is taken to have
+/// none.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Silence, with requests under way, after which the peer is asked whether it is still there. Servers of gRPC take
+/// asking more often than every five minutes for an attack and close the connection.
+const PING_AFTER: Duration = Duration::from_secs(310);
+/// Time for the answer to that.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// One connection.
+#[derive(Debug, Clone)]
+pub(super) struct Multiplexed {
+    sender: http2::SendRequest<Body>,
+    state: Rc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    streams: Cell<usize>,
+    used: Cell<Instant>,
+    /// How many streams the peer takes, or [`UNKNOWN`].
+    limit: Cell<usize>,
+    /// Rings when that is known, or never will be.
+    settled: Notify,
+}
+
+impl Client {
+    pub(super) async fn send_http2(
+        self: &Rc<Self>,
+        mut request: Box<Request<Body>>,
+    ) -> Result<Response<Body>, BoxFailure> {
+        if upgrade::token(request.headers()).is_some() {
+            // There is no upgrade in HTTP/2 (RFC 9113 section 8.6): the request goes on as if it had not asked.
+            remove_hop_by_hop(request.headers_mut());
+            *request.body_mut() = Body::Empty;
+        }
+        // An authority belongs to every request of HTTP/2; from HTTP/1 it comes in the Host field.
+        authority_from_host(&mut request);
+        *request.version_mut() = Version::HTTP_2;
+        loop {
+            let (mut connection, reused) = match self.usable() {
+                Some(connection) => (connection, true),
+                None => Box::pin(self.connect_http2()).await?,
+            };
+            let stream = OpenStream::new(&connection.state);
+            match connection.sender.try_send_request(*request).await {
+                Ok(response) => return Ok(response.map(|body| Leased::http2(body, stream))),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if reused => *request = unsent,
+                    Some(_) => return Err(unsent(&error.into_error())),
+                    None => return Err(broken(&error.into_error())),
+                },
+            }
+        }
+    }
+
+    /// A connection that takes one more stream.
+    fn usable(&self) -> Option<Multiplexed> {
+        let mut connections = self.multiplexed.borrow_mut();
+        connections.retain(|connection| !connection.sender.is_closed());
+        connections.iter().find(|connection| connection.has_room()).cloned()
+    }
+
+    fn least_loaded(&self) -> Option<Multiplexed> {
+        self.multiplexed.borrow().iter().min_by_key(|connection| connection.state.streams.get()).cloned()
+    }
+
+    /// A connection that takes one more stream, and whether it has been in use before.
+    async fn connect_http2(&self) -> Result<(Multiplexed, bool), BoxFailure> {
+        let _opening = self.opening.lock().await;
+        let unsettled = self.multiplexed.borrow().iter().find(|connection| !connection.is_settled()).cloned();
+        if let Some(connection) = unsettled {
+            connection.settle().await;
+        }
+        if let Some(connection) = self.usable() {
+            return Ok((connection, true));
+        }
+        let held = match self.connector.room() {
+            None => None,
+            Some(room) => match (room.enter(), self.least_loaded()) {
+                (Some(held), _) => Some(held),
+                // There may be no other: its streams wait for each other instead.
+                (None, Some(connection)) => return Ok((connection, true)),
+                (None, None) => Some(room.enter_now()?),
+            },
+        };
+        let mut stream = self.connector.connect_in(held).await?;
+        let heard = Arc::new(Notify::new());
+        stream.ring_when_read(Arc::clone(&heard));
+        let (sender, connection) = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_max_send_streams(UNKNOWN)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEAD as u32)
+            .keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| Failure::unprocessed(Reason::ConnectFailed, error.to_string()))?;
+        let state = Rc::new(State {
+            streams: Cell::new(0),
+            used: Cell::new(Instant::now()),
+            limit: Cell::new(UNKNOWN),
+            settled: Notify::new(),
+        });
+        tokio::task::spawn_local(drive(connection, Rc::clone(&state), heard));
+        let connection = Multiplexed { sender, state };
+        self.multiplexed.borrow_mut().push(connection.clone());
+        Ok((connection, false))
+    }
+}
+
+impl Multiplexed {
+    /// Whether the connection is open, and busy or used within the last `idle`.
+    pub(super) fn is_in_use(&self, now: Instant, idle: Duration) -> bool {
+        let state = &self.state;
+        !self.sender.is_closed() && (state.streams.get() > 0 || now.duration_since(state.used.get()) < idle)
+    }
+
+    fn has_room(&self) -> bool {
+        let streams = self.state.streams.get();
+        // A peer that takes none for now gets one nevertheless, which waits until it does.
+        streams == 0 || streams < self.limit()
+    }
+
+    fn limit(&self) -> usize {
+        match self.state.limit.get() {
+            UNKNOWN => 1,
+            limit => limit.min(STREAMS_PER_CONNECTION),
+        }
+    }
+
+    /// Whether there is nothing more to learn of how many streams the peer takes.
+    fn is_settled(&self) -> bool {
+        self.state.limit.get() != UNKNOWN || self.sender.is_closed()
+    }
+
+    /// Waits for the peer to say how many streams it takes.
+    async fn settle(&self) {
+        let settled = async {
+            while !self.is_settled() {
+                self.state.settled.notified().await;
+            }
+        };
+        if tokio::time::timeout(SETTINGS_TIMEOUT, settled).await.is_err() {
+            self.state.limit.set(usize::MAX);
+        }
+    }
+}
+
+/// Drives a connection to its end, and keeps what its peer says of streams up to date.
+///
+/// The frames are read by a task of hyper's own, and nothing wakes this one for a SETTINGS frame: until the first has
+/// come, `heard` does. Later ones are noticed with the next request.
+async fn drive(
+    mut connection: http2::Connection<TokioIo<Stream>, Body, LocalExecutor>,
+    state: Rc<State>,
+    heard: Arc<Notify>,
+) {
+    let mut ring = Box::pin(heard.notified());
+    poll_fn(|cx| {
+        // What goes wrong is told to the requests that it happens to.
+        let ended = Pin::new(&mut connection).poll(cx).is_ready();
+        let limit = connection.current_max_send_streams();
+        if limit != UNKNOWN {
+            state.limit.set(limit);
+        } else if !ended && state.limit.get() == UNKNOWN {
+            while ring.as_mut().poll(cx).is_ready() {
+                ring.set(heard.notified());
+            }
+            return Poll::Pending;
+        }
+        state.settled.notify_waiters();
+        if ended { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Counts one stream of an HTTP/2 connection until it is dropped.
+#[derive(Debug)]
+pub(super) struct OpenStream(Rc<State>);
+
+impl OpenStream {
+    fn new(state: &Rc<State>) -> Self {
+        state.streams.set(state.streams.get() + 1);
+        Self(Rc::clone(state))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.used.set(Instant::now());
+    }
+}

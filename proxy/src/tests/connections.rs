@@ -1,0 +1,157 @@
+//! Connections that are shared, replaced and given up, without a request that fails.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Request, Response, StatusCode, Version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use weft_proto::v1;
+
+use super::network;
+use super::world::*;
+use crate::http::body::Body;
+
+/// `reviews:9080`, whose application speaks HTTP/2.
+fn http2() -> v1::Destination {
+    let backend = v1::Backend { protocol: v1::Protocol::Http2.into(), ..backend("reviews") };
+    v1::Destination { backend: Some(backend), ..destination() }
+}
+
+/// An application that takes `streams` at once on a connection, and answers each with that connection's number after
+/// 10 ms.
+fn limited(host: u8, streams: u32) -> Rc<Cell<u32>> {
+    let connections = Rc::new(Cell::new(0));
+    let counter = Rc::clone(&connections);
+    network::listen(application_at(host), move |stream| {
+        counter.set(counter.get() + 1);
+        let number = counter.get();
+        async move {
+            let mut builder = h2::server::Builder::new();
+            let mut connection =
+                builder.max_concurrent_streams(streams).handshake::<_, bytes::Bytes>(stream).await.unwrap();
+            while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    let answer = Response::builder().header("x-connection", number).body(()).unwrap();
+                    respond.send_response(answer, true).unwrap();
+                });
+            }
+        }
+    });
+    connections
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_peers_limit_of_streams_decides_how_many_connections_there_are() {
+    local(async {
+        let mesh = Mesh::new(&http2(), &[endpoint(2, v1::Hop::Plain)]);
+        let connections = limited(2, 4);
+        let caller = Caller::new();
+        for _ in 0..3 {
+            let answers = join_all((0..12).map(|_| caller.get("/"))).await;
+            assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK));
+            let used: BTreeSet<_> =
+                answers.iter().map(|answer| answer.headers()["x-connection"].clone()).collect();
+            assert_eq!(used.len(), 3, "12 streams, 4 on each connection");
+        }
+        assert_eq!(connections.get(), 3);
+        assert_eq!(succeeded(&mesh), 36);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_without_a_limit_of_streams_is_reached_on_one_connection() {
+    local(async {
+        let _mesh = Mesh::new(&http2(), &[endpoint(2, v1::Hop::Plain)]);
+        let connections = limited(2, u32::MAX);
+        let caller = Caller::new();
+        join_all((0..50).map(|_| caller.get("/"))).await;
+        assert_eq!(connections.get(), 1);
+    })
+    .await;
+}
+
+/// The kind and the stream of the next frame of HTTP/2 (RFC 9113 section 4.1).
+async fn frame(stream: &mut DuplexStream) -> (u8, u32) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+    (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]))
+}
+
+/// Waits for two requests, says that only the first will be answered, and answers that.
+async fn go_away_after_one(stream: &mut DuplexStream, heard: &RefCell<Vec<u32>>) {
+    const HEADERS: u8 = 1;
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.unwrap();
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    while heard.borrow().len() < 2 {
+        if let (HEADERS, id) = frame(stream).await {
+            heard.borrow_mut().push(id);
+        }
+    }
+    stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // A head of one octet, ":status: 200", that ends headers and stream.
+    stream.write_all(&[0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_that_goes_away_did_not_process_is_sent_again_and_what_it_did_is_finished() {
+    local(async {
+        let mesh = Mesh::new(&http2(), &[endpoint(2, v1::Hop::Plain)]);
+        let (connections, heard) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
+        let (counter, hearing) = (Rc::clone(&connections), Rc::clone(&heard));
+        network::listen(application_at(2), move |mut stream| {
+            let (number, heard) = (counter.replace(counter.get() + 1), Rc::clone(&hearing));
+            async move {
+                if number == 0 {
+                    go_away_after_one(&mut stream, &heard).await;
+                    return std::future::pending().await;
+                }
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                    let answer = Response::builder().status(201).body(()).unwrap();
+                    let _: h2::SendStream<bytes::Bytes> = respond.send_response(answer, true).unwrap();
+                }
+            }
+        });
+        let caller = Caller::new();
+        let post = || request("POST", "/", Body::full("not to be sent twice"));
+        let answers = join_all([caller.send(post()), caller.send(post())]).await;
+        let mut statuses: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().status()).collect();
+        statuses.sort();
+        assert_eq!(statuses, [StatusCode::OK, StatusCode::CREATED]);
+        assert_eq!((&**heard.borrow(), connections.get()), (&[1, 3][..], 2));
+        assert_eq!(succeeded(&mesh), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_meshed_peer_is_spoken_to_in_each_version_that_its_callers_speak() {
+    local(async {
+        let mesh = Mesh::new(&destination(), &[endpoint(2, v1::Hop::Standard)]);
+        mesh.sidecar(2, &v1::Inbound::default());
+        application(2, |request| async move {
+            let version = if request.version() == Version::HTTP_2 { "2" } else { "1" };
+            Response::builder().header("x-version", version).body(Body::Empty).unwrap()
+        });
+        let caller = Caller::new();
+        for _ in 0..2 {
+            assert_eq!(caller.get("/").await.headers()["x-version"], "1");
+            let request = Request::get("http://reviews:9080/").body(Body::Empty).unwrap();
+            let answer = caller.send_http2(request).await.unwrap();
+            assert_eq!(
+                (answer.status(), &answer.headers()["x-version"]),
+                (StatusCode::OK, &"2".parse().unwrap())
+            );
+        }
+    })
+    .await;
+}
