@@ -69,6 +69,13 @@ impl Stats {
         self.counters.add(Counter::Authorization(outcome));
     }
 
+    /// How many connections are open.
+    #[cfg(test)]
+    pub(crate) fn open_connections(&self, direction: Direction) -> u64 {
+        let counters = &self.counters;
+        counters.get(Counter::Opened(direction)) - counters.get(Counter::Closed(direction))
+    }
+
     /// Counts a connection for as long as the guard lives.
     pub fn connection(&self, direction: Direction) -> OpenConnection {
         OpenConnection::new(&self.counters, direction)

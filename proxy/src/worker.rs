@@ -88,8 +88,10 @@ impl Worker {
         self.own.contains(&address)
     }
 
-    fn sweep(&self, now: Instant) {
-        self.services.borrow_mut().retain(|_, service| service.sweep(now));
+    /// Closes connections that are idle or out of use. To be called about every second.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let generation = self.with_snapshot(|snapshot| snapshot.tls.as_ref().map(|tls| tls.number));
+        self.services.borrow_mut().retain(|_, service| service.sweep(now, generation));
         self.inbound.sweep(now);
         self.passthrough.sweep(now);
     }

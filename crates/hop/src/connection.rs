@@ -121,9 +121,10 @@ impl Connection {
         self.open
     }
 
-    /// How many more streams a client could open now; 0 for a server.
+    /// How many more streams a client could open now; 0 for a server, and as long as the heads of others wait.
     pub fn available_streams(&self) -> usize {
-        if self.role == Role::Server || self.failure.is_some() || self.drain.is_begun() {
+        let congested = self.control.len() > self.config.max_queued_heads;
+        if self.role == Role::Server || self.failure.is_some() || self.drain.is_begun() || congested {
             return 0;
         }
         let by_count = (self.stream_limit() as usize).saturating_sub(self.open);

@@ -65,6 +65,9 @@ struct Driver<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn poll(&mut self, cx: &mut Context<'_>, arrived: &mut impl FnMut(Arrival)) -> Poll<io::Result<()>> {
         self.link.set_driver(cx.waker());
+        if self.link.is_deserted() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if !self.failed && self.read(cx, arrived)? {
             return Poll::Ready(Ok(()));
         }

@@ -11,9 +11,15 @@ use weft_hop::{Config, Connection, Event, Role, StreamId};
 use weft_mesh::reason::Reason;
 
 use super::driver::Output;
-use crate::error::{BoxFailure, Failure};
+use crate::error::Failure;
 
 mod stream;
+
+/// Ticks without a byte from the peer, while streams are open, after which it is asked whether it is still there...
+const PING_AFTER: u32 = 10;
+/// ...and after which it is taken to be gone. Ticks are counted instead of time, so that a worker that was held up
+/// does not blame its peers.
+const GIVE_UP_AFTER: u32 = 20;
 
 pub(super) use stream::{Stream, StreamRef};
 
@@ -26,6 +32,8 @@ pub struct Link {
     /// Whether a stream was opened since the last look at the clock: looking at it for each would cost more than all
     /// else here.
     touched: Cell<bool>,
+    /// Ticks since the peer was heard.
+    silence: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -59,6 +67,7 @@ impl Link {
             open: Cell::new(0),
             used: Cell::new(now),
             touched: Cell::new(false),
+            silence: Cell::new(0),
         })
     }
 
@@ -95,7 +104,8 @@ impl Link {
         inner.wake();
     }
 
-    /// Lets time pass: ends a connection whose peer breaks off in the middle of a head.
+    /// Lets time pass, about a second for each call: ends a connection whose peer breaks off in the middle of a head, or
+    /// does not answer any more.
     pub fn tick(&self, now: Instant) {
         if self.touched.replace(false) || self.open.get() > 0 {
             self.used.set(now);
@@ -104,6 +114,23 @@ impl Link {
         if inner.connection.check_deadlines(now).is_err() {
             inner.wake();
         }
+        if inner.connection.open_streams() == 0 || inner.closed {
+            self.silence.set(0);
+            return;
+        }
+        self.silence.set(self.silence.get() + 1);
+        if self.silence.get() == PING_AFTER {
+            inner.connection.ping();
+            inner.wake();
+        }
+        if self.is_deserted() {
+            inner.wake();
+        }
+    }
+
+    /// Whether the peer has been silent for so long, though asked, that it has to be gone.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.silence.get() >= GIVE_UP_AFTER
     }
 
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut Connection) -> R) -> R {
@@ -146,6 +173,7 @@ impl Link {
         now: Instant,
         mut arrived: impl FnMut(Arrival),
     ) -> Result<(), weft_hop::ConnectionError> {
+        self.silence.set(0);
         let received = self.inner.borrow_mut().connection.receive(input, now);
         loop {
             let event = self.inner.borrow_mut().connection.poll_event();
@@ -204,16 +232,31 @@ impl Link {
         self.look(|connection| connection.is_drained())
     }
 
-    /// The connection is gone: every stream that is open is told.
+    /// The connection is gone: every stream that is open is told, and whether its request can have reached the peer.
     pub(super) fn close(&self) {
+        let mut unwritten = Vec::new();
         let streams = {
             let mut inner = self.inner.borrow_mut();
             inner.closed = true;
+            inner.connection.lost();
+            while let Some(event) = inner.connection.poll_event() {
+                if let Event::Reset { stream, processed: false, .. } = event {
+                    unwritten.extend(inner.streams.remove(&stream));
+                }
+            }
             std::mem::take(&mut inner.streams)
         };
         self.open.set(0);
+        let why = if self.is_deserted() {
+            "the peer does not answer any more"
+        } else {
+            "the connection to the peer was lost"
+        };
+        for stream in unwritten {
+            stream.put_failure(Failure::unprocessed(Reason::UpstreamReset, why));
+        }
         for stream in streams.into_values() {
-            stream.put_failure(lost());
+            stream.put_failure(Failure::upstream(Reason::UpstreamReset, why));
         }
     }
 }
@@ -224,8 +267,4 @@ impl Inner {
             driver.wake_by_ref();
         }
     }
-}
-
-fn lost() -> BoxFailure {
-    Failure::upstream(Reason::UpstreamReset, "the connection to the peer was lost")
 }

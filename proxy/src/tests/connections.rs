@@ -13,6 +13,7 @@ use weft_proto::v1;
 use super::network;
 use super::world::*;
 use crate::http::body::Body;
+use crate::stats::Direction;
 
 /// `reviews:9080`, whose application speaks HTTP/2.
 fn http2() -> v1::Destination {
@@ -154,4 +155,101 @@ async fn one_meshed_peer_is_spoken_to_in_each_version_that_its_callers_speak() {
         }
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_falls_silent_is_found_out_and_left() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[2, 3]);
+        sweep(&mesh.worker);
+        let frozen = Rc::new(Cell::new(false));
+        network::freezable(inbound(2), &frozen);
+        echo(2);
+        echo(3);
+        let caller = Caller::new();
+        while caller.get("/").await.headers()["x-host"] != "2" {}
+        frozen.set(true);
+        let began = tokio::time::Instant::now();
+        let answers = join_all((0..20).map(|_| caller.get("/"))).await;
+        let waited = began.elapsed();
+        assert!((Duration::from_secs(19)..Duration::from_secs(23)).contains(&waited), "{waited:?}");
+        let lost = answers.iter().filter(|answer| answer.status() != StatusCode::OK).collect::<Vec<_>>();
+        assert!(!lost.is_empty() && lost.len() < 20, "{}", lost.len());
+        for answer in lost {
+            assert_eq!(answer.body(), "upstream_reset: the peer does not answer any more\n");
+        }
+        assert_eq!(caller.get("/").await.headers()["x-host"], "3");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_its_time_is_not_taken_for_gone() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+        sweep(&mesh.worker);
+        sweep(&mesh.sidecar(2, &v1::Inbound::default()));
+        application(2, |_| async {
+            tokio::time::sleep(Duration::from_mins(10)).await;
+            Response::new(Body::Empty)
+        });
+        assert_eq!(Caller::new().get("/").await.status(), StatusCode::OK);
+    })
+    .await;
+}
+
+/// How many connections of peers a sidecar has.
+fn open_at(sidecar: &crate::worker::Worker) -> u64 {
+    sidecar.shared.stats.open_connections(Direction::Inbound)
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_of_an_older_certificate_end_without_waiting_for_a_request() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            sweep(&mesh.worker);
+            let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+            application(2, |_| async {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                Response::new(Body::full("whole"))
+            });
+            let caller = Caller::new();
+            let slow = caller.get("/");
+            let rotated = async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                mesh.rotate();
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                assert_eq!(open_at(&sidecar), 1, "the request under way keeps its connection");
+            };
+            let (slow, ()) = tokio::join!(slow, rotated);
+            assert_eq!(slow.body(), "whole");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert_eq!(open_at(&sidecar), 0, "{hop:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_of_every_kind_are_closed() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            sweep(&mesh.worker);
+            let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+            echo(2);
+            let caller = Caller::new();
+            caller.get("/").await;
+            let http2 = Request::get("http://reviews:9080/").body(Body::Empty).unwrap();
+            assert_eq!(caller.send_http2(http2).await.unwrap().status(), StatusCode::OK);
+            let expected = if hop == v1::Hop::Weft { 1 } else { 2 };
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(open_at(&sidecar), expected, "{hop:?}");
+            tokio::time::sleep(Duration::from_secs(55)).await;
+            assert_eq!(open_at(&sidecar), 0, "{hop:?}");
+        })
+        .await;
+    }
 }

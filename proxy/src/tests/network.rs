@@ -1,13 +1,13 @@
 //! A network within one thread. Every address is either listened on, silent, or refuses.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 
 /// Bytes that a connection holds in each direction: few, so that writers wait for readers.
 const PIPE: usize = 8 * 1024;
@@ -48,6 +48,37 @@ where
         tokio::task::spawn_local(serve(stream));
     };
     PLACES.with_borrow_mut(|places| places.insert(address, Place::Listening(Rc::new(accept))));
+}
+
+/// Lets no byte through any more on new connections to an address once `frozen` is true, as if a cable was cut.
+pub(super) fn freezable(address: SocketAddr, frozen: &Rc<Cell<bool>>) {
+    let Some(Place::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {
+        panic!("nobody listens at {address}");
+    };
+    let frozen = Rc::clone(frozen);
+    listen(address, move |near| {
+        let (own, far) = tokio::io::duplex(PIPE);
+        accept(far);
+        let frozen = Rc::clone(&frozen);
+        async move {
+            let ((near_read, near_write), (own_read, own_write)) =
+                (tokio::io::split(near), tokio::io::split(own));
+            tokio::join!(copy(near_read, own_write, &frozen), copy(own_read, near_write, &frozen));
+        }
+    });
+}
+
+async fn copy(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, frozen: &Cell<bool>) {
+    let mut bytes = vec![0; PIPE];
+    while let Ok(length @ 1..) = from.read(&mut bytes).await {
+        if frozen.get() {
+            std::future::pending::<()>().await;
+        }
+        if to.write_all(&bytes[..length]).await.is_err() {
+            return;
+        }
+    }
+    let _ = to.shutdown().await;
 }
 
 /// Takes no connections any more.

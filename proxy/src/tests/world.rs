@@ -197,6 +197,17 @@ impl Mesh {
     }
 }
 
+/// Lets a sidecar look after its connections, as it does when it runs.
+pub(super) fn sweep(worker: &Rc<Worker>) {
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            worker.sweep(ticks.tick().await);
+        }
+    });
+}
+
 /// What a sidecar counted, all edges together.
 pub(super) fn totals(worker: &Worker) -> Totals {
     worker.shared.stats.edges().into_iter().fold(Totals::default(), |mut sum, (_, totals)| {

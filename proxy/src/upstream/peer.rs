@@ -15,6 +15,7 @@ use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::reason::Reason;
 
 use super::connect::{Connector, Stream};
+use super::links::Links;
 use super::room::Room;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::client::{connect, open_failure};
@@ -36,7 +37,7 @@ pub struct Peer {
     endpoint: Endpoint,
     connect_timeout: Duration,
     room: Rc<Room>,
-    links: RefCell<Vec<Kept>>,
+    links: Links,
     /// Makes requests wait for the connection that one of them is opening, instead of opening one each.
     opening: tokio::sync::Mutex<()>,
     plain: Rc<Client>,
@@ -56,13 +57,6 @@ struct KeptEdge {
     edge: Arc<Edge>,
 }
 
-#[derive(Debug)]
-struct Kept {
-    link: Rc<Link>,
-    /// The certificate generation that it was made under.
-    generation: u64,
-}
-
 /// Connections made under one certificate generation.
 type OfGeneration = (u64, Rc<Client>);
 
@@ -77,7 +71,7 @@ impl Peer {
             endpoint,
             connect_timeout,
             room,
-            links: RefCell::default(),
+            links: Links::default(),
             opening: tokio::sync::Mutex::new(()),
             plain,
             standard: RefCell::default(),
@@ -139,7 +133,7 @@ impl Peer {
     }
 
     async fn link(&self, tls: &Arc<Tls>) -> Result<Rc<Link>, BoxFailure> {
-        match self.usable(tls.number) {
+        match self.links.usable(tls.number) {
             Some(link) => Ok(link),
             // Rare and large: what every request carries along stays small.
             None => Box::pin(self.open_link(tls)).await,
@@ -148,33 +142,13 @@ impl Peer {
 
     async fn open_link(&self, tls: &Arc<Tls>) -> Result<Rc<Link>, BoxFailure> {
         let _opening = self.opening.lock().await;
-        if let Some(link) = self.usable(tls.number) {
+        if let Some(link) = self.links.usable(tls.number) {
             return Ok(link);
         }
         let (stream, _) = self.connect_tls(tls, &[ALPN_WEFT]).await?;
         let link = connect(stream);
-        self.links.borrow_mut().push(Kept { link: Rc::clone(&link), generation: tls.number });
+        self.links.add(&link, tls.number);
         Ok(link)
-    }
-
-    /// A connection with room. Those of an older certificate take no new requests and end when theirs have ended.
-    fn usable(&self, generation: u64) -> Option<Rc<Link>> {
-        let mut links = self.links.borrow_mut();
-        if links.len() == 1 {
-            // The usual case, without moving anything.
-            let kept = links.first()?;
-            if kept.generation == generation && kept.link.is_usable() {
-                return Some(Rc::clone(&kept.link));
-            }
-        }
-        links.retain(|kept| {
-            if kept.generation != generation {
-                kept.link.drain();
-                return false;
-            }
-            !kept.link.is_closed() && !kept.link.is_draining()
-        });
-        links.iter().find(|kept| kept.link.is_usable()).map(|kept| Rc::clone(&kept.link))
     }
 
     fn standard(&self, tls: &Arc<Tls>, version: HttpVersion) -> Rc<Client> {
@@ -272,29 +246,28 @@ impl Peer {
         ExpectedIdentities::exactly(self.endpoint.identities.iter().cloned())
     }
 
-    /// Closes what has not been used for `idle`.
-    pub fn sweep(&self, now: Instant, idle: Duration) {
+    /// Closes what has not been used for `idle`, and takes connections out of use that were made under another
+    /// certificate than that of `generation`. To be called about every second.
+    pub fn sweep(&self, now: Instant, idle: Duration, generation: Option<u64>) {
         self.plain.sweep(now, idle);
-        for (_, client) in self.standard.borrow().iter().flatten() {
-            client.sweep(now, idle);
+        for kept in &mut *self.standard.borrow_mut() {
+            // What is under way on a client's connections goes on without the client.
+            kept.take_if(|(own, client)| {
+                let idle = !client.sweep(now, idle) && Rc::strong_count(client) == 1;
+                idle || generation.is_some_and(|generation| generation != *own)
+            });
         }
-        let std_now = now.into_std();
-        for kept in &*self.links.borrow() {
-            kept.link.tick(std_now);
-            if kept.link.open_streams() == 0
-                && std_now.saturating_duration_since(kept.link.unused_since()) >= idle
-            {
-                kept.link.drain();
-            }
-        }
-        self.links.borrow_mut().retain(|kept| !kept.link.is_closed());
+        self.links.sweep(now.into_std(), idle, generation);
     }
 
     /// Takes no new requests on any connection; those under way finish.
     pub fn drain(&self) {
-        for kept in &*self.links.borrow() {
-            kept.link.drain();
-        }
+        self.links.drain();
+    }
+
+    /// Whether a peer that was drained has nothing left that needs sweeping.
+    pub fn is_drained(&self) -> bool {
+        self.links.is_empty()
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Service {
     picker: RefCell<Picker>,
     budget: RefCell<RetryBudget>,
     peers: RefCell<HashMap<Arc<str>, Rc<Peer>, foldhash::fast::RandomState>>,
+    /// Endpoints that are gone, or different now, and have requests under way.
+    leaving: RefCell<Vec<Rc<Peer>>>,
     used: Cell<Instant>,
     room: Rc<Room>,
     shared: Arc<Shared>,
@@ -53,6 +55,7 @@ impl Service {
             seen: Cell::default(),
             set: RefCell::default(),
             peers: RefCell::default(),
+            leaving: RefCell::default(),
             used: Cell::new(now),
             shared: Arc::clone(&worker.shared),
             room: Room::new(backend.service.clone(), worker.shared.usage(&backend.service)),
@@ -98,6 +101,7 @@ impl Service {
             });
             if !stays {
                 peer.drain();
+                self.leaving.borrow_mut().push(Rc::clone(peer));
             }
             stays
         });
@@ -163,12 +167,16 @@ impl Service {
         peer
     }
 
-    /// Closes idle connections; says whether the service is still in use.
-    pub fn sweep(&self, now: tokio::time::Instant) -> bool {
+    /// Closes idle connections and those of another certificate generation; says whether the service is still in use.
+    pub fn sweep(&self, now: tokio::time::Instant, generation: Option<u64>) -> bool {
         let idle = self.backend.borrow().policy.idle_timeout;
         for peer in self.peers.borrow().values() {
-            peer.sweep(now, idle);
+            peer.sweep(now, idle, generation);
         }
+        self.leaving.borrow_mut().retain(|peer| {
+            peer.sweep(now, Duration::ZERO, generation);
+            !peer.is_drained()
+        });
         now.into_std().saturating_duration_since(self.used.get()) < FORGET_AFTER
     }
 }

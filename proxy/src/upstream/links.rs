@@ -1,0 +1,59 @@
+//! The connections of weft/1 from one worker to one endpoint.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::hop::link::Link;
+
+/// Connections of weft/1, the newest first.
+#[derive(Debug, Default)]
+pub(super) struct Links(RefCell<Vec<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    link: Rc<Link>,
+    /// The certificate generation that it was made under.
+    generation: u64,
+}
+
+impl Links {
+    /// Takes in a connection that was made under a certificate generation.
+    pub(super) fn add(&self, link: &Rc<Link>, generation: u64) {
+        self.0.borrow_mut().insert(0, Kept { link: Rc::clone(link), generation });
+    }
+
+    /// A connection of this generation that takes one more stream.
+    pub(super) fn usable(&self, generation: u64) -> Option<Rc<Link>> {
+        let links = self.0.borrow();
+        let mut of_generation = links.iter().filter(|kept| kept.generation == generation);
+        of_generation.find(|kept| kept.link.is_usable()).map(|kept| Rc::clone(&kept.link))
+    }
+
+    /// Lets about a second pass. Connections of another certificate generation, and those that have not been used for
+    /// `idle`, take no new streams and end when theirs have ended.
+    pub(super) fn sweep(&self, now: Instant, idle: Duration, generation: Option<u64>) {
+        let mut links = self.0.borrow_mut();
+        links.retain(|kept| !kept.link.is_closed());
+        for Kept { link, generation: own } in &*links {
+            link.tick(now);
+            let unused =
+                link.open_streams() == 0 && now.saturating_duration_since(link.unused_since()) >= idle;
+            if unused || generation.is_some_and(|generation| generation != *own) {
+                link.drain();
+            }
+        }
+    }
+
+    /// Takes no new streams on any connection; those that are open finish.
+    pub(super) fn drain(&self) {
+        for kept in &*self.0.borrow() {
+            kept.link.drain();
+        }
+    }
+
+    /// Whether there is none, not even one that drains.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+}
