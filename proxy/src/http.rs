@@ -4,6 +4,7 @@ pub mod answer;
 pub mod body;
 pub mod client;
 pub mod local;
+mod patience;
 pub mod recorded;
 pub mod replay;
 pub mod server;

@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
 use super::local::LocalExecutor;
+use super::patience::watch;
 use crate::stream::gathered::Gathered;
 
-/// Time for a request's head to arrive.
+/// Time for a request's head to arrive, from its first octet on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest request head.
 const MAX_HEAD: usize = 64 * 1024;
@@ -53,8 +54,9 @@ where
     });
     let served = match version {
         ServerVersion::Http1 => {
+            let (stream, timer) = watch(stream, HEAD_TIMEOUT);
             let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
+                .timer(timer)
                 .header_read_timeout(HEAD_TIMEOUT)
                 .half_close(true)
                 .preserve_header_case(true)

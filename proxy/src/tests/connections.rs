@@ -253,3 +253,38 @@ async fn idle_connections_of_every_kind_are_closed() {
         .await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clients_connection_stays_open_between_requests_and_not_in_the_middle_of_a_head() {
+    local(async {
+        let _mesh = Mesh::with_sidecars(&[2]);
+        echo(2);
+        let mut stream = network::connect(outbound()).unwrap().await.unwrap();
+        let mut answer = [0; 15];
+        for _ in 0..3 {
+            stream.write_all(b"POST / HTTP/1.1\r\nhost: reviews:9080\r\n").await.unwrap();
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            stream.write_all(b"content-length: 4\r\n\r\nbody").await.unwrap();
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200 OK");
+            let mut rest = Vec::new();
+            while !rest.ends_with(b"\r\n\r\nbody") {
+                rest.push(stream.read_u8().await.unwrap());
+            }
+            tokio::time::sleep(Duration::from_mins(30)).await;
+        }
+        let began = tokio::time::Instant::now();
+        let slowly = async {
+            for byte in b"GET / HTTP/1.1\r\nhost: reviews:9080\r\n\r\n" {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if stream.write_all(&[*byte]).await.is_err() {
+                    return began.elapsed();
+                }
+            }
+            panic!("a head may take as long as it likes");
+        };
+        let waited = slowly.await;
+        assert!((Duration::from_secs(15)..Duration::from_secs(20)).contains(&waited), "{waited:?}");
+    })
+    .await;
+}
