@@ -18,7 +18,7 @@ use crate::config::Offer;
 use crate::http::client::Client;
 use crate::stats::{Direction, Edge, EdgeKey};
 use crate::stream::{listener, socket};
-use crate::upstream::connect::{CONNECT_TIMEOUT, Connector};
+use crate::upstream::connect::Connector;
 use crate::worker::Worker;
 
 pub(crate) mod connection;
@@ -47,7 +47,7 @@ impl Inbound {
     fn application(&self, address: SocketAddr) -> Rc<Application> {
         let mut applications = self.applications.borrow_mut();
         let application = applications.entry(address).or_insert_with(|| {
-            let client = Client::new(Connector::plain(address, CONNECT_TIMEOUT));
+            let client = Client::new(Connector::plain(address));
             Rc::new(Application { client, load: Load::default() })
         });
         Rc::clone(application)

@@ -138,6 +138,8 @@ pub struct BackendPolicy {
     pub connect_timeout: Duration,
     /// Time after which an unused connection is closed.
     pub idle_timeout: Duration,
+    /// Age, give or take a tenth, at which a connection takes no new requests; `None`: it may grow as old as it likes.
+    pub max_connection_age: Option<Duration>,
 }
 
 impl Default for BackendPolicy {
@@ -152,6 +154,7 @@ impl Default for BackendPolicy {
             retry: None,
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_mins(1),
+            max_connection_age: None,
         }
     }
 }

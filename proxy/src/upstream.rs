@@ -1,7 +1,7 @@
 //! What the proxy sends to: connections, and the choice among a service's endpoints.
 
 pub mod connect;
-mod links;
+pub mod links;
 pub mod peer;
 pub mod room;
 pub mod service;

@@ -95,6 +95,7 @@ fn policy(spec: &BackendPolicySpec) -> v1::BackendPolicy {
         retry_budget: spec.retry_budget.as_ref().map(retry_budget),
         connect_timeout: duration(timeouts.connect),
         idle_timeout: duration(timeouts.idle),
+        max_connection_age: duration(timeouts.max_age),
         slow_start: duration(balancing.slow_start),
         retry: spec.retry.as_ref().map(retry),
     }

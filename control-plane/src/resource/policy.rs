@@ -151,6 +151,9 @@ pub struct ConnectionTimeouts {
     pub connect: Option<GatewayDuration>,
     /// After which an unused connection is closed; 60 s when left out.
     pub idle: Option<GatewayDuration>,
+    /// Age, give or take a tenth, at which a connection takes no new requests and ends when its own have ended; none
+    /// when left out. Connections of TCP are not concerned.
+    pub max_age: Option<GatewayDuration>,
 }
 
 /// An AuthorizationPolicy's `spec`: who may call the workloads that it selects.

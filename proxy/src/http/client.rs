@@ -16,9 +16,10 @@ use weft_mesh::reason::Reason;
 
 use super::body::Body;
 use super::upgrade;
+use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::upstream::connect::Connector;
-use crate::upstream::room::Held;
+use crate::upstream::room::{Age, Held};
 
 mod lease;
 mod multiplexed;
@@ -53,7 +54,7 @@ pub struct Client {
 
 /// How a request can be sent.
 enum Way {
-    Kept(http1::SendRequest<Body>),
+    Kept(Sender),
     New(Option<Held>),
 }
 
@@ -73,9 +74,16 @@ impl Drop for Waiter {
     }
 }
 
+/// A connection of HTTP/1.
+#[derive(Debug)]
+pub struct Sender {
+    inner: http1::SendRequest<Body>,
+    age: Age,
+}
+
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Body>,
+    sender: Sender,
     since: Instant,
 }
 
@@ -145,7 +153,7 @@ impl Client {
                 // Rare and large: what every request carries along stays small.
                 Way::New(held) => (Box::pin(self.connect_http1(held)).await?, false),
             };
-            match sender.try_send_request(*request).await {
+            match sender.inner.try_send_request(*request).await {
                 Ok(response) => return Ok(self.leased(response, sender)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if reused => *request = unsent,
@@ -187,12 +195,12 @@ impl Client {
     }
 
     /// The kept connection that was used last: the others may idle out.
-    fn take_idle(&self) -> Option<http1::SendRequest<Body>> {
+    fn take_idle(&self) -> Option<Sender> {
         let mut idle = self.idle.borrow_mut();
         let mut at = idle.len();
         while at > 0 {
             at -= 1;
-            let sender = &idle.get(at)?.sender;
+            let sender = &idle.get(at)?.sender.inner;
             if sender.is_closed() {
                 idle.remove(at);
             } else if sender.is_ready() {
@@ -202,7 +210,7 @@ impl Client {
         None
     }
 
-    async fn connect_http1(&self, held: Option<Held>) -> Result<http1::SendRequest<Body>, BoxFailure> {
+    async fn connect_http1(&self, held: Option<Held>) -> Result<Sender, BoxFailure> {
         let stream = self.connector.connect_in(held).await?;
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
@@ -214,20 +222,21 @@ impl Client {
             // What goes wrong is told to the request that it happens to.
             let _ = connection.with_upgrades().await;
         });
-        Ok(sender)
+        Ok(Sender { inner: sender, age: Age::new(now(), fastrand::f32()) })
     }
 
-    fn leased(
-        self: &Rc<Self>,
-        response: Response<Incoming>,
-        sender: http1::SendRequest<Body>,
-    ) -> Response<Body> {
+    fn leased(self: &Rc<Self>, response: Response<Incoming>, sender: Sender) -> Response<Body> {
         let client = Rc::clone(self);
         response.map(|body| Leased::http1(body, client, sender))
     }
 
-    fn give_back(&self, sender: http1::SendRequest<Body>) {
-        if sender.is_closed() {
+    /// The age at which a connection takes no new requests.
+    fn max_age(&self) -> Option<Duration> {
+        self.connector.room().and_then(|room| room.max_age())
+    }
+
+    fn give_back(&self, sender: Sender) {
+        if sender.inner.is_closed() || sender.age.is_over(now(), self.max_age()) {
             return;
         }
         if self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted()) {
@@ -240,16 +249,22 @@ impl Client {
         }
     }
 
-    /// Closes connections that have not been used for `idle`; says whether any is left.
+    /// Closes connections that have not been used for `idle`, and takes those out of use that are too old; says whether
+    /// any is left.
     pub fn sweep(&self, now: Instant, idle: Duration) -> bool {
         let wanted = self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted());
         let idle = if wanted { Duration::ZERO } else { idle };
+        let max_age = self.max_age();
         let mut kept = self.idle.borrow_mut();
         kept.retain(|connection| {
-            !connection.sender.is_closed() && now.duration_since(connection.since) < idle
+            !connection.sender.inner.is_closed()
+                && now.duration_since(connection.since) < idle
+                && !connection.sender.age.is_over(now.into_std(), max_age)
         });
         let mut multiplexed = self.multiplexed.borrow_mut();
-        multiplexed.retain(|connection| connection.is_in_use(now, idle));
+        // What is under way on a connection goes on without being kept here.
+        multiplexed
+            .retain(|connection| connection.is_in_use(now, idle) && !connection.is_older(now, max_age));
         !kept.is_empty() || !multiplexed.is_empty()
     }
 }

@@ -11,7 +11,7 @@ use weft_mesh::reason::Reason;
 
 use crate::error::{BoxFailure, Failure};
 use crate::http::client::Client;
-use crate::upstream::connect::{CONNECT_TIMEOUT, Connector};
+use crate::upstream::connect::Connector;
 
 /// Time after which an unused connection is closed.
 const IDLE: Duration = Duration::from_mins(1);
@@ -38,7 +38,7 @@ impl Passthrough {
 
 /// How to reach an address outside the mesh.
 pub(super) fn connector(address: SocketAddr) -> Connector {
-    Connector::plain(address, CONNECT_TIMEOUT)
+    Connector::plain(address)
 }
 
 /// The address of `name` (`host:port`), by the system's resolver.

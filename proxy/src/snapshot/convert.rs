@@ -106,6 +106,8 @@ fn policy(wire: &v1::BackendPolicy) -> Result<BackendPolicy, Error> {
         connect_timeout: duration(wire.connect_timeout.as_ref(), "connect_timeout")?
             .unwrap_or(defaults.connect_timeout),
         idle_timeout: duration(wire.idle_timeout.as_ref(), "idle_timeout")?.unwrap_or(defaults.idle_timeout),
+        max_connection_age: duration(wire.max_connection_age.as_ref(), "max_connection_age")?
+            .filter(|age| !age.is_zero()),
     })
 }
 

@@ -288,3 +288,43 @@ async fn a_clients_connection_stays_open_between_requests_and_not_in_the_middle_
     })
     .await;
 }
+
+/// Sends to an endpoint reached by `hop`, in both versions of HTTP, answered after `time` each, for two minutes, where
+/// connections may grow 30 s old; gives how many there were.
+async fn connections_in_two_minutes(hop: v1::Hop, version: v1::Protocol, time: Duration) -> u32 {
+    let max_age = Some(prost_types::Duration { seconds: 30, nanos: 0 });
+    let policy = v1::BackendPolicy { max_connection_age: max_age, ..v1::BackendPolicy::default() };
+    let backend = v1::Backend { policy: Some(policy), protocol: version.into(), ..backend("reviews") };
+    let limited = v1::Destination { backend: Some(backend), ..destination() };
+    let mesh = Mesh::new(&limited, &[endpoint(2, hop)]);
+    sweep(&mesh.worker);
+    mesh.sidecar(2, &v1::Inbound::default());
+    application(2, move |request| async move {
+        tokio::time::sleep(time).await;
+        Response::new(Body::from(request.into_body()))
+    });
+    let connections = Rc::new(Cell::new(0));
+    let address = if hop == v1::Hop::Plain { application_at(2) } else { inbound(2) };
+    network::counted(address, &connections);
+    let caller = Caller::new();
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < Duration::from_mins(2) {
+        let response = whole(caller.send(request("POST", "/", Body::full("all of it"))).await.unwrap()).await;
+        assert_eq!((response.status(), &response.body()[..]), (StatusCode::OK, &b"all of it"[..]));
+    }
+    connections.get()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_old_enough_is_replaced_and_costs_no_request() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        for version in [v1::Protocol::Http1, v1::Protocol::Http2] {
+            // Answers that take longer than a connection may grow old are finished all the same.
+            for (time, expected) in [(100, 4..=5), (50_000, 3..=3)] {
+                let time = Duration::from_millis(time);
+                let connections = local(connections_in_two_minutes(hop, version, time)).await;
+                assert!(expected.contains(&connections), "{hop:?}, {version:?}, {time:?}: {connections}");
+            }
+        }
+    }
+}

@@ -50,6 +50,19 @@ where
     PLACES.with_borrow_mut(|places| places.insert(address, Place::Listening(Rc::new(accept))));
 }
 
+/// Counts new connections to an address.
+pub(super) fn counted(address: SocketAddr, connections: &Rc<Cell<u32>>) {
+    let Some(Place::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {
+        panic!("nobody listens at {address}");
+    };
+    let connections = Rc::clone(connections);
+    let counting = move |stream| {
+        connections.set(connections.get() + 1);
+        accept(stream);
+    };
+    PLACES.with_borrow_mut(|places| places.insert(address, Place::Listening(Rc::new(counting))));
+}
+
 /// Lets no byte through any more on new connections to an address once `frozen` is true, as if a cable was cut.
 pub(super) fn freezable(address: SocketAddr, frozen: &Rc<Cell<bool>>) {
     let Some(Place::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {

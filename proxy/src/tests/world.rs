@@ -318,7 +318,7 @@ pub(super) struct Caller(Rc<Client>);
 
 impl Caller {
     pub(super) fn new() -> Self {
-        Self(Client::new(Connector::plain(outbound(), Duration::from_secs(1))))
+        Self(Client::new(Connector::plain(outbound())))
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxFailure> {

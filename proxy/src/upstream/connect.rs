@@ -30,22 +30,21 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Connector {
     address: SocketAddr,
     tls: Option<Arc<rustls::ClientConfig>>,
-    timeout: Duration,
     room: Option<Rc<Room>>,
 }
 
 impl Connector {
     /// Connects in plain text.
-    pub fn plain(address: SocketAddr, timeout: Duration) -> Self {
-        Self { address, tls: None, timeout, room: None }
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: None, room: None }
     }
 
     /// Connects with TLS; the configuration holds who the peer may be and what is offered by ALPN.
-    pub fn tls(address: SocketAddr, timeout: Duration, config: Arc<rustls::ClientConfig>) -> Self {
-        Self { address, tls: Some(config), timeout, room: None }
+    pub fn tls(address: SocketAddr, config: Arc<rustls::ClientConfig>) -> Self {
+        Self { address, tls: Some(config), room: None }
     }
 
-    /// Counts its connections among those that a service may have.
+    /// Counts its connections among those that a service may have, and keeps to the service's limits.
     #[must_use]
     pub fn within(self, room: &Rc<Room>) -> Self {
         Self { room: Some(Rc::clone(room)), ..self }
@@ -74,11 +73,12 @@ impl Connector {
 
     async fn open(&self) -> Result<Io, BoxFailure> {
         let address = self.address;
-        let stream = match tokio::time::timeout(self.timeout, Socket::connect(address)).await {
+        let timeout = self.room.as_ref().map_or(CONNECT_TIMEOUT, |room| room.connect_timeout());
+        let stream = match tokio::time::timeout(timeout, Socket::connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(failed(format!("connecting to {address}: {error}"))),
             Err(_) => {
-                return Err(failed(format!("connecting to {address}: no answer in {:?}", self.timeout)));
+                return Err(failed(format!("connecting to {address}: no answer in {timeout:?}")));
             }
         };
         let Some(config) = &self.tls else { return Ok(Io::Plain(stream)) };

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::room::Age;
+use crate::clock::now;
 use crate::hop::link::Link;
 
 /// Connections of weft/1, the newest first.
@@ -15,12 +17,31 @@ struct Kept {
     link: Rc<Link>,
     /// The certificate generation that it was made under.
     generation: u64,
+    age: Age,
+}
+
+/// When connections take no new streams any more.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Time without any stream after which a connection is closed.
+    pub idle: Duration,
+    /// The certificate generation in force; `None`: there is none.
+    pub generation: Option<u64>,
+}
+
+impl Limits {
+    /// Whether a certificate generation is in force, or there is no other.
+    pub(super) fn is_current(&self, generation: u64) -> bool {
+        self.generation.is_none_or(|current| current == generation)
+    }
 }
 
 impl Links {
     /// Takes in a connection that was made under a certificate generation.
     pub(super) fn add(&self, link: &Rc<Link>, generation: u64) {
-        self.0.borrow_mut().insert(0, Kept { link: Rc::clone(link), generation });
+        self.0
+            .borrow_mut()
+            .insert(0, Kept { link: Rc::clone(link), generation, age: Age::new(now(), fastrand::f32()) });
     }
 
     /// A connection of this generation that takes one more stream.
@@ -30,16 +51,16 @@ impl Links {
         of_generation.find(|kept| kept.link.is_usable()).map(|kept| Rc::clone(&kept.link))
     }
 
-    /// Lets about a second pass. Connections of another certificate generation, and those that have not been used for
-    /// `idle`, take no new streams and end when theirs have ended.
-    pub(super) fn sweep(&self, now: Instant, idle: Duration, generation: Option<u64>) {
+    /// Lets about a second pass. Connections of another certificate generation, and those that are too old or have not
+    /// been used for too long, take no new streams and end when theirs have ended.
+    pub(super) fn sweep(&self, now: Instant, limits: Limits, max_age: Option<Duration>) {
         let mut links = self.0.borrow_mut();
         links.retain(|kept| !kept.link.is_closed());
-        for Kept { link, generation: own } in &*links {
+        for Kept { link, generation, age } in &*links {
             link.tick(now);
             let unused =
-                link.open_streams() == 0 && now.saturating_duration_since(link.unused_since()) >= idle;
-            if unused || generation.is_some_and(|generation| generation != *own) {
+                link.open_streams() == 0 && now.saturating_duration_since(link.unused_since()) >= limits.idle;
+            if unused || !limits.is_current(*generation) || age.is_over(now, max_age) {
                 link.drain();
             }
         }

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::time::Instant;
@@ -15,7 +14,7 @@ use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::reason::Reason;
 
 use super::connect::{Connector, Stream};
-use super::links::Links;
+use super::links::{Limits, Links};
 use super::room::Room;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::client::{connect, open_failure};
@@ -35,7 +34,6 @@ const EDGES_KEPT: usize = 16;
 #[derive(Debug)]
 pub struct Peer {
     endpoint: Endpoint,
-    connect_timeout: Duration,
     room: Rc<Room>,
     links: Links,
     /// Makes requests wait for the connection that one of them is opening, instead of opening one each.
@@ -65,11 +63,10 @@ pub type Answered = (Response<Body>, ResponseMetadata);
 
 impl Peer {
     /// No connection yet.
-    pub fn new(endpoint: Endpoint, connect_timeout: Duration, room: Rc<Room>) -> Self {
-        let plain = Client::new(Connector::plain(endpoint.address, connect_timeout).within(&room));
+    pub fn new(endpoint: Endpoint, room: Rc<Room>) -> Self {
+        let plain = Client::new(Connector::plain(endpoint.address).within(&room));
         Self {
             endpoint,
-            connect_timeout,
             room,
             links: Links::default(),
             opening: tokio::sync::Mutex::new(()),
@@ -175,7 +172,7 @@ impl Peer {
     ) -> Result<(Stream, Option<Identity>), BoxFailure> {
         match (self.endpoint.hop, tls) {
             (Hop::Plain | Hop::Standard, _) => {
-                let connector = Connector::plain(self.endpoint.address, self.connect_timeout);
+                let connector = Connector::plain(self.endpoint.address);
                 let stream = connector.within(&self.room).connect().await?;
                 Ok((stream, None))
             }
@@ -239,25 +236,25 @@ impl Peer {
     }
 
     fn connector(&self, config: Arc<rustls::ClientConfig>) -> Connector {
-        Connector::tls(self.endpoint.address, self.connect_timeout, config).within(&self.room)
+        Connector::tls(self.endpoint.address, config).within(&self.room)
     }
 
     fn expected(&self) -> ExpectedIdentities {
         ExpectedIdentities::exactly(self.endpoint.identities.iter().cloned())
     }
 
-    /// Closes what has not been used for `idle`, and takes connections out of use that were made under another
-    /// certificate than that of `generation`. To be called about every second.
-    pub fn sweep(&self, now: Instant, idle: Duration, generation: Option<u64>) {
-        self.plain.sweep(now, idle);
+    /// Closes connections that have not been used for long, and takes those out of use that are old or were made under
+    /// another certificate. To be called about every second.
+    pub fn sweep(&self, now: Instant, limits: Limits) {
+        self.plain.sweep(now, limits.idle);
         for kept in &mut *self.standard.borrow_mut() {
             // What is under way on a client's connections goes on without the client.
             kept.take_if(|(own, client)| {
-                let idle = !client.sweep(now, idle) && Rc::strong_count(client) == 1;
-                idle || generation.is_some_and(|generation| generation != *own)
+                let unused = !client.sweep(now, limits.idle) && Rc::strong_count(client) == 1;
+                unused || !limits.is_current(*own)
             });
         }
-        self.links.sweep(now.into_std(), idle, generation);
+        self.links.sweep(now.into_std(), limits, self.room.max_age());
     }
 
     /// Takes no new requests on any connection; those under way finish.

@@ -3,13 +3,16 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use weft_mesh::limits::{Place, Usage};
 use weft_mesh::name::ServicePort;
 use weft_mesh::reason::Reason;
 
+use super::connect::CONNECT_TIMEOUT;
 use crate::error::{BoxFailure, Failure};
+use crate::snapshot::BackendPolicy;
 
 /// What is under way to a service from all workers, and a bell for those that wait for a connection.
 #[derive(Debug, Default)]
@@ -26,18 +29,59 @@ pub struct Room {
     service: ServicePort,
     max_connections: Cell<u32>,
     max_pending: Cell<u32>,
+    connect_timeout: Cell<Duration>,
+    max_age: Cell<Option<Duration>>,
+}
+
+/// How old a connection is. Connections that were made together don't end together: each may grow a tenth older, or
+/// younger, than others.
+#[derive(Debug, Clone, Copy)]
+pub struct Age {
+    since: Instant,
+    factor: f32,
+}
+
+impl Age {
+    /// Of a connection that is made now; `random` is from 0 to 1.
+    pub fn new(now: Instant, random: f32) -> Self {
+        Self { since: now, factor: 0.9 + 0.2 * random }
+    }
+
+    /// Whether it is more than the given one.
+    pub fn is_over(self, now: Instant, limit: Option<Duration>) -> bool {
+        limit.is_some_and(|limit| now.saturating_duration_since(self.since) >= limit.mul_f32(self.factor))
+    }
 }
 
 impl Room {
     /// Room without limits yet.
     pub fn new(service: ServicePort, usage: Arc<ServiceUsage>) -> Rc<Self> {
-        Rc::new(Self { usage, service, max_connections: Cell::new(0), max_pending: Cell::new(0) })
+        Rc::new(Self {
+            usage,
+            service,
+            max_connections: Cell::new(0),
+            max_pending: Cell::new(0),
+            connect_timeout: Cell::new(CONNECT_TIMEOUT),
+            max_age: Cell::new(None),
+        })
     }
 
-    /// Sets the most connections, and the most requests that wait for one; 0: no limit.
-    pub fn limit(&self, max_connections: u32, max_pending: u32) {
-        self.max_connections.set(max_connections);
-        self.max_pending.set(max_pending);
+    /// Takes over what a policy says of connections; a limit of 0 is none.
+    pub fn limit(&self, policy: &BackendPolicy) {
+        self.max_connections.set(policy.max_connections);
+        self.max_pending.set(policy.max_pending);
+        self.connect_timeout.set(policy.connect_timeout);
+        self.max_age.set(policy.max_connection_age);
+    }
+
+    /// Time for a TCP connection.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.get()
+    }
+
+    /// Age at which a connection takes no new requests.
+    pub fn max_age(&self) -> Option<Duration> {
+        self.max_age.get()
     }
 
     /// What is under way to the service from all workers.
@@ -92,5 +136,21 @@ impl Drop for Held {
         // Given back first: whoever wakes looks for it.
         self.place = None;
         self.usage.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_differ_by_a_tenth_at_most() {
+        let (now, limit) = (Instant::now(), Some(Duration::from_secs(100)));
+        for (random, ends) in [(0.0, 90), (0.5, 100), (1.0, 110)] {
+            let age = Age::new(now, random);
+            assert!(!age.is_over(now + Duration::from_millis(ends * 1000 - 10), limit), "{random}");
+            assert!(age.is_over(now + Duration::from_millis(ends * 1000 + 10), limit), "{random}");
+            assert!(!age.is_over(now + Duration::from_hours(1000), None));
+        }
     }
 }

@@ -12,6 +12,7 @@ use weft_mesh::limits::Usage;
 use weft_mesh::outlier::Outcome;
 use weft_mesh::reason::Reason;
 
+use super::links::Limits;
 use super::peer::Peer;
 use super::room::Room;
 use crate::clock::{now, since};
@@ -75,7 +76,7 @@ impl Service {
                 self.picker.borrow_mut().set_policy(backend.policy.balance.clone());
                 *self.backend.borrow_mut() = Arc::clone(backend);
             }
-            self.room.limit(backend.policy.max_connections, backend.policy.max_pending);
+            self.room.limit(&backend.policy);
             let set = snapshot.endpoints.get(&backend.service);
             let same = match (&*self.set.borrow(), set) {
                 (Some(old), Some(new)) => Arc::ptr_eq(old, new),
@@ -158,23 +159,19 @@ impl Service {
         if let Some(peer) = self.peers.borrow().get(&endpoint.id) {
             return Rc::clone(peer);
         }
-        let peer = Rc::new(Peer::new(
-            endpoint.clone(),
-            self.backend.borrow().policy.connect_timeout,
-            Rc::clone(&self.room),
-        ));
+        let peer = Rc::new(Peer::new(endpoint.clone(), Rc::clone(&self.room)));
         self.peers.borrow_mut().insert(Arc::clone(&endpoint.id), Rc::clone(&peer));
         peer
     }
 
-    /// Closes idle connections and those of another certificate generation; says whether the service is still in use.
+    /// Closes idle connections and those of another certificate generation, or too old; says whether the service is still in use.
     pub fn sweep(&self, now: tokio::time::Instant, generation: Option<u64>) -> bool {
         let idle = self.backend.borrow().policy.idle_timeout;
         for peer in self.peers.borrow().values() {
-            peer.sweep(now, idle, generation);
+            peer.sweep(now, Limits { idle, generation });
         }
         self.leaving.borrow_mut().retain(|peer| {
-            peer.sweep(now, Duration::ZERO, generation);
+            peer.sweep(now, Limits { idle: Duration::ZERO, generation });
             !peer.is_drained()
         });
         now.into_std().saturating_duration_since(self.used.get()) < FORGET_AFTER

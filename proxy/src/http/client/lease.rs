@@ -7,10 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 
-use super::Client;
 use super::multiplexed::OpenStream;
+use super::{Client, Sender};
 use crate::error::BoxFailure;
 use crate::http::body::{Body, hyper_failure};
 
@@ -25,13 +24,13 @@ pub struct Leased {
 enum Lease {
     /// A connection of HTTP/1 goes back to its client at the end of the body, and is closed when the body is not read
     /// to its end.
-    Http1(Rc<Client>, http1::SendRequest<Body>),
+    Http1(Rc<Client>, Sender),
     /// A stream of HTTP/2 is counted as long as it lives.
     Http2 { _stream: OpenStream },
 }
 
 impl Leased {
-    pub(super) fn http1(body: Incoming, client: Rc<Client>, sender: http1::SendRequest<Body>) -> Body {
+    pub(super) fn http1(body: Incoming, client: Rc<Client>, sender: Sender) -> Body {
         Self { body, lease: Some(Lease::Http1(client, sender)) }.into_body()
     }
 

@@ -17,12 +17,14 @@ use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
 use super::{Client, Leased, MAX_HEAD, broken, unsent};
+use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::local::LocalExecutor;
 use crate::http::server::authority_from_host;
 use crate::http::upgrade;
 use crate::upstream::connect::Stream;
+use crate::upstream::room::Age;
 
 /// Windows of HTTP/2: of a stream, and four times that for the connection, so that streams that wait for each other
 /// cannot block the connection.
@@ -52,6 +54,7 @@ pub(super) struct Multiplexed {
 struct State {
     streams: Cell<usize>,
     used: Cell<Instant>,
+    age: Age,
     /// How many streams the peer takes, or [`UNKNOWN`].
     limit: Cell<usize>,
     /// Rings when that is known, or never will be.
@@ -135,6 +138,7 @@ impl Client {
         let state = Rc::new(State {
             streams: Cell::new(0),
             used: Cell::new(Instant::now()),
+            age: Age::new(now(), fastrand::f32()),
             limit: Cell::new(UNKNOWN),
             settled: Notify::new(),
         });
@@ -150,6 +154,10 @@ impl Multiplexed {
     pub(super) fn is_in_use(&self, now: Instant, idle: Duration) -> bool {
         let state = &self.state;
         !self.sender.is_closed() && (state.streams.get() > 0 || now.duration_since(state.used.get()) < idle)
+    }
+
+    pub(super) fn is_older(&self, now: Instant, max_age: Option<Duration>) -> bool {
+        self.state.age.is_over(now.into_std(), max_age)
     }
 
     fn has_room(&self) -> bool {
