@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod links;
+mod named;
 pub mod peer;
 pub mod room;
 pub mod service;

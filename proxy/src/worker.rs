@@ -39,16 +39,14 @@ pub struct Worker {
     snapshot: RefCell<Cache<Arc<arc_swap::ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     services: RefCell<HashMap<ServicePort, Rc<Service>, foldhash::fast::RandomState>>,
     began: std::time::Instant,
-    own: Vec<SocketAddr>,
 }
 
 impl Worker {
-    /// A worker without connections.
+    /// A worker without connections; `own` is where its proxy listens for outbound ones.
     pub fn new(shared: Arc<Shared>, own: Vec<SocketAddr>) -> Rc<Self> {
         Rc::new(Self {
-            passthrough: Passthrough::default(),
+            passthrough: Passthrough::new(own),
             began: now(),
-            own,
             inbound: Inbound::default(),
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
             services: RefCell::default(),
@@ -80,12 +78,6 @@ impl Worker {
     /// Seconds since the worker began.
     pub fn seconds(&self) -> u64 {
         self.began.elapsed().as_secs()
-    }
-
-    /// Whether an address is one that this proxy listens on for outbound connections: to forward there would go in
-    /// circles.
-    pub fn is_own_address(&self, address: SocketAddr) -> bool {
-        self.own.contains(&address)
     }
 
     /// Closes connections that are idle or out of use. To be called about every second.

@@ -12,6 +12,7 @@
 //! | which backend gets it | [`split`], with [`affinity`] and [`hash`] |
 //! | which endpoint of the backend | [`balance`], with [`outlier`] |
 //! | how much may be under way | [`limits`], [`concurrency`] |
+//! | which address of a name is tried when | [`eyeballs`] |
 //! | how long it may take, and whether it is tried again | [`deadline`], [`retry`], with [`budget`] and [`backoff`] |
 //! | who may call | [`authorization`] |
 //! | what the proxy answers itself | [`reason`] |
@@ -27,6 +28,7 @@ pub mod balance;
 pub mod budget;
 pub mod concurrency;
 pub mod deadline;
+pub mod eyeballs;
 pub mod filter;
 pub mod forwarded;
 pub mod fraction;

@@ -10,7 +10,7 @@ use weft_mesh::outlier::Outcome;
 use weft_mesh::reason::Reason;
 
 use super::destination::{Found, find};
-use super::{Downstream, Target, passthrough};
+use super::{Downstream, Target};
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::snapshot::Destination;
@@ -67,7 +67,7 @@ pub(super) async fn open(
             let (far, place) = to_service(worker, &destination).await?;
             Ok((far, Some(place)))
         }
-        Found::Absent | Found::Silent => Ok((to_address(worker, name).await?, None)),
+        Found::Absent | Found::Silent => Ok((worker.passthrough.connector(name).connect().await?, None)),
     }
 }
 
@@ -103,15 +103,6 @@ async fn to_service(worker: &Rc<Worker>, destination: &Destination) -> Result<(S
             }
         }
     }
-}
-
-async fn to_address(worker: &Rc<Worker>, name: &str) -> Result<Stream, BoxFailure> {
-    let address = passthrough::resolve(name).await?;
-    if worker.is_own_address(address) {
-        let detail = format!("{name} leads back to this proxy");
-        return Err(Failure::downstream(Reason::BadRequest, detail));
-    }
-    passthrough::connector(address).connect().await
 }
 
 /// Carries bytes both ways until both sides have ended.

@@ -9,7 +9,7 @@ use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
 use super::destination::{Found, find};
-use super::{Downstream, Target, exchange, explicit, passthrough};
+use super::{Downstream, Target, exchange, explicit};
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
@@ -76,18 +76,13 @@ fn dialled_name(request: &Request<Incoming>) -> Result<Arc<str>, BoxFailure> {
 
 async fn pass_through(
     worker: &Rc<Worker>,
-    name: &str,
+    name: &Arc<str>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxFailure> {
-    let address = passthrough::resolve(name).await?;
-    if worker.is_own_address(address) {
-        let detail = format!("{name} leads back to this proxy");
-        return Err(Failure::downstream(Reason::BadRequest, detail));
-    }
     let version = version_of(request.version());
     let (mut parts, body) = request.into_parts();
     remove_hop_by_hop(&mut parts.headers);
-    let client = worker.passthrough.client(address);
+    let client = worker.passthrough.client(name);
     let under_way = worker.shared.enter();
     let response = client.send(Box::new(Request::from_parts(parts, Body::from(body))), version).await?;
     drop(under_way);

@@ -10,11 +10,12 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Time without traffic after which the kernel asks whether the peer is still there: below the 350 s after which
-/// common load balancers and NAT tables forget a connection.
-const KEEPALIVE_AFTER: Duration = Duration::from_mins(3);
-/// Time between such questions; the kernel gives up after nine of them.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+/// Time without traffic after which the kernel asks whether the peer is still there, far below the 350 s after which
+/// common load balancers and NAT tables forget a connection: a host that is gone is found out within a minute.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+/// Time between such questions, and how many of them are left without an answer before the kernel gives up.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_QUESTIONS: u32 = 3;
 
 /// A connection that this proxy opened.
 #[derive(Debug)]
@@ -42,7 +43,10 @@ impl Socket {
 /// Sets what every connection of the proxy has: no delay of small segments, and keep-alive probes.
 pub fn configure(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVE_QUESTIONS);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
@@ -121,5 +125,23 @@ impl AsyncWrite for Socket {
             #[cfg(test)]
             Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_is_gone_is_found_out_within_a_minute() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connection = Socket::connect(listener.local_addr().unwrap()).await.unwrap();
+        let Socket::Tcp(stream) = connection else { panic!("not through the kernel") };
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        let questions = socket.tcp_keepalive_retries().unwrap();
+        let gone =
+            socket.tcp_keepalive_time().unwrap() + socket.tcp_keepalive_interval().unwrap() * questions;
+        assert!(gone <= Duration::from_mins(1), "{gone:?}");
     }
 }

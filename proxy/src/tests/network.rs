@@ -39,6 +39,20 @@ pub(crate) fn connect(address: SocketAddr) -> Option<Connecting> {
     })
 }
 
+thread_local! {
+    static NAMES: RefCell<HashMap<String, Vec<SocketAddr>>> = RefCell::default();
+}
+
+/// The addresses of a name that the test has given some.
+pub(crate) fn resolve(name: &str) -> Option<Vec<SocketAddr>> {
+    NAMES.with_borrow(|names| names.get(name).cloned())
+}
+
+/// Gives a name addresses.
+pub(super) fn name(name: &str, addresses: &[SocketAddr]) {
+    NAMES.with_borrow_mut(|names| names.insert(name.to_owned(), addresses.to_vec()));
+}
+
 /// Takes connections to an address, in place of whoever did before.
 pub(super) fn listen<F>(address: SocketAddr, serve: impl Fn(DuplexStream) -> F + 'static)
 where

@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use weft_identity::Refusal;
 use weft_mesh::reason::Reason;
 
+use super::named::Named;
 use super::room::{Held, Room};
 use crate::error::{BoxFailure, Failure};
 use crate::stream::socket::Socket;
@@ -25,23 +26,35 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How to reach one address.
+/// How to reach one address, or one name.
 #[derive(Debug, Clone)]
 pub struct Connector {
-    address: SocketAddr,
+    to: To,
     tls: Option<Arc<rustls::ClientConfig>>,
     room: Option<Rc<Room>>,
+}
+
+#[derive(Debug, Clone)]
+enum To {
+    Address(SocketAddr),
+    Name(Named),
 }
 
 impl Connector {
     /// Connects in plain text.
     pub fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None, room: None }
+        Self { to: To::Address(address), tls: None, room: None }
+    }
+
+    /// Connects in plain text to a name outside the mesh, `host:port`, at the address that answers first, and never to
+    /// one of the proxy's `own`.
+    pub fn named(name: Arc<str>, own: Rc<[SocketAddr]>) -> Self {
+        Self { to: To::Name(Named::new(name, own)), tls: None, room: None }
     }
 
     /// Connects with TLS; the configuration holds who the peer may be and what is offered by ALPN.
     pub fn tls(address: SocketAddr, config: Arc<rustls::ClientConfig>) -> Self {
-        Self { address, tls: Some(config), room: None }
+        Self { to: To::Address(address), tls: Some(config), room: None }
     }
 
     /// Counts its connections among those that a service may have, and keeps to the service's limits.
@@ -53,11 +66,6 @@ impl Connector {
     /// The limits that its connections count for.
     pub fn room(&self) -> Option<&Rc<Room>> {
         self.room.as_ref()
-    }
-
-    /// The address that is connected to.
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// Opens a connection, if the service may have one more. A failure is always before any request was sent.
@@ -72,15 +80,13 @@ impl Connector {
     }
 
     async fn open(&self) -> Result<Io, BoxFailure> {
-        let address = self.address;
         let timeout = self.room.as_ref().map_or(CONNECT_TIMEOUT, |room| room.connect_timeout());
-        let stream = match tokio::time::timeout(timeout, Socket::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(failed(format!("connecting to {address}: {error}"))),
-            Err(_) => {
-                return Err(failed(format!("connecting to {address}: no answer in {timeout:?}")));
-            }
+        let address = match &self.to {
+            To::Address(address) => *address,
+            // Rare and large: what every request carries along stays small.
+            To::Name(named) => return Ok(Io::Plain(Box::pin(named.connect(timeout)).await?)),
         };
+        let stream = tcp(address, timeout).await?;
         let Some(config) = &self.tls else { return Ok(Io::Plain(stream)) };
         let handshake =
             TlsConnector::from(Arc::clone(config)).connect(ServerName::from(address.ip()), stream);
@@ -89,6 +95,15 @@ impl Connector {
             Ok(Err(error)) => Err(failed(format!("TLS with {address}: {}", Refusal::explain(&error)))),
             Err(_) => Err(failed(format!("TLS with {address}: no answer in {HANDSHAKE_TIMEOUT:?}"))),
         }
+    }
+}
+
+/// A TCP connection to an address, in the time that there is.
+pub(super) async fn tcp(address: SocketAddr, timeout: Duration) -> Result<Socket, BoxFailure> {
+    match tokio::time::timeout(timeout, Socket::connect(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(failed(format!("connecting to {address}: {error}"))),
+        Err(_) => Err(failed(format!("connecting to {address}: no answer in {timeout:?}"))),
     }
 }
 
