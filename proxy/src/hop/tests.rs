@@ -73,6 +73,26 @@ async fn a_request_and_its_answer_arrive_whole() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_of_any_length_arrives_whole_though_its_handler_is_done_before() {
+    for length in [1, 4096, 4097, 20_000, 64 * 1024, 200_000] {
+        for sent in [0, 30_000] {
+            local(|| async {
+                let link = join(1000, &CancellationToken::new(), move |_unread, _| async move {
+                    answer(Body::full(vec![7; length]))
+                });
+                let asked = if sent == 0 { Body::Empty } else { Body::full(vec![1; sent]) };
+                let (response, _) = send(&link, asked).await.unwrap();
+                assert_eq!(read(response.into_body()).await, vec![7; length], "{length}, {sent}");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                assert_eq!(link.open_streams(), 0);
+                assert_eq!(link.look(|connection| connection.open_streams()), 0, "{length}, {sent}");
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_large_bodies_go_both_ways_at_once() {
     local(|| async {
         let link =

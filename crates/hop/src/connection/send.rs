@@ -219,6 +219,18 @@ impl Connection {
         }
     }
 
+    /// Nobody asks for a stream any more. What is queued still goes out if it is complete and either all was received or
+    /// this is a server, whose answer is what matters; else the stream is reset as cancelled.
+    pub fn release(&mut self, stream: StreamId) {
+        let Some(state) = self.streams.get(&stream.0) else { return };
+        let is_sent = matches!(state.send_phase, SendPhase::Ending | SendPhase::Ended);
+        if is_sent && (state.receive_phase == ReceivePhase::Ended || self.role == Role::Server) {
+            self.stop_receiving(stream);
+        } else {
+            self.reset(stream, Code::Cancelled, true);
+        }
+    }
+
     /// Gives up the rest of what the peer sends on a stream, while our own direction goes on to its end:
     /// for a server that answers without needing the whole request. Once our direction has ended, the peer
     /// is told with a RESET whose code is [`Code::NoError`].

@@ -103,7 +103,7 @@ impl Stream {
     }
 }
 
-/// A stream in the hands of a request. When the last hold on it goes before both sides have ended, it is reset.
+/// A stream in the hands of a request. When the last hold on it goes before an answer is complete, it is reset.
 #[derive(Debug, Clone)]
 pub(in crate::hop) struct StreamRef {
     pub(super) stream: Rc<Stream>,
@@ -118,8 +118,8 @@ struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        // A stream whose both sides have ended is known no more, so that this says nothing about it.
-        self.link.with(|connection| connection.reset(self.id, Code::Cancelled, true));
+        // The end of an answer may be queued still.
+        self.link.with(|connection| connection.release(self.id));
         self.link.remove(self.id);
     }
 }
