@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,15 +16,18 @@ use weft_mesh::name::{Identity, ServiceName, ServicePort};
 
 use crate::config::Offer;
 use crate::http::client::Client;
+use crate::snapshot::Tls;
 use crate::stats::{Direction, Edge, EdgeKey};
 use crate::stream::{listener, socket};
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
 
+mod caller;
 pub(crate) mod connection;
 mod load;
 pub(crate) mod request;
 
+use caller::{Caller, Proven};
 pub use load::{InFlight, Load};
 
 /// Time after which an unused connection to the application is closed.
@@ -33,6 +36,7 @@ const IDLE: Duration = Duration::from_mins(1);
 /// The applications that this worker forwards to.
 #[derive(Debug, Default)]
 pub struct Inbound {
+    proven: Proven,
     applications: RefCell<HashMap<SocketAddr, Rc<Application>>>,
 }
 
@@ -53,8 +57,11 @@ impl Inbound {
         Rc::clone(application)
     }
 
-    /// Closes idle connections.
-    pub fn sweep(&self, now: Instant) {
+    /// Closes idle connections to the application, and those of peers that are believed no longer.
+    pub fn sweep(&self, now: Instant, tls: Option<&Tls>) {
+        if let Some(tls) = tls {
+            self.proven.sweep(tls.generation(), SystemTime::now());
+        }
         for application in self.applications.borrow().values() {
             application.client.sweep(now, IDLE);
         }
@@ -128,7 +135,8 @@ fn accept(
 }
 
 impl Upstream {
-    fn new(worker: &Worker, arrival: &Arrival, peer: SocketAddr, identity: Option<Identity>) -> Rc<Self> {
+    fn new(worker: &Worker, arrival: &Arrival, caller: &Caller) -> Rc<Self> {
+        let (peer, identity) = (caller.peer, caller.identity.clone());
         let service = ServicePort::new(service_name(worker, arrival), arrival.port);
         let edge = worker.shared.stats.edge(EdgeKey {
             direction: Direction::Inbound,

@@ -82,9 +82,10 @@ impl Worker {
 
     /// Closes connections that are idle or out of use. To be called about every second.
     pub(crate) fn sweep(&self, now: Instant) {
-        let generation = self.with_snapshot(|snapshot| snapshot.tls.as_ref().map(|tls| tls.number));
+        let tls = self.with_snapshot(|snapshot| snapshot.tls.clone());
+        let generation = tls.as_ref().map(|tls| tls.number);
         self.services.borrow_mut().retain(|_, service| service.sweep(now, generation));
-        self.inbound.sweep(now);
+        self.inbound.sweep(now, tls.as_deref());
         self.passthrough.sweep(now);
     }
 }

@@ -13,17 +13,19 @@
 //! | [`pinned_client`] | none | server, by its root's fingerprint | first contact with a join token |
 
 use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use aws_lc_rs::rand;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs as suite};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ServerConfig, version};
 use weft_mesh::name::Identity;
 
-use crate::verify::{ClientVerifier, Pinned, ServerVerifier};
+use crate::verify::{ClientVerifier, Pinned, ServerVerifier, verify_client};
 use crate::{ExpectedIdentities, Fingerprint, TrustBundle, WorkloadCertificate, x509};
 
 /// Several streams of HTTP between two sidecars, in our own framing.
@@ -92,6 +94,17 @@ impl Generation {
     /// Whom this generation believes.
     pub fn bundle(&self) -> &Arc<TrustBundle> {
         &self.bundle
+    }
+
+    /// The identity of a client that presented `chain` (leaf first), if it would be let in at `now`. For connections that
+    /// outlive the roots that they were made under. The error says why it would not, as that of a handshake does.
+    pub fn verify_client(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<Identity, rustls::Error> {
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        verify_client(&self.bundle, chain, UnixTime::since_unix_epoch(since_epoch))
     }
 
     /// For an inbound proxy: a client has to present a good certificate.

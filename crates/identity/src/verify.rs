@@ -15,7 +15,7 @@ use weft_mesh::name::{Identity, TrustDomain};
 
 pub(crate) use chain::verify_chain;
 pub use refusal::{Origin, Reason, Refusal, Refused};
-pub(crate) use verifiers::{ClientVerifier, Pinned, ServerVerifier};
+pub(crate) use verifiers::{ClientVerifier, Pinned, ServerVerifier, verify_client};
 
 use crate::x509;
 

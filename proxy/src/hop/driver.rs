@@ -4,16 +4,21 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
+use weft_hop::Role;
 
 use super::link::{Arrival, Link};
 use crate::clock::now;
 
 /// Room for one read: what a TLS record holds. Frames are split from it without copying.
 const READ: usize = 16 * 1024;
+/// Time for the peer to close its side after the last byte to it was written.
+const LINGER: Duration = Duration::from_secs(2);
 /// Reads before other tasks get their turn.
 const READS: usize = 8;
 
@@ -43,6 +48,8 @@ where
         output: Output::default(),
         joined: false,
         failed: false,
+        broken: false,
+        lingering: None,
     };
     let ended = std::future::poll_fn(|cx| driver.poll(cx, &mut arrived)).await;
     if let Err(error) = ended {
@@ -60,6 +67,10 @@ struct Driver<S> {
     joined: bool,
     /// The peer broke the protocol: what is queued says so, then the connection ends.
     failed: bool,
+    /// Nothing can be written any more. What the peer sent before it closed is still read.
+    broken: bool,
+    /// All is said, and only the peer's end is waited for.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
@@ -68,10 +79,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if self.link.is_deserted() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        if self.lingering.is_some() {
+            return self.linger(cx);
+        }
         if !self.failed && self.read(cx, arrived)? {
             return Poll::Ready(Ok(()));
         }
-        self.write(cx)
+        if self.broken {
+            return if self.link.open_streams() > 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
+        }
+        match self.write(cx) {
+            Poll::Ready(Err(_)) if !self.failed && self.link.open_streams() > 0 => {
+                // The waker is with the reading side already.
+                self.broken = true;
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) if self.link.look(|connection| connection.role()) == Role::Server => {
+                self.lingering = Some(Box::pin(tokio::time::sleep(LINGER)));
+                self.linger(cx)
+            }
+            written => written,
+        }
+    }
+
+    /// Waits for the peer to close. A socket that is closed with something unread in it throws away what the peer has
+    /// not received yet (RFC 2525 section 2.17).
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        for _ in 0..READS {
+            self.input.clear();
+            self.input.reserve(READ);
+            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => {
+                    let Some(lingering) = &mut self.lingering else { return Poll::Ready(Ok(())) };
+                    return lingering.as_mut().poll(cx).map(Ok);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Says whether the peer has closed the connection.

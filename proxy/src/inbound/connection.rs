@@ -12,9 +12,9 @@ use weft_hop::RequestMetadata;
 use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
 use weft_identity::{Origin, Reason as RefusalReason, Refusal, peer_identity};
 use weft_mesh::authorization::Call;
-use weft_mesh::name::Identity;
 use weft_mesh::protocol::{Detection, Protocol, detect};
 
+use super::caller::Caller;
 use super::{Arrival, Upstream, request};
 use crate::clock::{now, since};
 use crate::error::Failure;
@@ -39,7 +39,7 @@ where
     let _open = worker.shared.stats.connection(Direction::Inbound);
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(arrival.port)));
     if port.tls_mode == TlsMode::Disabled {
-        return opaque(&worker, stream, None, &arrival, peer, None).await;
+        return opaque(&worker, stream, None, &arrival, &Caller::plain(peer)).await;
     }
     if port.tls_mode == TlsMode::Permissive && !port.protocol.is_http() {
         return Box::pin(undeclared(&worker, stream, peer, &arrival, &port)).await;
@@ -59,7 +59,7 @@ where
             let detail = "plain text, where only mesh TLS is let in";
             worker.shared.stats.refused(peer, RefusalReason::NoCertificate, &detail);
         }
-        (false, _) => detected(&worker, stream, None, &arrival, peer, None).await,
+        (false, _) => detected(&worker, stream, None, &arrival, &Caller::plain(peer)).await,
     }
 }
 
@@ -105,8 +105,9 @@ async fn undeclared<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let caller = Caller::plain(peer);
     let open = async {
-        let upstream = Upstream::new(worker, arrival, peer, None);
+        let upstream = Upstream::new(worker, arrival, &caller);
         if !is_allowed(worker, &upstream) {
             // What it may do depends on what it asks for, or it is told why not in the protocol that it speaks.
             std::future::pending::<()>().await;
@@ -121,9 +122,9 @@ async fn undeclared<S>(
         Ok(First::Client(Opening::Other, near, far)) => {
             let far = far.map(|(far, _)| far);
             if port.protocol == Protocol::Detect {
-                detected(worker, near, far, arrival, peer, None).await;
+                detected(worker, near, far, arrival, &caller).await;
             } else {
-                opaque(worker, near, far, arrival, peer, None).await;
+                opaque(worker, near, far, arrival, &caller).await;
             }
         }
         Ok(First::Server(near, far, upstream)) => {
@@ -178,75 +179,68 @@ async fn meshed<S>(
             return;
         }
     };
+    let chain = session.peer_certificates().unwrap_or_default();
+    let drain = &worker.shared.drain;
+    let caller = worker.inbound.proven.caller(peer, identity, chain, tls.generation(), drain);
     let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-    by_alpn(worker, stream, peer, arrival, port, identity, alpn.as_deref()).await;
+    drop(tls);
+    by_alpn(worker, stream, arrival, port, &caller, alpn.as_deref()).await;
 }
 
 async fn by_alpn<S>(
     worker: &Rc<Worker>,
     stream: TlsStream<Prefixed<S>>,
-    peer: SocketAddr,
     arrival: &Arrival,
     port: &Arc<InboundPort>,
-    identity: Identity,
+    caller: &Caller,
     alpn: Option<&[u8]>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match alpn {
         Some(ALPN_WEFT) => {
-            let upstream = Upstream::new(worker, arrival, peer, Some(identity));
+            let upstream = Upstream::new(worker, arrival, caller);
             let worker = Rc::clone(worker);
-            let drain = worker.shared.drain.clone();
+            let drain = caller.drain(&worker.shared.drain);
             crate::hop::server::serve(stream, drain, move |request, metadata| {
                 request::from_hop(Rc::clone(&worker), Rc::clone(&upstream), request, metadata)
             })
             .await;
         }
-        Some(ALPN_H2) => http(worker, stream, ServerVersion::Http2, arrival, peer, Some(identity)).await,
-        Some(ALPN_HTTP11) => http(worker, stream, ServerVersion::Http1, arrival, peer, Some(identity)).await,
-        Some(ALPN_WEFT_TCP) => opaque(worker, stream, None, arrival, peer, Some(identity)).await,
+        Some(ALPN_H2) => http(worker, stream, ServerVersion::Http2, arrival, caller).await,
+        Some(ALPN_HTTP11) => http(worker, stream, ServerVersion::Http1, arrival, caller).await,
+        Some(ALPN_WEFT_TCP) => opaque(worker, stream, None, arrival, caller).await,
         _ if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) => {
-            opaque(worker, stream, None, arrival, peer, Some(identity)).await;
+            opaque(worker, stream, None, arrival, caller).await;
         }
-        _ => detected(worker, stream, None, arrival, peer, Some(identity)).await,
+        _ => detected(worker, stream, None, arrival, caller).await,
     }
 }
 
 /// Plain text, or what was in TLS of a peer that did not say what it is; `far` is open already where the client was slow.
-async fn detected<S>(
-    worker: &Rc<Worker>,
-    stream: S,
-    far: Option<Stream>,
-    arrival: &Arrival,
-    peer: SocketAddr,
-    identity: Option<Identity>,
-) where
+async fn detected<S>(worker: &Rc<Worker>, stream: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match first_bytes(stream).await {
         Ok((Some(version), stream)) => {
             drop(far);
-            http(worker, stream, version, arrival, peer, identity).await;
+            http(worker, stream, version, arrival, caller).await;
         }
-        Ok((None, stream)) => opaque(worker, stream, far, arrival, peer, identity).await,
+        Ok((None, stream)) => opaque(worker, stream, far, arrival, caller).await,
         Err(error) if is_disconnect(&error) => {}
-        Err(error) => tracing::debug!(%peer, %error, "connection lost before its protocol was known"),
+        Err(error) => {
+            tracing::debug!(peer = %caller.peer, %error, "connection lost before its protocol was known");
+        }
     }
 }
 
-async fn http<S>(
-    worker: &Rc<Worker>,
-    stream: S,
-    version: ServerVersion,
-    arrival: &Arrival,
-    peer: SocketAddr,
-    identity: Option<Identity>,
-) where
+async fn http<S>(worker: &Rc<Worker>, stream: S, version: ServerVersion, arrival: &Arrival, caller: &Caller)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let upstream = Upstream::new(worker, arrival, peer, identity);
-    let drain = worker.shared.drain.clone();
+    let upstream = Upstream::new(worker, arrival, caller);
+    let drain = caller.drain(&worker.shared.drain);
     let worker = Rc::clone(worker);
     serve_http(stream, version, drain, move |request| {
         request::from_http(Rc::clone(&worker), Rc::clone(&upstream), request)
@@ -254,17 +248,11 @@ async fn http<S>(
     .await;
 }
 
-async fn opaque<S>(
-    worker: &Rc<Worker>,
-    near: S,
-    far: Option<Stream>,
-    arrival: &Arrival,
-    peer: SocketAddr,
-    identity: Option<Identity>,
-) where
+async fn opaque<S>(worker: &Rc<Worker>, near: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let upstream = Upstream::new(worker, arrival, peer, identity);
+    let upstream = Upstream::new(worker, arrival, caller);
     if !may_connect(worker, &upstream) {
         return;
     }
@@ -274,8 +262,12 @@ async fn opaque<S>(
         None => upstream.application.client.connector().connect().await,
     };
     match far {
-        Ok(far) => carry(&upstream, near, far).await,
-        Err(failure) => refused(worker, peer, &failure),
+        // Bytes of which nothing is known have no good moment to end at.
+        Ok(far) => tokio::select! {
+            () = carry(&upstream, near, far) => {}
+            () = caller.disbelieved() => {}
+        },
+        Err(failure) => refused(worker, caller.peer, &failure),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
-use weft_identity::{CaMaterial, CertificateAuthority, Generation, KeyAndCsr};
+use weft_identity::{CaMaterial, CertificateAuthority, Generation, KeyAndCsr, TrustBundle};
 use weft_mesh::balance::EndpointSet;
 use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
@@ -57,6 +57,8 @@ pub(super) fn application_at(host: u8) -> SocketAddr {
     at(host, 9080)
 }
 
+const ALPN: [&[u8]; 4] = [ALPN_WEFT, ALPN_WEFT_TCP, ALPN_H2, ALPN_HTTP11];
+
 /// Who signs in the tests' mesh.
 pub(super) struct Authority(CertificateAuthority);
 
@@ -65,6 +67,18 @@ impl Authority {
         let (trust_domain, now) = (trust_domain.parse().unwrap(), SystemTime::now());
         let material = CaMaterial::generate(&trust_domain, now).unwrap();
         Self(CertificateAuthority::from_pem(&material, "", &trust_domain, now).unwrap())
+    }
+
+    /// Whom it makes everybody believe.
+    pub(super) fn bundle(&self) -> &TrustBundle {
+        self.0.bundle()
+    }
+
+    /// A certificate of its own, together with other roots.
+    pub(super) fn tls_believing(&self, number: u64, service_account: &str, bundle: &TrustBundle) -> Arc<Tls> {
+        let own = self.issue(service_account, Duration::from_hours(1), SystemTime::now());
+        let generation = Generation::new(own.certificate().clone(), Arc::new(bundle.clone()));
+        Arc::new(Tls::new(number, generation, number.to_string(), &ALPN))
     }
 
     pub(super) fn issue(&self, service_account: &str, ttl: Duration, now: SystemTime) -> Generation {
@@ -76,9 +90,7 @@ impl Authority {
     }
 
     pub(super) fn tls(&self, number: u64, service_account: &str) -> Arc<Tls> {
-        let generation = self.issue(service_account, Duration::from_hours(1), SystemTime::now());
-        let alpn = [ALPN_WEFT, ALPN_WEFT_TCP, ALPN_H2, ALPN_HTTP11];
-        Arc::new(Tls::new(number, generation, number.to_string(), &alpn))
+        self.tls_believing(number, service_account, self.bundle())
     }
 }
 
@@ -214,6 +226,11 @@ pub(super) fn totals(worker: &Worker) -> Totals {
         sum.add(&totals);
         sum
     })
+}
+
+/// Gives a sidecar another certificate, or other roots.
+pub(super) fn put_tls(worker: &Worker, tls: Arc<Tls>) {
+    put_in_force(worker, &Cell::new(0), |snapshot| snapshot.tls = Some(tls));
 }
 
 fn put_in_force(worker: &Worker, numbers: &Cell<u64>, change: impl FnOnce(&mut Snapshot)) {

@@ -176,6 +176,18 @@ impl Trust for Pinned {
 
 /// Verifies a chain against the roots of the trust domain that its leaf claims, so that a root can vouch for its own
 /// trust domain alone.
+/// Verifies the chain of a client outside a handshake: the roots may have changed since.
+pub(crate) fn verify_client(
+    bundle: &TrustBundle,
+    chain: &[CertificateDer<'_>],
+    now: UnixTime,
+) -> Result<Identity, rustls::Error> {
+    let Some((leaf, intermediates)) = chain.split_first() else {
+        return Err(Refused::new(Reason::NoCertificate, "the peer presented no certificate").into());
+    };
+    verify_in_bundle(bundle, leaf, intermediates, KeyUsage::client_auth(), now)
+}
+
 fn verify_in_bundle(
     bundle: &TrustBundle,
     leaf: &CertificateDer<'_>,

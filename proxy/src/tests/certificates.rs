@@ -1,0 +1,155 @@
+//! Certificates and roots that change under traffic.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Request, Response, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weft_proto::v1;
+
+use super::network;
+use super::world::*;
+use crate::http::body::Body;
+use crate::outbound::{self, Downstream, Target};
+use crate::stats::Direction;
+
+/// An application that answers each request with its body after 20 ms.
+fn slow_echo(host: u8) {
+    application(host, |request| async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Response::new(Body::from(request.into_body()))
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn certificates_that_change_on_both_sides_cost_no_request() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+            slow_echo(2);
+            let caller = Caller::new();
+            let requests = (0..300_u64).map(|number| {
+                let (caller, mesh, sidecar) = (&caller, &mesh, &sidecar);
+                async move {
+                    tokio::time::sleep(Duration::from_millis(number)).await;
+                    if number % 30 == 15 {
+                        mesh.rotate();
+                        put_tls(sidecar, mesh.authority.tls(number, "reviews"));
+                        for worker in [&mesh.worker, sidecar] {
+                            worker.sweep(tokio::time::Instant::now());
+                        }
+                    }
+                    let sent = vec![number as u8; 20_000];
+                    let post = Request::post("http://reviews:9080/").header("host", "reviews:9080");
+                    let post = post.body(Body::full(sent.clone())).unwrap();
+                    let answer =
+                        if number % 2 == 0 { caller.send(post).await } else { caller.send_http2(post).await };
+                    let answer = whole(answer.unwrap()).await;
+                    answer.status() == StatusCode::OK && answer.body() == &sent
+                }
+            });
+            let answered = join_all(requests).await;
+            assert!(answered.iter().all(|whole| *whole), "{hop:?}");
+            assert_eq!((succeeded(&mesh), mesh.totals().retries), (300, 0));
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mesh_changes_its_root_without_failing_a_request() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+        let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        slow_echo(2);
+        let (old, new) = (&mesh.authority, Authority::new("mesh.test"));
+        let mut both = old.bundle().clone();
+        both.merge(new.bundle());
+        let (client, server) = (&mesh.worker, &sidecar);
+        // All believe both, then have certificates of the new one, then believe that alone.
+        let steps = [
+            (server, old.tls_believing(2, "reviews", &both)),
+            (client, old.tls_believing(3, "web", &both)),
+            (server, new.tls_believing(4, "reviews", &both)),
+            (client, new.tls_believing(5, "web", &both)),
+            (server, new.tls(6, "reviews")),
+            (client, new.tls(7, "web")),
+        ];
+        let changes = async {
+            for (worker, tls) in steps {
+                tokio::time::sleep(Duration::from_millis(45)).await;
+                put_tls(worker, tls);
+                for worker in [client, server] {
+                    worker.sweep(tokio::time::Instant::now());
+                }
+            }
+        };
+        let caller = Caller::new();
+        let requests = (0..400_u64).map(async |number| {
+            tokio::time::sleep(Duration::from_millis(number)).await;
+            caller.send(request("POST", "/", Body::full("x"))).await.unwrap().status()
+        });
+        let (statuses, ()) = tokio::join!(join_all(requests), changes);
+        assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
+        assert_eq!(mesh.totals().retries, 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_end_that_no_root_vouches_for_any_more_and_what_is_under_way_is_finished() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+            sweep(&sidecar);
+            application(2, |_| async {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                Response::new(Body::full("whole"))
+            });
+            let caller = Caller::new();
+            let removed = async {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                put_tls(&sidecar, Authority::new("mesh.test").tls(9, "reviews"));
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            };
+            let (answer, ()) = tokio::join!(caller.get("/"), removed);
+            assert_eq!(answer.body(), "whole");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(sidecar.shared.stats.open_connections(Direction::Inbound), 0, "{hop:?}");
+            assert_eq!(caller.get("/").await.headers()["x-weft-error"], "connect_failed");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opaque_connection_ends_with_the_trust_in_its_peer_and_not_with_a_new_certificate() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+        let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        sweep(&sidecar);
+        network::listen(application_at(2), |mut stream| async move {
+            let (mut read, mut write) = tokio::io::split(&mut stream);
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        });
+        let (mut near, far) = tokio::io::duplex(64);
+        let target = Target::Fixed("reviews:9080".into());
+        let downstream = Rc::new(Downstream { target, source: at(1, 40_001) });
+        tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));
+        let mut echoed = [0; 4];
+        for _ in 0..2 {
+            near.write_all(b"\x00one").await.unwrap();
+            near.read_exact(&mut echoed).await.unwrap();
+            put_tls(&sidecar, mesh.authority.tls(8, "reviews"));
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        put_tls(&sidecar, Authority::new("mesh.test").tls(9, "reviews"));
+        assert!(matches!(near.read(&mut echoed).await, Ok(0) | Err(_)), "the connection lives on");
+    })
+    .await;
+}
