@@ -7,6 +7,7 @@
 //! |---|---|
 //! | who and what is named | [`name`] |
 //! | what is spoken | [`protocol`] |
+//! | who connected to the load balancer before the proxy | [`proxy_protocol`] |
 //! | which rule a request meets, and why | [`route`], with [`pattern`] |
 //! | what the rule does to it | [`filter`], with [`fraction`] |
 //! | which backend gets it | [`split`], with [`affinity`] and [`hash`] |
@@ -39,6 +40,7 @@ pub mod name;
 pub mod outlier;
 pub mod pattern;
 pub mod protocol;
+pub mod proxy_protocol;
 pub mod rate;
 pub mod reason;
 pub mod retry;
