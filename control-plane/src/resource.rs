@@ -33,7 +33,8 @@ pub use kind::Kind;
 pub use policy::{
     Action, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule, AuthorizationTo,
     BackendPolicySpec, BackendRetry, Balancing, ConnectionTimeouts, DefaultAuthorization, HashKey, Limits,
-    MeshPolicySpec, OutlierDetection, PortTls, RetryBudget, TlsMode, TlsPolicy,
+    MeshPolicySpec, OutlierDetection, PortProxyProtocol, PortTls, ProxyProtocolVersion, RetryBudget, TlsMode,
+    TlsPolicy,
 };
 pub use problem::{FieldPath, Problem, Segment, Severity};
 pub use reference::{

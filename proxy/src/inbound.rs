@@ -22,6 +22,7 @@ use crate::stream::{listener, socket};
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
 
+mod announced;
 mod caller;
 pub(crate) mod connection;
 mod load;
@@ -72,6 +73,8 @@ impl Inbound {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     application: Rc<Application>,
+    /// The connections to the application: those that are shared, or some of its own where they begin with its address.
+    forward: Rc<Client>,
     /// Port that policies are for: that of the service.
     port: u16,
     peer: SocketAddr,
@@ -79,6 +82,8 @@ pub(crate) struct Upstream {
     identity: Option<Identity>,
     /// What applications are told of the peer.
     client: Option<HeaderValue>,
+    /// Its address, where requests would else only tell that of a load balancer.
+    forwarded_for: Option<HeaderValue>,
     edge: Arc<Edge>,
 }
 
@@ -136,7 +141,7 @@ fn accept(
 
 impl Upstream {
     fn new(worker: &Worker, arrival: &Arrival, caller: &Caller) -> Rc<Self> {
-        let (peer, identity) = (caller.peer, caller.identity.clone());
+        let (peer, identity) = (caller.peer.address, caller.identity.clone());
         let service = ServicePort::new(service_name(worker, arrival), arrival.port);
         let edge = worker.shared.stats.edge(EdgeKey {
             direction: Direction::Inbound,
@@ -150,7 +155,26 @@ impl Upstream {
         let application = worker.inbound.application(arrival.application);
         let own = worker.with_snapshot(|snapshot| snapshot.tls.as_ref().map(|tls| tls.identity().clone()));
         let client = own.zip(identity.as_ref()).and_then(|(own, peer)| client_certificate(&own, peer, None));
-        Rc::new(Self { application, port: arrival.port, peer, identity, client, edge })
+        let announce = worker.with_snapshot(|snapshot| snapshot.inbound.port(arrival.port).announce);
+        let forward = match announce {
+            None => Rc::clone(&application.client),
+            Some(version) => {
+                let header = announced::header(version, peer, arrival.application);
+                Client::new(Connector::plain(arrival.application).beginning_with(header))
+            }
+        };
+        let forwarded_for =
+            caller.peer.announced.then(|| HeaderValue::try_from(peer.ip().to_string()).ok()).flatten();
+        Rc::new(Self {
+            application,
+            forward,
+            port: arrival.port,
+            peer,
+            identity,
+            client,
+            forwarded_for,
+            edge,
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use weft_mesh::budget::BudgetPolicy;
 use weft_mesh::filter::{Filters, RateLimit};
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::protocol::Protocol;
+use weft_mesh::proxy_protocol::{self, Senders};
 use weft_mesh::reason::Reason;
 use weft_mesh::retry::RetryPolicy;
 use weft_mesh::route::{RouteTable, Target};
@@ -210,6 +211,10 @@ pub struct InboundPort {
     pub authorization: Authorizer,
     /// How many requests are let in.
     pub rate_limit: Option<RateLimit>,
+    /// Whose connections begin with a header of the PROXY protocol.
+    pub announced_by: Senders,
+    /// The header of the PROXY protocol that connections to the application begin with.
+    pub announce: Option<proxy_protocol::Version>,
 }
 
 impl Default for InboundPort {
@@ -219,6 +224,8 @@ impl Default for InboundPort {
             tls_mode: TlsMode::Permissive,
             authorization: Authorizer::new([], false),
             rate_limit: None,
+            announced_by: Senders::default(),
+            announce: None,
         }
     }
 }

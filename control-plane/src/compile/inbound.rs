@@ -9,8 +9,8 @@ use super::filter::rate_limit;
 use super::{Reader, SYSTEM_NAMESPACE, protocol, resource_ref};
 use crate::index::{Workload, selects};
 use crate::resource::{
-    Action, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key, MeshPolicySpec, Selector,
-    Spec, TlsMode,
+    Action, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key, MeshPolicySpec,
+    PortProxyProtocol, ProxyProtocolVersion, Selector, Spec, TlsMode,
 };
 
 /// Builds the `Inbound` of a workload; `None` if there is no such workload.
@@ -69,6 +69,7 @@ impl<'a> Policies<'a> {
     }
 
     fn port(&self, port: u16, spoken: Protocol) -> v1::InboundPort {
+        let announced = self.proxy_protocol(port);
         let deny = self.mesh.iter().find_map(|policy| policy.default_authorization);
         v1::InboundPort {
             port: port.into(),
@@ -77,7 +78,18 @@ impl<'a> Policies<'a> {
             authorization: self.authorization.clone(),
             deny_by_default: deny == Some(DefaultAuthorization::Deny),
             rate_limit: self.mesh.iter().find_map(|policy| policy.rate_limit.as_ref()).map(rate_limit),
+            proxy_protocol_from: announced.map(|on_port| on_port.accept_from.clone()).unwrap_or_default(),
+            proxy_protocol_to: match announced.and_then(|on_port| on_port.send) {
+                None => v1::ProxyProtocol::None,
+                Some(ProxyProtocolVersion::V1) => v1::ProxyProtocol::V1,
+                Some(ProxyProtocolVersion::V2) => v1::ProxyProtocol::V2,
+            }
+            .into(),
         }
+    }
+
+    fn proxy_protocol(&self, port: u16) -> Option<&'a PortProxyProtocol> {
+        self.mesh.iter().find_map(|policy| policy.proxy_protocol.iter().find(|on_port| on_port.port == port))
     }
 
     fn tls_mode(&self, port: u16) -> v1::TlsMode {

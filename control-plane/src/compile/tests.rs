@@ -225,6 +225,22 @@ fn the_nearest_policy_that_says_something_decides() {
 }
 
 #[test]
+fn the_proxy_protocol_is_of_the_port_that_it_is_written_for() {
+    let mesh = mesh_policy("weft-system", "{proxyProtocol: [{port: 80, send: V1}, {port: 81, send: V2}]}");
+    let shop = mesh_policy("shop", "{proxyProtocol: [{port: 80, acceptFrom: [10.0.0.0/8], send: V2}]}");
+    let index = index(&[&mesh, &shop]);
+    let cart = port(&index, "cart-1", 80);
+    assert_eq!(
+        (cart.proxy_protocol_from.as_slice(), cart.proxy_protocol_to()),
+        (&["10.0.0.0/8".to_owned()][..], v1::ProxyProtocol::V2)
+    );
+    let page = port(&index, "page-1", 80);
+    assert_eq!((page.proxy_protocol_from.len(), page.proxy_protocol_to()), (0, v1::ProxyProtocol::V1));
+    let rest = inbound(&Reader::new(&index), "cart-1").unwrap().default_port.unwrap();
+    assert_eq!(rest.proxy_protocol_to(), v1::ProxyProtocol::None);
+}
+
+#[test]
 fn who_keeps_out_is_asked_before_who_lets_in_and_only_where_selected() {
     let policy = |namespace: &str, name: &str, spec: &str| {
         format!(

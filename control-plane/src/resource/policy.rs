@@ -241,6 +241,36 @@ pub struct MeshPolicySpec {
     pub default_authorization: Option<DefaultAuthorization>,
     /// Limit of requests to each workload, for each calling identity.
     pub rate_limit: Option<RateLimitFilterSpec>,
+    /// Ports on which the PROXY protocol is spoken, by a load balancer before them or to the application behind them.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub proxy_protocol: Vec<PortProxyProtocol>,
+}
+
+/// The PROXY protocol on one port: it tells where connections come from that somebody passes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PortProxyProtocol {
+    /// Port of the application.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// Addresses, or blocks such as 10.0.0.0/8, of load balancers whose connections begin with a header, of version 1 or
+    /// 2. Who they name is who policies see, and requests carry it in `x-forwarded-for`. A connection from there without
+    /// a header is refused; those from elsewhere are taken without.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub accept_from: Vec<String>,
+    /// The version of the header that connections to the application begin with; none when left out.
+    pub send: Option<ProxyProtocolVersion>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProxyProtocolVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// TLS between workloads.

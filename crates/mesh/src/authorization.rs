@@ -6,7 +6,7 @@
 //! either reading is, and allowed only if both are; a policy that was not understood denies.
 
 mod path;
-mod rule;
+pub(crate) mod rule;
 
 use std::net::IpAddr;
 

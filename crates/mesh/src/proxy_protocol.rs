@@ -3,6 +3,11 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
+
+use crate::Error;
+use crate::authorization::rule::parse_block;
+
 /// What version 2 begins with (section 2.2).
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// What version 1 begins with (section 2.1).
@@ -20,6 +25,22 @@ pub enum Version {
     V1,
     /// Binary.
     V2,
+}
+
+/// Who is believed to say where its connections come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Senders(Box<[IpNet]>);
+
+impl Senders {
+    /// Those in any of these blocks, such as `10.0.0.0/8`, or at these addresses.
+    pub fn new(blocks: &[String]) -> Result<Self, Error> {
+        blocks.iter().map(|block| parse_block(block)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether somebody at this address is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|block| block.contains(&address))
+    }
 }
 
 /// Both ends of a connection as the sender of the header saw it.

@@ -1,7 +1,6 @@
 //! Who opened a connection, and for how long that is believed.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 use weft_identity::{Generation, TrustBundle};
 use weft_mesh::name::Identity;
 
+use super::announced::Peer;
+
 /// Connections that are verified again in one sweep: each takes about as long as a request.
 const CHECKS: usize = 64;
 
 /// Who opened a connection.
 #[derive(Debug)]
 pub(super) struct Caller {
-    /// The address that it comes from.
-    pub(super) peer: SocketAddr,
+    /// Where it comes from.
+    pub(super) peer: Peer,
     /// What it proved to be; `None` in plain text.
     pub(super) identity: Option<Identity>,
     proof: Option<Rc<Proof>>,
@@ -42,7 +43,7 @@ pub(super) struct Proven(RefCell<Vec<Weak<Proof>>>);
 
 impl Caller {
     /// A caller in plain text.
-    pub(super) fn plain(peer: SocketAddr) -> Self {
+    pub(super) fn plain(peer: Peer) -> Self {
         Self { peer, identity: None, proof: None }
     }
 
@@ -65,7 +66,7 @@ impl Proven {
     /// proxy.
     pub(super) fn caller(
         &self,
-        peer: SocketAddr,
+        peer: Peer,
         identity: Identity,
         chain: &[CertificateDer<'static>],
         generation: &Generation,

@@ -13,7 +13,9 @@ use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
 use weft_identity::{Origin, Reason as RefusalReason, Refusal, peer_identity};
 use weft_mesh::authorization::Call;
 use weft_mesh::protocol::{Detection, Protocol, detect};
+use weft_mesh::reason::Reason;
 
+use super::announced::{self, Peer};
 use super::caller::Caller;
 use super::{Arrival, Upstream, request};
 use crate::clock::{now, since};
@@ -38,6 +40,18 @@ where
 {
     let _open = worker.shared.stats.connection(Direction::Inbound);
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(arrival.port)));
+    let (peer, stream) = if port.announced_by.contains(peer.ip()) {
+        match announced::read(stream, peer).await {
+            Ok(read) => read,
+            Err(problem) => {
+                worker.shared.stats.answered(Direction::Inbound, Reason::BadRequest);
+                tracing::info!(%peer, port = arrival.port, problem, "connection without a header of the PROXY protocol");
+                return;
+            }
+        }
+    } else {
+        (Peer { address: peer, announced: false }, Prefixed::untouched(stream))
+    };
     if port.tls_mode == TlsMode::Disabled {
         return opaque(&worker, stream, None, &arrival, &Caller::plain(peer)).await;
     }
@@ -57,7 +71,7 @@ where
         (true, _) => meshed(&worker, stream, peer, &arrival, &port).await,
         (false, TlsMode::Strict) => {
             let detail = "plain text, where only mesh TLS is let in";
-            worker.shared.stats.refused(peer, RefusalReason::NoCertificate, &detail);
+            worker.shared.stats.refused(peer.address, RefusalReason::NoCertificate, &detail);
         }
         (false, _) => detected(&worker, stream, None, &arrival, &Caller::plain(peer)).await,
     }
@@ -96,13 +110,8 @@ fn opening(bytes: &[u8], ended: bool, protocol: Protocol) -> Option<Opening> {
 }
 
 /// A connection to a port where the application may be the one that speaks first, and where not all TLS is the mesh's.
-async fn undeclared<S>(
-    worker: &Rc<Worker>,
-    stream: S,
-    peer: SocketAddr,
-    arrival: &Arrival,
-    port: &Arc<InboundPort>,
-) where
+async fn undeclared<S>(worker: &Rc<Worker>, stream: S, peer: Peer, arrival: &Arrival, port: &Arc<InboundPort>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let caller = Caller::plain(peer);
@@ -112,7 +121,7 @@ async fn undeclared<S>(
             // What it may do depends on what it asks for, or it is told why not in the protocol that it speaks.
             std::future::pending::<()>().await;
         }
-        Ok((upstream.application.client.connector().connect().await?, upstream))
+        Ok((upstream.forward.connector().connect().await?, upstream))
     };
     match race(stream, |bytes, ended| opening(bytes, ended, port.protocol), open).await {
         Ok(First::Client(Opening::Mesh, near, far)) => {
@@ -144,7 +153,7 @@ async fn undeclared<S>(
 async fn meshed<S>(
     worker: &Rc<Worker>,
     stream: Prefixed<S>,
-    peer: SocketAddr,
+    peer: Peer,
     arrival: &Arrival,
     port: &Arc<InboundPort>,
 ) where
@@ -160,7 +169,7 @@ async fn meshed<S>(
         Ok(Err(error)) => {
             match Refusal::of_io(&error) {
                 Some(refusal) if refusal.origin == Origin::Local => {
-                    worker.shared.stats.refused(peer, refusal.reason, &Refusal::explain(&error));
+                    worker.shared.stats.refused(peer.address, refusal.reason, &Refusal::explain(&error));
                 }
                 _ => tracing::debug!(%peer, %error, "the TLS handshake was not finished"),
             }
@@ -175,7 +184,7 @@ async fn meshed<S>(
     let identity = match peer_identity(session.peer_certificates().unwrap_or_default()) {
         Ok(identity) => identity,
         Err(refused) => {
-            worker.shared.stats.refused(peer, refused.reason(), &refused);
+            worker.shared.stats.refused(peer.address, refused.reason(), &refused);
             return;
         }
     };
@@ -259,7 +268,7 @@ where
     let _under_way = worker.shared.enter();
     let far = match far {
         Some(far) => Ok(far),
-        None => upstream.application.client.connector().connect().await,
+        None => upstream.forward.connector().connect().await,
     };
     match far {
         // Bytes of which nothing is known have no good moment to end at.
@@ -271,7 +280,7 @@ where
     }
 }
 
-fn refused(worker: &Worker, peer: SocketAddr, failure: &Failure) {
+fn refused(worker: &Worker, peer: Peer, failure: &Failure) {
     worker.shared.stats.answered(Direction::Inbound, failure.reason);
     tracing::info!(%peer, %failure, "connection refused");
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderName, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
 use weft_mesh::authorization::{Call, HttpCall};
@@ -27,6 +27,9 @@ use crate::http::upgrade;
 use crate::snapshot::InboundPort;
 use crate::stats::{AuthorizationOutcome, Direction};
 use crate::worker::Worker;
+
+/// Who sent a request, and through whom it came: the nearest is the last (what all proxies take it for).
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Answers a request that came on weft/1. What the proxy answers itself lacks the mark that the application processed
 /// the request, unless it may have.
@@ -107,10 +110,13 @@ async fn forward(
         ));
     }
     set_client_certificate(request.headers_mut(), upstream.client.as_ref());
+    if let Some(address) = &upstream.forwarded_for {
+        request.headers_mut().append(X_FORWARDED_FOR, address.clone());
+    }
     let grpc = is_grpc(request.headers());
     let version = version_for(&port, request.version());
     let in_flight = upstream.application.load.enter();
-    let sending = pin!(upstream.application.client.send(request, version));
+    let sending = pin!(upstream.forward.send(request, version));
     let sent = match metadata.deadline_micros {
         None => sending.await,
         // The caller gives up then, so that an answer would have no reader.

@@ -95,6 +95,22 @@ pub(super) fn freezable(address: SocketAddr, frozen: &Rc<Cell<bool>>) {
     });
 }
 
+/// Lets new connections to an address begin with `header`, as those of a load balancer do.
+pub(super) fn announce(address: SocketAddr, header: Vec<u8>) {
+    let Some(Place::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {
+        panic!("nobody listens at {address}");
+    };
+    listen(address, move |mut near| {
+        let (mut own, far) = tokio::io::duplex(PIPE);
+        accept(far);
+        let header = header.clone();
+        async move {
+            own.write_all(&header).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut own).await;
+        }
+    });
+}
+
 async fn copy(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, frozen: &Cell<bool>) {
     let mut bytes = vec![0; PIPE];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {

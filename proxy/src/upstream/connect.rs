@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -32,6 +32,8 @@ pub struct Connector {
     to: To,
     tls: Option<Arc<rustls::ClientConfig>>,
     room: Option<Rc<Room>>,
+    /// What is written before anything else.
+    header: Option<Rc<[u8]>>,
 }
 
 #[derive(Debug, Clone)]
@@ -43,24 +45,30 @@ enum To {
 impl Connector {
     /// Connects in plain text.
     pub fn plain(address: SocketAddr) -> Self {
-        Self { to: To::Address(address), tls: None, room: None }
+        Self { to: To::Address(address), tls: None, room: None, header: None }
     }
 
     /// Connects in plain text to a name outside the mesh, `host:port`, at the address that answers first, and never to
     /// one of the proxy's `own`.
     pub fn named(name: Arc<str>, own: Rc<[SocketAddr]>) -> Self {
-        Self { to: To::Name(Named::new(name, own)), tls: None, room: None }
+        Self { to: To::Name(Named::new(name, own)), tls: None, room: None, header: None }
     }
 
     /// Connects with TLS; the configuration holds who the peer may be and what is offered by ALPN.
     pub fn tls(address: SocketAddr, config: Arc<rustls::ClientConfig>) -> Self {
-        Self { to: To::Address(address), tls: Some(config), room: None }
+        Self { to: To::Address(address), tls: Some(config), room: None, header: None }
     }
 
     /// Counts its connections among those that a service may have, and keeps to the service's limits.
     #[must_use]
     pub fn within(self, room: &Rc<Room>) -> Self {
         Self { room: Some(Rc::clone(room)), ..self }
+    }
+
+    /// Writes `header` on each connection before anything else, TLS included.
+    #[must_use]
+    pub fn beginning_with(self, header: Rc<[u8]>) -> Self {
+        Self { header: Some(header), ..self }
     }
 
     /// The limits that its connections count for.
@@ -86,7 +94,14 @@ impl Connector {
             // Rare and large: what every request carries along stays small.
             To::Name(named) => return Ok(Io::Plain(Box::pin(named.connect(timeout)).await?)),
         };
-        let stream = tcp(address, timeout).await?;
+        let mut stream = tcp(address, timeout).await?;
+        if let Some(header) = &self.header {
+            // It is short enough for what every socket takes at once.
+            stream
+                .write_all(header)
+                .await
+                .map_err(|error| failed(format!("connecting to {address}: {error}")))?;
+        }
         let Some(config) = &self.tls else { return Ok(Io::Plain(stream)) };
         let handshake =
             TlsConnector::from(Arc::clone(config)).connect(ServerName::from(address.ip()), stream);

@@ -136,12 +136,7 @@ fn caller(from: &AuthorizationFrom, at: &At<'_>, problems: &mut Problems) {
             );
         }
     }
-    let blocks = at.field("ipBlocks");
-    for (index, block) in from.ip_blocks.iter().enumerate() {
-        if block.parse::<IpNet>().is_err() && block.parse::<std::net::IpAddr>().is_err() {
-            problems.error(&blocks.item(index), format!("is {block:?}; write a block such as 10.0.0.0/8"));
-        }
-    }
+    ip_blocks(&from.ip_blocks, &at.field("ipBlocks"), problems);
 }
 
 fn called(to: &AuthorizationTo, at: &At<'_>, problems: &mut Problems) {
@@ -174,5 +169,24 @@ pub(super) fn mesh(spec: &MeshPolicySpec, at: &At<'_>, problems: &mut Problems) 
         let at = at.field("tls");
         let ports = tls.ports.iter().map(|port| port.port).enumerate();
         unique(ports, &at.field("ports"), |port| format!("port {port}"), problems);
+    }
+    let at = at.field("proxyProtocol");
+    let ports = spec.proxy_protocol.iter().map(|port| port.port).enumerate();
+    unique(ports, &at, |port| format!("port {port}"), problems);
+    for (index, port) in spec.proxy_protocol.iter().enumerate() {
+        let at = at.item(index);
+        ip_blocks(&port.accept_from, &at.field("acceptFrom"), problems);
+        if port.accept_from.is_empty() && port.send.is_none() {
+            problems
+                .error(&at, format!("says nothing of port {}; write acceptFrom, send or both", port.port));
+        }
+    }
+}
+
+fn ip_blocks(blocks: &[String], at: &At<'_>, problems: &mut Problems) {
+    for (index, block) in blocks.iter().enumerate() {
+        if block.parse::<IpNet>().is_err() && block.parse::<std::net::IpAddr>().is_err() {
+            problems.error(&at.item(index), format!("is {block:?}; write a block such as 10.0.0.0/8"));
+        }
     }
 }

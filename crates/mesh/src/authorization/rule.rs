@@ -105,7 +105,8 @@ fn parse_identity(value: &str, trust_domain: &TrustDomain) -> Result<Identity, E
     Identity::new(trust_domain, namespace, account)
 }
 
-fn parse_block(value: &str) -> Result<IpNet, Error> {
+/// A block of addresses, or one address.
+pub(crate) fn parse_block(value: &str) -> Result<IpNet, Error> {
     let block = value.parse::<IpNet>().or_else(|_| value.parse::<IpAddr>().map(IpNet::from));
     block.map_err(|_| Error::invalid("IP block", value, "write an address, or a block such as 10.0.0.0/8"))
 }

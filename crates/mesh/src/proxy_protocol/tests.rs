@@ -115,3 +115,15 @@ fn what_is_no_header_is_refused_as_soon_as_that_is_clear() {
         }
     }
 }
+
+#[test]
+fn senders_are_blocks_and_addresses() {
+    let senders = Senders::new(&["10.0.0.0/8".to_owned(), "2001:db8::1".to_owned()]).unwrap();
+    for (address, is_sender) in
+        [("10.1.2.3", true), ("11.1.2.3", false), ("2001:db8::1", true), ("2001:db8::2", false)]
+    {
+        assert_eq!(senders.contains(address.parse().unwrap()), is_sender, "{address}");
+    }
+    assert!(!Senders::default().contains("10.1.2.3".parse().unwrap()));
+    assert!(Senders::new(&["10.0.0.0/33".to_owned()]).is_err());
+}
