@@ -4,6 +4,7 @@ mod announced;
 mod certificates;
 mod connections;
 mod detection;
+mod drain;
 mod failures;
 pub(crate) mod network;
 mod protocols;

@@ -1,8 +1,10 @@
 //! One connection of HTTP/1 or HTTP/2 that a client opened, served by a handler.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -12,6 +14,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
@@ -40,6 +43,27 @@ pub enum ServerVersion {
     Http2,
 }
 
+/// Whether a connection has had a request.
+#[derive(Debug, Default)]
+struct Begun {
+    begun: Cell<bool>,
+    bell: Notify,
+}
+
+impl Begun {
+    fn tell(&self) {
+        if !self.begun.replace(true) {
+            self.bell.notify_one();
+        }
+    }
+
+    async fn wait(&self) {
+        if !self.begun.get() {
+            self.bell.notified().await;
+        }
+    }
+}
+
 /// Serves a connection until the client closes it, or `drain` is cancelled and what is under way has ended.
 pub async fn serve<S, H, F>(stream: S, version: ServerVersion, drain: CancellationToken, handler: H)
 where
@@ -47,7 +71,10 @@ where
     H: Fn(Request<Incoming>) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
+    let begun = Rc::new(Begun::default());
+    let told = Rc::clone(&begun);
     let service = service_fn(move |request| {
+        told.tell();
         // On its way to where it is polled it is moved several times: a pointer costs less than all of it.
         let response = Box::pin(handler(request));
         async move { Ok::<_, std::convert::Infallible>(response.await) }
@@ -67,7 +94,8 @@ where
             let mut connection = pin!(connection);
             tokio::select! {
                 served = connection.as_mut() => served,
-                () = drain.cancelled() => {
+                // A connection that is new has a request on its way.
+                () = async { drain.cancelled().await; begun.wait().await } => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
