@@ -100,11 +100,9 @@ async fn alone(args: &Args, sidecar: &Sidecar, stops: &mut Stops) -> anyhow::Res
         tell(format_args!("{line}"));
     }
     let stop = stops.next().await;
-    if sidecar.offers_something() {
-        tokio::select! {
-            () = sidecar.drain() => {}
-            _ = stops.next() => {}
-        }
+    tokio::select! {
+        () = sidecar.drain() => {}
+        _ = stops.next() => {}
     }
     // It was asked to end and does: with nothing else to report, that is success.
     Ok(if stop.is_orderly() { 0 } else { stop.exit_code() })

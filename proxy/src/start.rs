@@ -17,6 +17,8 @@ use crate::worker;
 
 /// Time for the control plane to tell the clients that this workload is about to end, before requests are only awaited.
 const SETTLE: Duration = Duration::from_millis(500);
+/// The same for a workload that offers nothing: only what its own programs have on the way to the proxy.
+const SETTLE_OWN: Duration = Duration::from_millis(100);
 /// How often a drain looks whether all requests have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -149,10 +151,12 @@ impl Running {
     pub fn drain(&self) -> usize {
         let began = Instant::now();
         self.shared.drain.cancel();
+        let offers = !self.addresses.offers.is_empty() || self.addresses.transparent_inbound.is_some();
+        let settle = if offers { SETTLE } else { SETTLE_OWN };
         loop {
             let open = self.shared.under_way();
             let waited = began.elapsed();
-            if waited >= self.drain_timeout || (open == 0 && waited >= SETTLE) {
+            if waited >= self.drain_timeout || (open == 0 && waited >= settle) {
                 return open;
             }
             std::thread::sleep(LOOK_EVERY);

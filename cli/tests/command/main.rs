@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod rolling;
 mod run;
 mod support;
 mod usage;

@@ -4,13 +4,9 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::support::{ControlPlane, Killed, info, output, runs, text, wait_for};
-
-fn signal(pid: u64, signal: Signal) {
-    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
-}
+use crate::support::{ControlPlane, Killed, info, output, runs, signal, text, wait_for};
 
 fn code(command: &mut Command) -> Option<i32> {
     command.output().unwrap().status.code()

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// Far longer than anything here takes, also on a machine that does much else.
@@ -46,8 +47,21 @@ pub(crate) fn runs(pid: u64) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u64, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
 /// A process that is killed at the end of the test.
 pub(crate) struct Killed(pub(crate) Child);
+
+impl Killed {
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) {
+        signal(self.0.id().into(), Signal::TERM);
+        wait_for("end of a process that was asked to", || self.0.try_wait().unwrap());
+    }
+}
 
 impl Drop for Killed {
     fn drop(&mut self) {
@@ -59,25 +73,40 @@ impl Drop for Killed {
 /// A control plane with a state folder of its own.
 pub(crate) struct ControlPlane {
     pub(crate) folder: TempDir,
-    _process: Killed,
+    process: Option<Killed>,
 }
 
 impl ControlPlane {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state");
         fs::create_dir(folder.path().join("mesh")).unwrap();
-        let process = weft(&["control-plane", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        let mut control_plane = Self { folder, process: None };
+        control_plane.start_at("127.0.0.1:0");
+        control_plane
+    }
+
+    fn start_at(&mut self, listen: &str) {
+        let state = self.state();
+        let process = weft(&["control-plane", "--listen", listen, "--admin", "127.0.0.1:0"])
             .arg("--state")
             .arg(&state)
             .arg("--config")
-            .arg(folder.path().join("mesh"))
+            .arg(self.folder.path().join("mesh"))
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let process = Killed(process);
+        self.process = Some(Killed(process));
         wait_for("control plane", || fs::read(state.join("control-plane.json")).ok());
-        Self { folder, _process: process }
+    }
+
+    /// Ends it, and starts another one in its place.
+    pub(crate) fn restart(&mut self) {
+        let announcement = self.state().join("control-plane.json");
+        let said: serde_json::Value = serde_json::from_slice(&fs::read(&announcement).unwrap()).unwrap();
+        let address = said["address"].as_str().unwrap().to_owned();
+        self.process.take().unwrap().end();
+        let _ = fs::remove_file(&announcement);
+        self.start_at(&address);
     }
 
     pub(crate) fn state(&self) -> PathBuf {
