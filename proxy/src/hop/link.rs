@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use weft_hop::{Config, Connection, Event, Role, StreamId};
 use weft_mesh::reason::Reason;
 
@@ -34,6 +35,9 @@ pub struct Link {
     touched: Cell<bool>,
     /// Ticks since the peer was heard.
     silence: Cell<u32>,
+    /// Whether the peer has said how many streams it takes, and a bell for whoever waits for that.
+    announced: Cell<bool>,
+    announcement: Notify,
 }
 
 #[derive(Debug)]
@@ -68,6 +72,8 @@ impl Link {
             used: Cell::new(now),
             touched: Cell::new(false),
             silence: Cell::new(0),
+            announced: Cell::new(false),
+            announcement: Notify::new(),
         })
     }
 
@@ -85,6 +91,18 @@ impl Link {
     pub fn is_usable(&self) -> bool {
         let inner = self.inner.borrow();
         !inner.closed && !inner.connection.is_draining() && inner.connection.available_streams() > 0
+    }
+
+    /// Whether it is known how many streams the peer takes, or nobody will ever know.
+    pub fn is_settled(&self) -> bool {
+        self.announced.get() || self.is_closed()
+    }
+
+    /// Waits until it is known how many streams the peer takes. It says so at once, or is given up by [`Link::tick`].
+    pub async fn settled(&self) {
+        while !self.is_settled() {
+            self.announcement.notified().await;
+        }
     }
 
     /// Whether the connection is gone.
@@ -208,7 +226,11 @@ impl Link {
                 self.to(stream, |stream| stream.put_reset(code, processed));
             }
             Event::Writable { stream } => self.to(stream, Stream::wake_writer),
-            Event::Settings | Event::Informational { .. } | Event::Drain { .. } | Event::Pong { .. } => {}
+            Event::Settings => {
+                self.announced.set(true);
+                self.announcement.notify_waiters();
+            }
+            Event::Informational { .. } | Event::Drain { .. } | Event::Pong { .. } => {}
         }
         Arrival::None
     }
@@ -247,6 +269,7 @@ impl Link {
             std::mem::take(&mut inner.streams)
         };
         self.open.set(0);
+        self.announcement.notify_waiters();
         let why = if self.is_deserted() {
             "the peer does not answer any more"
         } else {

@@ -76,6 +76,27 @@ async fn a_peer_without_a_limit_of_streams_is_reached_on_one_connection() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn sidecars_share_one_connection_up_to_its_limit_of_streams() {
+    for (requests, expected) in [(500, 1), (1500, 2)] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+            mesh.sidecar(2, &v1::Inbound::default());
+            let connections = Rc::new(Cell::new(0));
+            network::counted(inbound(2), &connections);
+            application(2, |_| async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Response::new(Body::Empty)
+            });
+            let caller = Caller::new();
+            let answers = join_all((0..requests).map(|_| caller.get("/"))).await;
+            assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK));
+            assert_eq!(connections.get(), expected);
+        })
+        .await;
+    }
+}
+
 /// The kind and the stream of the next frame of HTTP/2 (RFC 9113 section 4.1).
 async fn frame(stream: &mut DuplexStream) -> (u8, u32) {
     let mut head = [0; 9];

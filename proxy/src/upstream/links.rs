@@ -51,6 +51,13 @@ impl Links {
         of_generation.find(|kept| kept.link.is_usable()).map(|kept| Rc::clone(&kept.link))
     }
 
+    /// A connection of this generation of which it is not known yet how many streams its peer takes.
+    pub(super) fn unsettled(&self, generation: u64) -> Option<Rc<Link>> {
+        let links = self.0.borrow();
+        let mut of_generation = links.iter().filter(|kept| kept.generation == generation);
+        of_generation.find(|kept| !kept.link.is_settled()).map(|kept| Rc::clone(&kept.link))
+    }
+
     /// Lets about a second pass. Connections of another certificate generation, and those that are too old or have not
     /// been used for too long, take no new streams and end when theirs have ended.
     pub(super) fn sweep(&self, now: Instant, limits: Limits, max_age: Option<Duration>) {

@@ -142,6 +142,13 @@ impl Peer {
         if let Some(link) = self.links.usable(tls.number) {
             return Ok(link);
         }
+        if let Some(link) = self.links.unsettled(tls.number) {
+            // Until the peer has said how many streams it takes, few are assumed.
+            link.settled().await;
+            if let Some(link) = self.links.usable(tls.number) {
+                return Ok(link);
+            }
+        }
         let (stream, _) = self.connect_tls(tls, &[ALPN_WEFT]).await?;
         let link = connect(stream);
         self.links.add(&link, tls.number);
