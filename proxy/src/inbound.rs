@@ -16,8 +16,8 @@ use weft_mesh::name::{Identity, ServiceName, ServicePort};
 
 use crate::config::Offer;
 use crate::http::client::Client;
-use crate::snapshot::Tls;
-use crate::stats::{Direction, Edge, EdgeKey};
+use crate::snapshot::Snapshot;
+use crate::stats::{Direction, Edge, EdgeKey, Stats};
 use crate::stream::{listener, socket};
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
@@ -25,10 +25,12 @@ use crate::worker::Worker;
 mod announced;
 mod caller;
 pub(crate) mod connection;
+mod live;
 mod load;
 pub(crate) mod request;
 
 use caller::{Caller, Proven};
+use live::Live;
 pub use load::{InFlight, Load};
 
 /// Time after which an unused connection to the application is closed.
@@ -38,6 +40,7 @@ const IDLE: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub struct Inbound {
     proven: Proven,
+    live: Live,
     applications: RefCell<HashMap<SocketAddr, Rc<Application>>>,
 }
 
@@ -58,13 +61,14 @@ impl Inbound {
         Rc::clone(application)
     }
 
-    /// Closes idle connections to the application, and those of peers that are believed no longer.
-    pub fn sweep(&self, now: Instant, tls: Option<&Tls>) {
-        if let Some(tls) = tls {
-            self.proven.sweep(tls.generation(), SystemTime::now());
+    /// Closes idle connections to the application, and those of peers that are believed, or let in, no longer.
+    pub fn sweep(&self, now: Instant, snapshot: &Snapshot, stats: &Stats) {
+        if let Some(tls) = &snapshot.tls {
+            self.proven.sweep(tls.generation(), SystemTime::now(), stats);
         }
+        self.live.sweep(&snapshot.inbound, stats);
         for application in self.applications.borrow().values() {
-            application.client.sweep(now, IDLE);
+            application.client.sweep(now, IDLE, stats);
         }
     }
 }

@@ -19,7 +19,9 @@ use self::counters::{Counter, Counters};
 use self::edges::Edges;
 use self::refusals::Refusals;
 
-pub use self::counters::{AuthorizationOutcome, Direction, LookupOutcome, OpenConnection, RetryOutcome};
+pub use self::counters::{
+    AuthorizationOutcome, Direction, LookupOutcome, OpenConnection, Retirement, RetryOutcome,
+};
 pub use self::edge::{Edge, EdgeKey, Totals};
 pub use self::exposition::{Exposition, Format};
 
@@ -62,6 +64,17 @@ impl Stats {
     /// Counts the ejection of an endpoint.
     pub fn ejected(&self) {
         self.counters.add(Counter::Ejection);
+    }
+
+    /// Counts a connection that was taken out of use.
+    pub fn retired(&self, cause: Retirement) {
+        self.counters.add(Counter::Retirement(cause));
+    }
+
+    /// Connections that were taken out of use for a cause.
+    #[cfg(test)]
+    pub(crate) fn retirements(&self, cause: Retirement) -> u64 {
+        self.counters.get(Counter::Retirement(cause))
     }
 
     /// Counts a decision of authorization.

@@ -85,8 +85,8 @@ impl Worker {
         let tls = self.with_snapshot(|snapshot| snapshot.tls.clone());
         let generation = tls.as_ref().map(|tls| tls.number);
         self.services.borrow_mut().retain(|_, service| service.sweep(now, generation));
-        self.inbound.sweep(now, tls.as_deref());
-        self.passthrough.sweep(now);
+        self.inbound.sweep(now, &self.snapshot(), &self.shared.stats);
+        self.passthrough.sweep(now, &self.shared.stats);
     }
 }
 

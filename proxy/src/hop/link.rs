@@ -147,7 +147,7 @@ impl Link {
     }
 
     /// Whether the peer has been silent for so long, though asked, that it has to be gone.
-    pub(super) fn is_deserted(&self) -> bool {
+    pub fn is_deserted(&self) -> bool {
         self.silence.get() >= GIVE_UP_AFTER
     }
 

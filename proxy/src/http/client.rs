@@ -18,6 +18,7 @@ use super::body::Body;
 use super::upgrade;
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
+use crate::stats::{Retirement, Stats};
 use crate::upstream::connect::Connector;
 use crate::upstream::room::{Age, Held};
 
@@ -88,6 +89,11 @@ struct Idle {
 }
 
 impl Client {
+    /// How many connections it keeps for requests to come.
+    pub fn kept(&self) -> usize {
+        self.idle.borrow().len() + self.multiplexed.borrow().len()
+    }
+
     /// A client without any connection yet.
     pub fn new(connector: Connector) -> Rc<Self> {
         Rc::new(Self {
@@ -251,20 +257,30 @@ impl Client {
 
     /// Closes connections that have not been used for `idle`, and takes those out of use that are too old; says whether
     /// any is left.
-    pub fn sweep(&self, now: Instant, idle: Duration) -> bool {
+    pub fn sweep(&self, now: Instant, idle: Duration, stats: &Stats) -> bool {
         let wanted = self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted());
         let idle = if wanted { Duration::ZERO } else { idle };
         let max_age = self.max_age();
         let mut kept = self.idle.borrow_mut();
-        kept.retain(|connection| {
-            !connection.sender.inner.is_closed()
-                && now.duration_since(connection.since) < idle
-                && !connection.sender.age.is_over(now.into_std(), max_age)
+        let is_kept = |unused: Option<Duration>, age: Age| {
+            let cause = if age.is_over(now.into_std(), max_age) {
+                Retirement::Age
+            } else if unused.is_some_and(|unused| unused >= idle) {
+                Retirement::Idle
+            } else {
+                return true;
+            };
+            stats.retired(cause);
+            false
+        };
+        kept.retain(|Idle { sender, since }| {
+            !sender.inner.is_closed() && is_kept(Some(now.duration_since(*since)), sender.age)
         });
         let mut multiplexed = self.multiplexed.borrow_mut();
         // What is under way on a connection goes on without being kept here.
-        multiplexed
-            .retain(|connection| connection.is_in_use(now, idle) && !connection.is_older(now, max_age));
+        multiplexed.retain(|connection| {
+            !connection.is_closed() && is_kept(connection.unused(now), connection.age())
+        });
         !kept.is_empty() || !multiplexed.is_empty()
     }
 }

@@ -11,6 +11,7 @@ use weft_identity::{Generation, TrustBundle};
 use weft_mesh::name::Identity;
 
 use super::announced::Peer;
+use crate::stats::{Retirement, Stats};
 
 /// Connections that are verified again in one sweep: each takes about as long as a request.
 const CHECKS: usize = 64;
@@ -84,7 +85,7 @@ impl Proven {
 
     /// Ends connections that no root in force vouches for any more: those of opaque bytes at once, others when what is
     /// under way on them has ended. To be called about every second; after a change of roots each call verifies some.
-    pub(super) fn sweep(&self, generation: &Generation, now: SystemTime) {
+    pub(super) fn sweep(&self, generation: &Generation, now: SystemTime, stats: &Stats) {
         let mut proven = self.0.borrow_mut();
         proven.retain(|proof| proof.strong_count() > 0);
         let unchecked = proven
@@ -95,6 +96,7 @@ impl Proven {
             proof.bundle.borrow_mut().clone_from(generation.bundle());
             if let Err(error) = generation.verify_client(&proof.chain, now) {
                 tracing::info!(%error, "a connection ends whose peer is believed no longer");
+                stats.retired(Retirement::Trust);
                 proof.drain.cancel();
                 proof.cut.cancel();
             }

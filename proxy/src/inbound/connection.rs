@@ -11,13 +11,12 @@ use tokio_rustls::server::TlsStream;
 use weft_hop::RequestMetadata;
 use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
 use weft_identity::{Origin, Reason as RefusalReason, Refusal, peer_identity};
-use weft_mesh::authorization::Call;
 use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::reason::Reason;
 
 use super::announced::{self, Peer};
 use super::caller::Caller;
-use super::{Arrival, Upstream, request};
+use super::{Arrival, Upstream, live, request};
 use crate::clock::{now, since};
 use crate::error::Failure;
 use crate::http::server::{ServerVersion, is_disconnect, serve as serve_http};
@@ -139,7 +138,7 @@ where
         Ok(First::Server(near, far, upstream)) => {
             let _under_way = worker.shared.enter();
             if may_connect(worker, &upstream) {
-                carry(&upstream, near, far).await;
+                carry(worker, &caller, &upstream, near, far).await;
             }
         }
         Err(Lost::Unreachable(failure)) => refused(worker, peer, &failure),
@@ -271,11 +270,7 @@ where
         None => upstream.forward.connector().connect().await,
     };
     match far {
-        // Bytes of which nothing is known have no good moment to end at.
-        Ok(far) => tokio::select! {
-            () = carry(&upstream, near, far) => {}
-            () = caller.disbelieved() => {}
-        },
+        Ok(far) => carry(worker, caller, &upstream, near, far).await,
         Err(failure) => refused(worker, caller.peer, &failure),
     }
 }
@@ -296,17 +291,12 @@ fn may_connect(worker: &Worker, upstream: &Upstream) -> bool {
 }
 
 fn is_allowed(worker: &Worker, upstream: &Upstream) -> bool {
-    let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
-    let call = Call {
-        identity: upstream.identity.as_ref(),
-        source: upstream.peer.ip(),
-        port: upstream.port,
-        http: None,
-    };
-    port.authorization.decide(&call).allowed
+    worker.with_snapshot(|snapshot| live::is_allowed(&snapshot.inbound, upstream))
 }
 
-async fn carry<S, F>(upstream: &Upstream, near: S, far: F)
+/// Carries bytes both ways until both sides have ended, or the caller is let in no longer: of bytes that nothing is known
+/// of, no moment is better than another.
+async fn carry<S, F>(worker: &Worker, caller: &Caller, upstream: &Rc<Upstream>, near: S, far: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: AsyncRead + AsyncWrite + Unpin,
@@ -314,10 +304,16 @@ where
     let began = now();
     upstream.edge.connection_opened();
     let mut carried = Carried::default();
-    let result = relay(near, far, IDLE, &mut carried).await;
+    let policies = worker.with_snapshot(|snapshot| Arc::clone(&snapshot.inbound));
+    let admitted = worker.inbound.admit(upstream, policies);
+    let failed = tokio::select! {
+        relayed = relay(near, far, IDLE, &mut carried) => relayed.is_err(),
+        () = caller.disbelieved() => true,
+        () = admitted.banned() => true,
+    };
     upstream.edge.sent(carried.forth);
     upstream.edge.received(carried.back);
-    upstream.edge.connection_closed(result.is_err(), since(began));
+    upstream.edge.connection_closed(failed, since(began));
 }
 
 /// What a request of a peer that is not Weft says beside itself: nothing.

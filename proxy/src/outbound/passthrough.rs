@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::http::client::Client;
+use crate::stats::Stats;
 use crate::upstream::connect::Connector;
 
 /// Time after which an unused connection is closed.
@@ -41,7 +42,8 @@ impl Passthrough {
     }
 
     /// Closes idle connections.
-    pub fn sweep(&self, now: Instant) {
-        self.clients.borrow_mut().retain(|_, client| client.sweep(now, IDLE) || Rc::strong_count(client) > 1);
+    pub fn sweep(&self, now: Instant, stats: &Stats) {
+        let mut clients = self.clients.borrow_mut();
+        clients.retain(|_, client| client.sweep(now, IDLE, stats) || Rc::strong_count(client) > 1);
     }
 }

@@ -55,6 +55,25 @@ pub enum AuthorizationOutcome {
     Audited,
 }
 
+/// Why a connection was taken out of use before either side closed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Retirement {
+    /// Nobody used it for long.
+    Idle,
+    /// It was as old as connections may grow.
+    Age,
+    /// It was made under another certificate, or with other roots, than those in force.
+    Certificate,
+    /// Its endpoint is gone, or a different one now.
+    Endpoint,
+    /// Its peer did not answer any more.
+    Silence,
+    /// No root vouches for its peer any more.
+    Trust,
+    /// Policies do not let its peer in any more.
+    Policy,
+}
+
 /// Enums of which each value has a label.
 pub(super) trait Labelled: Copy + 'static {
     /// Every value, in the order of declaration.
@@ -77,6 +96,15 @@ macro_rules! labelled {
 labelled!(Direction { Outbound = "outbound", Inbound = "inbound" });
 labelled!(LookupOutcome { Hit = "hit", Miss = "miss", Timeout = "timeout", Absent = "absent", Full = "full" });
 labelled!(RetryOutcome { Made = "made", OverBudget = "over_budget" });
+labelled!(Retirement {
+    Idle = "idle",
+    Age = "age",
+    Certificate = "certificate",
+    Endpoint = "endpoint",
+    Silence = "silence",
+    Trust = "trust",
+    Policy = "policy"
+});
 labelled!(AuthorizationOutcome { Allowed = "allowed", Denied = "denied", Audited = "audited" });
 
 const DIRECTIONS: usize = Direction::ALL.len();
@@ -91,7 +119,8 @@ const AUTHORIZATIONS_AT: usize = RETRIES_AT + RetryOutcome::ALL.len();
 const OPENED_AT: usize = AUTHORIZATIONS_AT + AuthorizationOutcome::ALL.len();
 const CLOSED_AT: usize = OPENED_AT + DIRECTIONS;
 const EJECTIONS_AT: usize = CLOSED_AT + DIRECTIONS;
-const COUNTERS: usize = EJECTIONS_AT + 1;
+const RETIREMENTS_AT: usize = EJECTIONS_AT + 1;
+const COUNTERS: usize = RETIREMENTS_AT + Retirement::ALL.len();
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +133,7 @@ pub(super) enum Counter {
     Opened(Direction),
     Closed(Direction),
     Ejection,
+    Retirement(Retirement),
 }
 
 impl Counter {
@@ -118,6 +148,7 @@ impl Counter {
             Self::Opened(direction) => OPENED_AT + direction as usize,
             Self::Closed(direction) => CLOSED_AT + direction as usize,
             Self::Ejection => EJECTIONS_AT,
+            Self::Retirement(cause) => RETIREMENTS_AT + cause as usize,
         }
     }
 }
@@ -195,6 +226,7 @@ mod tests {
         all.extend(RefusalReason::ALL.map(Counter::Refusal));
         all.extend(LookupOutcome::ALL.iter().copied().map(Counter::Lookup));
         all.extend(RetryOutcome::ALL.iter().copied().map(Counter::Retry));
+        all.extend(Retirement::ALL.iter().copied().map(Counter::Retirement));
         all.extend(AuthorizationOutcome::ALL.iter().copied().map(Counter::Authorization));
         all
     }

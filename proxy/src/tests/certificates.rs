@@ -12,7 +12,7 @@ use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::outbound::{self, Downstream, Target};
-use crate::stats::Direction;
+use crate::stats::{Direction, Retirement};
 
 /// An application that answers each request with its body after 20 ms.
 fn slow_echo(host: u8) {
@@ -127,20 +127,66 @@ async fn connections_end_that_no_root_vouches_for_any_more_and_what_is_under_way
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_opaque_connection_ends_when_policies_let_its_peer_in_no_longer() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+        let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        sweep(&sidecar);
+        let mut near = echoed_connection(&mesh);
+        let policy = |namespace: &str| {
+            let rule = v1::AuthorizationRule {
+                namespaces: vec![namespace.into()],
+                ..v1::AuthorizationRule::default()
+            };
+            let policy = v1::AuthorizationPolicy {
+                resource: Some(v1::ResourceRef {
+                    kind: "AuthorizationPolicy".into(),
+                    ..v1::ResourceRef::default()
+                }),
+                action: v1::AuthorizationAction::Allow.into(),
+                rules: vec![rule],
+                ..v1::AuthorizationPolicy::default()
+            };
+            let port = v1::InboundPort { authorization: vec![policy], ..v1::InboundPort::default() };
+            v1::Inbound { default_port: Some(port), ..v1::Inbound::default() }
+        };
+        let mut echoed = [0; 4];
+        for _ in 0..2 {
+            near.write_all(b"\x00one").await.unwrap();
+            near.read_exact(&mut echoed).await.unwrap();
+            put_inbound(&sidecar, &policy("shop"));
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        put_inbound(&sidecar, &policy("other"));
+        assert!(matches!(near.read(&mut echoed).await, Ok(0) | Err(_)), "the connection lives on");
+        assert_eq!(sidecar.shared.stats.retirements(Retirement::Policy), 1);
+        assert_eq!(totals(&sidecar).connections_opened, totals(&sidecar).connections_closed);
+    })
+    .await;
+}
+
+/// An opaque connection to an application that says everything again.
+fn echoed_connection(mesh: &Mesh) -> tokio::io::DuplexStream {
+    network::listen(application_at(2), |mut stream| async move {
+        let (mut read, mut write) = tokio::io::split(&mut stream);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    });
+    let (near, far) = tokio::io::duplex(64);
+    let target = Target::Fixed("reviews:9080".into());
+    let downstream = Rc::new(Downstream { target, source: at(1, 40_001) });
+    tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));
+    near
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_opaque_connection_ends_with_the_trust_in_its_peer_and_not_with_a_new_certificate() {
     local(async {
         let mesh = Mesh::with_sidecars(&[]);
         mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
         let sidecar = mesh.sidecar(2, &v1::Inbound::default());
         sweep(&sidecar);
-        network::listen(application_at(2), |mut stream| async move {
-            let (mut read, mut write) = tokio::io::split(&mut stream);
-            let _ = tokio::io::copy(&mut read, &mut write).await;
-        });
-        let (mut near, far) = tokio::io::duplex(64);
-        let target = Target::Fixed("reviews:9080".into());
-        let downstream = Rc::new(Downstream { target, source: at(1, 40_001) });
-        tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));
+        let mut near = echoed_connection(&mesh);
         let mut echoed = [0; 4];
         for _ in 0..2 {
             near.write_all(b"\x00one").await.unwrap();

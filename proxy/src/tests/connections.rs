@@ -13,7 +13,7 @@ use weft_proto::v1;
 use super::network;
 use super::world::*;
 use crate::http::body::Body;
-use crate::stats::Direction;
+use crate::stats::{Direction, Retirement};
 
 /// `reviews:9080`, whose application speaks HTTP/2.
 fn http2() -> v1::Destination {
@@ -199,6 +199,7 @@ async fn a_peer_that_falls_silent_is_found_out_and_left() {
         for answer in lost {
             assert_eq!(answer.body(), "upstream_reset: the peer does not answer any more\n");
         }
+        assert_eq!(mesh.worker.shared.stats.retirements(Retirement::Silence), 1);
         assert_eq!(caller.get("/").await.headers()["x-host"], "3");
     })
     .await;
@@ -248,6 +249,9 @@ async fn connections_of_an_older_certificate_end_without_waiting_for_a_request()
             assert_eq!(slow.body(), "whole");
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert_eq!(open_at(&sidecar), 0, "{hop:?}");
+            let expected = u64::from(hop == v1::Hop::Weft);
+            // One of HTTP/1 that is busy is no longer kept, and ends when it comes back.
+            assert_eq!(mesh.worker.shared.stats.retirements(Retirement::Certificate), expected);
         })
         .await;
     }
@@ -265,11 +269,12 @@ async fn idle_connections_of_every_kind_are_closed() {
             caller.get("/").await;
             let http2 = Request::get("http://reviews:9080/").body(Body::Empty).unwrap();
             assert_eq!(caller.send_http2(http2).await.unwrap().status(), StatusCode::OK);
-            let expected = if hop == v1::Hop::Weft { 1 } else { 2 };
+            let expected: u64 = if hop == v1::Hop::Weft { 1 } else { 2 };
             tokio::time::sleep(Duration::from_secs(10)).await;
             assert_eq!(open_at(&sidecar), expected, "{hop:?}");
             tokio::time::sleep(Duration::from_secs(55)).await;
             assert_eq!(open_at(&sidecar), 0, "{hop:?}");
+            assert_eq!(mesh.worker.shared.stats.retirements(Retirement::Idle), expected);
         })
         .await;
     }

@@ -233,6 +233,12 @@ pub(super) fn put_tls(worker: &Worker, tls: Arc<Tls>) {
     put_in_force(worker, &Cell::new(0), |snapshot| snapshot.tls = Some(tls));
 }
 
+/// Gives a sidecar other policies.
+pub(super) fn put_inbound(worker: &Worker, inbound: &v1::Inbound) {
+    let inbound = convert::inbound(inbound, &"mesh.test".parse().unwrap()).unwrap();
+    put_in_force(worker, &Cell::new(0), |snapshot| snapshot.inbound = Arc::new(inbound));
+}
+
 fn put_in_force(worker: &Worker, numbers: &Cell<u64>, change: impl FnOnce(&mut Snapshot)) {
     let mut snapshot = (*worker.snapshot()).clone();
     numbers.set(numbers.get() + 1);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::room::Age;
 use crate::clock::now;
 use crate::hop::link::Link;
+use crate::stats::{Retirement, Stats};
 
 /// Connections of weft/1, the newest first.
 #[derive(Debug, Default)]
@@ -60,22 +61,36 @@ impl Links {
 
     /// Lets about a second pass. Connections of another certificate generation, and those that are too old or have not
     /// been used for too long, take no new streams and end when theirs have ended.
-    pub(super) fn sweep(&self, now: Instant, limits: Limits, max_age: Option<Duration>) {
+    pub(super) fn sweep(&self, now: Instant, limits: Limits, max_age: Option<Duration>, stats: &Stats) {
         let mut links = self.0.borrow_mut();
         links.retain(|kept| !kept.link.is_closed());
         for Kept { link, generation, age } in &*links {
+            let lived = !link.is_deserted();
             link.tick(now);
-            let unused =
-                link.open_streams() == 0 && now.saturating_duration_since(link.unused_since()) >= limits.idle;
-            if unused || !limits.is_current(*generation) || age.is_over(now, max_age) {
+            if lived && link.is_deserted() {
+                stats.retired(Retirement::Silence);
+            }
+            let unused = || now.saturating_duration_since(link.unused_since()) >= limits.idle;
+            let cause = if link.is_draining() {
+                None
+            } else if !limits.is_current(*generation) {
+                Some(Retirement::Certificate)
+            } else if age.is_over(now, max_age) {
+                Some(Retirement::Age)
+            } else {
+                (link.open_streams() == 0 && unused()).then_some(Retirement::Idle)
+            };
+            if let Some(cause) = cause {
+                stats.retired(cause);
                 link.drain();
             }
         }
     }
 
     /// Takes no new streams on any connection; those that are open finish.
-    pub(super) fn drain(&self) {
-        for kept in &*self.0.borrow() {
+    pub(super) fn drain(&self, stats: &Stats) {
+        for kept in self.0.borrow().iter().filter(|kept| !kept.link.is_draining()) {
+            stats.retired(Retirement::Endpoint);
             kept.link.drain();
         }
     }

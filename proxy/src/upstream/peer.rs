@@ -22,7 +22,7 @@ use crate::hop::link::Link;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
 use crate::snapshot::Tls;
-use crate::stats::{Direction, Edge, EdgeKey, Stats};
+use crate::stats::{Direction, Edge, EdgeKey, Retirement, Stats};
 
 /// How often a request looks for another connection when the one it found takes no more streams.
 const TRIES: usize = 3;
@@ -252,21 +252,27 @@ impl Peer {
 
     /// Closes connections that have not been used for long, and takes those out of use that are old or were made under
     /// another certificate. To be called about every second.
-    pub fn sweep(&self, now: Instant, limits: Limits) {
-        self.plain.sweep(now, limits.idle);
+    pub fn sweep(&self, now: Instant, limits: Limits, stats: &Stats) {
+        self.plain.sweep(now, limits.idle, stats);
         for kept in &mut *self.standard.borrow_mut() {
             // What is under way on a client's connections goes on without the client.
             kept.take_if(|(own, client)| {
-                let unused = !client.sweep(now, limits.idle) && Rc::strong_count(client) == 1;
-                unused || !limits.is_current(*own)
+                let unused = !client.sweep(now, limits.idle, stats) && Rc::strong_count(client) == 1;
+                if limits.is_current(*own) {
+                    return unused;
+                }
+                for _ in 0..client.kept() {
+                    stats.retired(Retirement::Certificate);
+                }
+                true
             });
         }
-        self.links.sweep(now.into_std(), limits, self.room.max_age());
+        self.links.sweep(now.into_std(), limits, self.room.max_age(), stats);
     }
 
     /// Takes no new requests on any connection; those under way finish.
-    pub fn drain(&self) {
-        self.links.drain();
+    pub fn drain(&self, stats: &Stats) {
+        self.links.drain(stats);
     }
 
     /// Whether a peer that was drained has nothing left that needs sweeping.

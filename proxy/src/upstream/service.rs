@@ -101,7 +101,7 @@ impl Service {
                     && endpoint.hop == peer.endpoint().hop
             });
             if !stays {
-                peer.drain();
+                peer.drain(&self.shared.stats);
                 self.leaving.borrow_mut().push(Rc::clone(peer));
             }
             stays
@@ -168,10 +168,10 @@ impl Service {
     pub fn sweep(&self, now: tokio::time::Instant, generation: Option<u64>) -> bool {
         let idle = self.backend.borrow().policy.idle_timeout;
         for peer in self.peers.borrow().values() {
-            peer.sweep(now, Limits { idle, generation });
+            peer.sweep(now, Limits { idle, generation }, &self.shared.stats);
         }
         self.leaving.borrow_mut().retain(|peer| {
-            peer.sweep(now, Limits { idle: Duration::ZERO, generation });
+            peer.sweep(now, Limits { idle: Duration::ZERO, generation }, &self.shared.stats);
             !peer.is_drained()
         });
         now.into_std().saturating_duration_since(self.used.get()) < FORGET_AFTER

@@ -150,14 +150,17 @@ impl Client {
 }
 
 impl Multiplexed {
-    /// Whether the connection is open, and busy or used within the last `idle`.
-    pub(super) fn is_in_use(&self, now: Instant, idle: Duration) -> bool {
-        let state = &self.state;
-        !self.sender.is_closed() && (state.streams.get() > 0 || now.duration_since(state.used.get()) < idle)
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 
-    pub(super) fn is_older(&self, now: Instant, max_age: Option<Duration>) -> bool {
-        self.state.age.is_over(now.into_std(), max_age)
+    /// For how long it has had no stream; `None` while it has one.
+    pub(super) fn unused(&self, now: Instant) -> Option<Duration> {
+        (self.state.streams.get() == 0).then(|| now.duration_since(self.state.used.get()))
+    }
+
+    pub(super) fn age(&self) -> Age {
+        self.state.age
     }
 
     fn has_room(&self) -> bool {

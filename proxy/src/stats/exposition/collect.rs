@@ -12,7 +12,7 @@ use weft_mesh::reason::Reason;
 
 use crate::shared::Shared;
 use crate::stats::counters::{
-    AuthorizationOutcome, Counter, Direction, Labelled, LookupOutcome, RetryOutcome,
+    AuthorizationOutcome, Counter, Direction, Labelled, LookupOutcome, Retirement, RetryOutcome,
 };
 use crate::stats::edge::{EdgeKey, Totals};
 use crate::stats::process::Process;
@@ -221,6 +221,8 @@ impl ProxyCollector {
         })?;
         let about = ("weft_connections_accepted", "Connections that were accepted", "direction");
         self.labelled(encoder, about, Direction::ALL, |it| (it.label(), Counter::Opened(it)))?;
+        let about = ("weft_connections_retired", "Connections that were taken out of use", "cause");
+        self.labelled(encoder, about, Retirement::ALL, |it| (it.label(), Counter::Retirement(it)))?;
         let about = ("weft_ejections", "Endpoints that were ejected", "cause");
         self.labelled(encoder, about, &["outlier"], |cause| (cause, Counter::Ejection))
     }
