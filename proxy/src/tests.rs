@@ -6,6 +6,7 @@ mod connections;
 mod detection;
 mod drain;
 mod failures;
+mod names;
 pub(crate) mod network;
 mod protocols;
 mod resilience;

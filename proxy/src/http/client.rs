@@ -153,6 +153,7 @@ impl Client {
             *request.version_mut() = Version::HTTP_11;
         }
         super::server::host_from_authority(&mut request);
+        let may_repeat = request.method().is_idempotent();
         loop {
             let (mut sender, reused) = match self.way().await? {
                 Way::Kept(sender) => (sender, true),
@@ -164,7 +165,12 @@ impl Client {
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if reused => *request = unsent,
                     Some(_) => return Err(unsent(&error.into_error())),
-                    None => return Err(broken(&error.into_error())),
+                    None => {
+                        let error = error.into_error();
+                        // Closed for being idle, most likely, while the request was on its way.
+                        let was_idle = reused && error.is_incomplete_message();
+                        return Err(if was_idle && may_repeat { outlived(&error) } else { broken(&error) });
+                    }
                 },
             }
         }
@@ -289,6 +295,15 @@ fn unsent(error: &hyper::Error) -> BoxFailure {
     Failure::unprocessed(
         Reason::ConnectFailed,
         format!("the connection closed before the request was sent: {error}"),
+    )
+}
+
+/// A request that may be repeated even if it was processed, on a kept connection that closed without a response: a
+/// client retries such a one by itself (RFC 9112 section 9.3.1).
+fn outlived(error: &hyper::Error) -> BoxFailure {
+    Failure::unprocessed(
+        Reason::UpstreamReset,
+        format!("the kept connection closed before the response: {error}"),
     )
 }
 

@@ -239,7 +239,9 @@ impl Plan {
                     && !metadata.marks.contains(ResponseMarks::PROCESSED)
                     && response.headers().contains_key(&X_WEFT_ERROR);
                 let gave_up = metadata.marks.contains(ResponseMarks::GAVE_UP);
-                if by_proxy && !gave_up && response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                let unreached =
+                    matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY);
+                if by_proxy && !gave_up && unreached {
                     Happened::NotProcessed
                 } else {
                     Happened::Response {

@@ -285,3 +285,38 @@ async fn a_rotated_certificate_replaces_connections_and_costs_no_request() {
     })
     .await;
 }
+
+/// An application that answers one request on each connection, leaves that open, and closes it at the next.
+fn forgetful(host: u8) {
+    network::listen(application_at(host), |mut stream| async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        let _ = stream.read_u8().await;
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_connection_that_closes_under_a_request_costs_only_what_must_not_be_repeated() {
+    for hop in [v1::Hop::Weft, v1::Hop::Plain] {
+        for (method, expected) in
+            [("GET", StatusCode::OK), ("DELETE", StatusCode::OK), ("POST", StatusCode::BAD_GATEWAY)]
+        {
+            local(async {
+                let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+                if hop == v1::Hop::Weft {
+                    mesh.sidecar(2, &v1::Inbound::default());
+                }
+                forgetful(2);
+                let caller = Caller::new();
+                assert_eq!(caller.get("/").await.status(), StatusCode::OK);
+                let answer = caller.send(request(method, "/", Body::Empty)).await.unwrap();
+                assert_eq!(answer.status(), expected, "{method} by {hop:?}");
+            })
+            .await;
+        }
+    }
+}
