@@ -125,34 +125,40 @@ async fn go_away_after_one(stream: &mut DuplexStream, heard: &RefCell<Vec<u32>>)
 
 #[tokio::test(start_paused = true)]
 async fn what_a_peer_that_goes_away_did_not_process_is_sent_again_and_what_it_did_is_finished() {
-    local(async {
-        let mesh = Mesh::new(&http2(), &[endpoint(2, v1::Hop::Plain)]);
-        let (connections, heard) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
-        let (counter, hearing) = (Rc::clone(&connections), Rc::clone(&heard));
-        network::listen(application_at(2), move |mut stream| {
-            let (number, heard) = (counter.replace(counter.get() + 1), Rc::clone(&hearing));
-            async move {
-                if number == 0 {
-                    go_away_after_one(&mut stream, &heard).await;
-                    return std::future::pending().await;
-                }
-                let mut connection = h2::server::handshake(stream).await.unwrap();
-                while let Some(Ok((_request, mut respond))) = connection.accept().await {
-                    let answer = Response::builder().status(201).body(()).unwrap();
-                    let _: h2::SendStream<bytes::Bytes> = respond.send_response(answer, true).unwrap();
-                }
+    for hop in [v1::Hop::Plain, v1::Hop::Weft] {
+        local(async {
+            let mesh = Mesh::new(&http2(), &[endpoint(2, hop)]);
+            let port = v1::InboundPort { protocol: v1::Protocol::Http2.into(), ..v1::InboundPort::default() };
+            if hop == v1::Hop::Weft {
+                mesh.sidecar(2, &v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
             }
-        });
-        let caller = Caller::new();
-        let post = || request("POST", "/", Body::full("not to be sent twice"));
-        let answers = join_all([caller.send(post()), caller.send(post())]).await;
-        let mut statuses: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().status()).collect();
-        statuses.sort();
-        assert_eq!(statuses, [StatusCode::OK, StatusCode::CREATED]);
-        assert_eq!((&**heard.borrow(), connections.get()), (&[1, 3][..], 2));
-        assert_eq!(succeeded(&mesh), 2);
-    })
-    .await;
+            let (connections, heard) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(Vec::new())));
+            let (counter, hearing) = (Rc::clone(&connections), Rc::clone(&heard));
+            network::listen(application_at(2), move |mut stream| {
+                let (number, heard) = (counter.replace(counter.get() + 1), Rc::clone(&hearing));
+                async move {
+                    if number == 0 {
+                        go_away_after_one(&mut stream, &heard).await;
+                        return std::future::pending().await;
+                    }
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                        let answer = Response::builder().status(201).body(()).unwrap();
+                        let _: h2::SendStream<bytes::Bytes> = respond.send_response(answer, true).unwrap();
+                    }
+                }
+            });
+            let caller = Caller::new();
+            let once = || request("POST", "/", Body::full("not to be sent twice"));
+            let answers = join_all([caller.send(once()), caller.send(once())]).await;
+            let mut statuses: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().status()).collect();
+            statuses.sort();
+            assert_eq!(statuses, [StatusCode::OK, StatusCode::CREATED], "{hop:?}");
+            assert_eq!((&**heard.borrow(), connections.get()), (&[1, 3][..], 2));
+            assert_eq!(succeeded(&mesh), 2);
+        })
+        .await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -190,3 +190,35 @@ fn ip_blocks(blocks: &[String], at: &At<'_>, problems: &mut Problems) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::resource::{Age, decode};
+
+    #[test]
+    fn what_is_said_of_the_proxy_protocol_can_be_done() {
+        let policy = json!({
+            "apiVersion": "mesh.weft.dev/v1alpha1",
+            "kind": "MeshPolicy",
+            "metadata": {"name": "edge"},
+            "spec": {"proxyProtocol": [
+                {"port": 80, "acceptFrom": ["10.0.0.0/8", "2001:db8::1", "balancer"]},
+                {"port": 81},
+                {"port": 80, "send": "V2"},
+            ]},
+        });
+        let problems = decode(&policy, Age::Written("edge.yaml".into(), 0)).problems;
+        let said: Vec<_> =
+            problems.iter().map(|problem| format!("{}: {}", problem.path, problem.reason)).collect();
+        for expected in [
+            "spec.proxyProtocol[0].acceptFrom[2]: is \"balancer\"; write a block such as 10.0.0.0/8",
+            "spec.proxyProtocol[1]: says nothing of port 81; write acceptFrom, send or both",
+            "port 80",
+        ] {
+            assert!(said.iter().any(|said| said.contains(expected)), "{expected}: {said:?}");
+        }
+        assert_eq!(said.len(), 3, "{said:?}");
+    }
+}
