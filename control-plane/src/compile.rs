@@ -27,7 +27,7 @@ use weft_mesh::name::{ServiceName, ServicePort};
 use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
 
-use crate::resource::{GatewayDuration, Key};
+use crate::resource::{GatewayDuration, Key, ProxyProtocolVersion};
 
 /// Namespace of the control plane, whose MeshPolicies are for the whole mesh.
 pub(crate) const SYSTEM_NAMESPACE: &str = "weft-system";
@@ -49,6 +49,14 @@ fn resource_ref(key: &Key) -> v1::ResourceRef {
         kind: key.kind.as_str().to_owned(),
         namespace: key.namespace.to_string(),
         name: key.name.to_string(),
+    }
+}
+
+fn proxy_protocol(version: Option<ProxyProtocolVersion>) -> v1::ProxyProtocol {
+    match version {
+        None => v1::ProxyProtocol::None,
+        Some(ProxyProtocolVersion::V1) => v1::ProxyProtocol::V1,
+        Some(ProxyProtocolVersion::V2) => v1::ProxyProtocol::V2,
     }
 }
 

@@ -162,10 +162,7 @@ impl Upstream {
         let announce = worker.with_snapshot(|snapshot| snapshot.inbound.port(arrival.port).announce);
         let forward = match announce {
             None => Rc::clone(&application.client),
-            Some(version) => {
-                let header = announced::header(version, peer, arrival.application);
-                Client::new(Connector::plain(arrival.application).beginning_with(header))
-            }
+            Some(version) => Client::new(Connector::plain(arrival.application).announcing(version, peer)),
         };
         let forwarded_for =
             caller.peer.announced.then(|| HeaderValue::try_from(peer.ip().to_string()).ok()).flatten();

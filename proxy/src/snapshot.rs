@@ -141,6 +141,8 @@ pub struct BackendPolicy {
     pub idle_timeout: Duration,
     /// Age, give or take a tenth, at which a connection takes no new requests; `None`: it may grow as old as it likes.
     pub max_connection_age: Option<Duration>,
+    /// The header of the PROXY protocol that opaque connections to endpoints without a sidecar begin with.
+    pub announce: Option<proxy_protocol::Version>,
 }
 
 impl Default for BackendPolicy {
@@ -156,6 +158,7 @@ impl Default for BackendPolicy {
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_mins(1),
             max_connection_age: None,
+            announce: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
 use weft_proto::v1::hash_key;
 
-use super::{Reader, duration, protocol, service_port};
+use super::{Reader, duration, protocol, proxy_protocol, service_port};
 use crate::resource::{
     Algorithm, BackendPolicySpec, BackendReference, BackendRetry, GrantFrom, HashKey, Key, Kind,
     OutlierDetection, RetryBudget, Spec,
@@ -96,6 +96,7 @@ fn policy(spec: &BackendPolicySpec) -> v1::BackendPolicy {
         connect_timeout: duration(timeouts.connect),
         idle_timeout: duration(timeouts.idle),
         max_connection_age: duration(timeouts.max_age),
+        proxy_protocol: proxy_protocol(spec.proxy_protocol).into(),
         slow_start: duration(balancing.slow_start),
         retry: spec.retry.as_ref().map(retry),
     }

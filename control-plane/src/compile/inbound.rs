@@ -6,11 +6,11 @@ use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
 
 use super::filter::rate_limit;
-use super::{Reader, SYSTEM_NAMESPACE, protocol, resource_ref};
+use super::{Reader, SYSTEM_NAMESPACE, protocol, proxy_protocol, resource_ref};
 use crate::index::{Workload, selects};
 use crate::resource::{
     Action, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key, MeshPolicySpec,
-    PortProxyProtocol, ProxyProtocolVersion, Selector, Spec, TlsMode,
+    PortProxyProtocol, Selector, Spec, TlsMode,
 };
 
 /// Builds the `Inbound` of a workload; `None` if there is no such workload.
@@ -79,12 +79,7 @@ impl<'a> Policies<'a> {
             deny_by_default: deny == Some(DefaultAuthorization::Deny),
             rate_limit: self.mesh.iter().find_map(|policy| policy.rate_limit.as_ref()).map(rate_limit),
             proxy_protocol_from: announced.map(|on_port| on_port.accept_from.clone()).unwrap_or_default(),
-            proxy_protocol_to: match announced.and_then(|on_port| on_port.send) {
-                None => v1::ProxyProtocol::None,
-                Some(ProxyProtocolVersion::V1) => v1::ProxyProtocol::V1,
-                Some(ProxyProtocolVersion::V2) => v1::ProxyProtocol::V2,
-            }
-            .into(),
+            proxy_protocol_to: proxy_protocol(announced.and_then(|on_port| on_port.send)).into(),
         }
     }
 

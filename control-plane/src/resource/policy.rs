@@ -26,6 +26,9 @@ pub struct BackendPolicySpec {
     pub retry: Option<BackendRetry>,
     /// Timeouts of connections.
     pub timeouts: Option<ConnectionTimeouts>,
+    /// Version of the header of the PROXY protocol that connections of TCP to endpoints without a sidecar begin with;
+    /// none when left out. Requests of HTTP share connections, which have none.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
 }
 
 /// How to choose an endpoint.

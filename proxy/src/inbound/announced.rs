@@ -1,12 +1,11 @@
-//! The PROXY protocol: who a connection is of that a load balancer passes on, and saying so to the application.
+//! The PROXY protocol: who a connection is of that a load balancer passes on.
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 use bytes::Buf;
 use tokio::io::AsyncRead;
-use weft_mesh::proxy_protocol::{Addresses, Parsed, Version, encode, parse};
+use weft_mesh::proxy_protocol::{Addresses, Parsed, parse};
 
 use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::upstream::connect::HANDSHAKE_TIMEOUT;
@@ -53,11 +52,4 @@ where
         Parsed::Invalid(problem) => Err(problem.to_owned()),
         Parsed::NeedMore => Err("the connection ended in the middle of it".to_owned()),
     }
-}
-
-/// The header of a connection to `application` for one of `peer`.
-pub(super) fn header(version: Version, peer: SocketAddr, application: SocketAddr) -> Rc<[u8]> {
-    let mut header = Vec::new();
-    encode(version, Addresses { source: peer, destination: application }, &mut header);
-    header.into()
 }

@@ -1,5 +1,6 @@
 //! Connections whose bytes are passed on as they are.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,21 +65,25 @@ pub(super) async fn open(
     };
     match find(worker, name).await {
         Found::Known(destination) => {
-            let (far, place) = to_service(worker, &destination).await?;
+            let (far, place) = to_service(worker, &destination, downstream.source).await?;
             Ok((far, Some(place)))
         }
         Found::Absent | Found::Silent => Ok((worker.passthrough.connector(name).connect().await?, None)),
     }
 }
 
-async fn to_service(worker: &Rc<Worker>, destination: &Destination) -> Result<(Stream, Place), BoxFailure> {
+async fn to_service(
+    worker: &Rc<Worker>,
+    destination: &Destination,
+    source: SocketAddr,
+) -> Result<(Stream, Place), BoxFailure> {
     let backend = destination.tcp_backend(fastrand::u64(..))?;
     let service = worker.service(backend);
     let tls = worker.snapshot().tls.clone();
     let mut tried = Vec::new();
     loop {
         let mut attempt = service.attempt(Wish { tried: &tried, ..Wish::default() })?;
-        match attempt.peer.connect_tcp(tls.as_ref()).await {
+        match attempt.peer.connect_tcp(tls.as_ref(), source, backend.policy.announce).await {
             Ok((far, identity)) => {
                 attempt.answered(Outcome::Success);
                 let endpoint = attempt.peer.endpoint();

@@ -12,6 +12,7 @@ use weft_mesh::budget::BudgetPolicy;
 use weft_mesh::name::{Identity, ServiceName, ServicePort};
 use weft_mesh::outlier::OutlierPolicy;
 use weft_mesh::protocol::Protocol;
+use weft_mesh::proxy_protocol::Version;
 use weft_mesh::retry::RetryPolicy;
 use weft_mesh::route::{ResourceRef, RouteTable, Target};
 use weft_mesh::split::Split;
@@ -108,6 +109,7 @@ fn policy(wire: &v1::BackendPolicy) -> Result<BackendPolicy, Error> {
         idle_timeout: duration(wire.idle_timeout.as_ref(), "idle_timeout")?.unwrap_or(defaults.idle_timeout),
         max_connection_age: duration(wire.max_connection_age.as_ref(), "max_connection_age")?
             .filter(|age| !age.is_zero()),
+        announce: proxy_protocol(wire.proxy_protocol()),
     })
 }
 
@@ -203,6 +205,14 @@ fn protocol(wire: v1::Protocol) -> Protocol {
         v1::Protocol::Grpc => Protocol::Grpc,
         v1::Protocol::Tcp => Protocol::Tcp,
         v1::Protocol::Tls => Protocol::Tls,
+    }
+}
+
+fn proxy_protocol(wire: v1::ProxyProtocol) -> Option<Version> {
+    match wire {
+        v1::ProxyProtocol::None => None,
+        v1::ProxyProtocol::V1 => Some(Version::V1),
+        v1::ProxyProtocol::V2 => Some(Version::V2),
     }
 }
 

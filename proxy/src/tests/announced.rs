@@ -160,3 +160,26 @@ async fn an_application_that_asks_for_it_is_told_of_each_connection_whose_it_is(
         .await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_without_a_sidecar_that_asks_for_it_is_told_whose_a_connection_is() {
+    for version in [v1::ProxyProtocol::V1, v1::ProxyProtocol::V2] {
+        local(async {
+            let policy = v1::BackendPolicy { proxy_protocol: version.into(), ..v1::BackendPolicy::default() };
+            let backend = v1::Backend { policy: Some(policy), ..backend("reviews") };
+            let destination = v1::Destination { backend: Some(backend), ..destination() };
+            let mesh = Mesh::new(&destination, &[endpoint(2, v1::Hop::Plain)]);
+            tell_source(2);
+            let (mut near, far) = tokio::io::duplex(16);
+            let target = Target::Fixed("reviews:9080".into());
+            let downstream = Rc::new(Downstream { target, source: at(1, 40_001) });
+            tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));
+            near.write_all(b"\x00 no HTTP").await.unwrap();
+            near.shutdown().await.unwrap();
+            let mut answer = String::new();
+            near.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.contains("x-source: 10.0.0.1:40001\r\n"), "{answer}");
+        })
+        .await;
+    }
+}

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_identity::Refusal;
+use weft_mesh::proxy_protocol::{Addresses, Version, encode};
 use weft_mesh::reason::Reason;
 
 use super::named::Named;
@@ -65,10 +66,13 @@ impl Connector {
         Self { room: Some(Rc::clone(room)), ..self }
     }
 
-    /// Writes `header` on each connection before anything else, TLS included.
+    /// Says on each connection before anything else, in this version of the PROXY protocol, that it is for `source`.
     #[must_use]
-    pub fn beginning_with(self, header: Rc<[u8]>) -> Self {
-        Self { header: Some(header), ..self }
+    pub fn announcing(self, version: Version, source: SocketAddr) -> Self {
+        let To::Address(destination) = self.to else { return self };
+        let mut header = Vec::new();
+        encode(version, Addresses { source, destination }, &mut header);
+        Self { header: Some(header.into()), ..self }
     }
 
     /// The limits that its connections count for.

@@ -1,6 +1,7 @@
 //! The connections of one worker to one endpoint.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
 use weft_identity::{ExpectedIdentities, peer_identity};
 use weft_mesh::balance::{Endpoint, Hop};
 use weft_mesh::name::{Identity, ServicePort};
+use weft_mesh::proxy_protocol::Version;
 use weft_mesh::reason::Reason;
 
 use super::connect::{Connector, Stream};
@@ -172,15 +174,21 @@ impl Peer {
         client
     }
 
-    /// Opens a connection for opaque bytes, and gives the identity that the endpoint proved.
+    /// Opens a connection for opaque bytes of `source`, and gives the identity that the endpoint proved. Endpoints without
+    /// a sidecar are told of `source` by the PROXY protocol in the version given.
     pub async fn connect_tcp(
         &self,
         tls: Option<&Arc<Tls>>,
+        source: SocketAddr,
+        announce: Option<Version>,
     ) -> Result<(Stream, Option<Identity>), BoxFailure> {
         match (self.endpoint.hop, tls) {
             (Hop::Plain | Hop::Standard, _) => {
-                let connector = Connector::plain(self.endpoint.address);
-                let stream = connector.within(&self.room).connect().await?;
+                let mut connector = Connector::plain(self.endpoint.address).within(&self.room);
+                if let Some(version) = announce {
+                    connector = connector.announcing(version, source);
+                }
+                let stream = connector.connect().await?;
                 Ok((stream, None))
             }
             (Hop::Weft, Some(tls)) => self.connect_tls(tls, &[ALPN_WEFT_TCP]).await,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use weft_mesh::Error;
 use weft_mesh::authorization::{Action, Authorizer, Policy, Rule, RuleSpec};
 use weft_mesh::name::TrustDomain;
-use weft_mesh::proxy_protocol::{Senders, Version};
+use weft_mesh::proxy_protocol::Senders;
 use weft_proto::v1;
 
 use super::filter::rate_limit;
-use super::{protocol, resource};
+use super::{protocol, proxy_protocol, resource};
 use crate::snapshot::{Inbound, InboundPort, NameMap, TlsMode};
 
 /// What the workload's own proxy has to know; identities without a trust domain are of `trust_domain`.
@@ -47,11 +47,7 @@ fn port(wire: &v1::InboundPort, trust_domain: &TrustDomain) -> Result<InboundPor
         rate_limit: wire.rate_limit.as_ref().map(rate_limit).transpose()?,
         announced_by: Senders::new(&wire.proxy_protocol_from)
             .map_err(|error| error.within("proxy_protocol_from"))?,
-        announce: match wire.proxy_protocol_to() {
-            v1::ProxyProtocol::None => None,
-            v1::ProxyProtocol::V1 => Some(Version::V1),
-            v1::ProxyProtocol::V2 => Some(Version::V2),
-        },
+        announce: proxy_protocol(wire.proxy_protocol_to()),
     })
 }
 
