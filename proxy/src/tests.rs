@@ -11,4 +11,5 @@ pub(crate) mod network;
 mod protocols;
 mod resilience;
 mod security;
+mod translation;
 mod world;

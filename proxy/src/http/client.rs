@@ -24,9 +24,11 @@ use crate::upstream::room::{Age, Held};
 
 mod lease;
 mod multiplexed;
+mod spoken;
 
 pub use lease::Leased;
 use multiplexed::Multiplexed;
+use spoken::Spoken;
 
 /// Largest head of HTTP/1 that is read; hyper's own limit is several times that.
 const MAX_HEAD: usize = 64 * 1024;
@@ -38,6 +40,8 @@ pub enum HttpVersion {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+    /// HTTP/2 if it speaks that, else HTTP/1.1: not declared, and to be found out.
+    Either,
 }
 
 /// Connections to one address.
@@ -51,6 +55,7 @@ pub struct Client {
     returned: Notify,
     /// Makes requests wait for the HTTP/2 connection that one of them is opening, instead of opening one each.
     opening: tokio::sync::Mutex<()>,
+    spoken: Spoken,
 }
 
 /// How a request can be sent.
@@ -103,6 +108,7 @@ impl Client {
             waiters: Rc::default(),
             returned: Notify::new(),
             opening: tokio::sync::Mutex::new(()),
+            spoken: Spoken::default(),
         })
     }
 
@@ -123,6 +129,7 @@ impl Client {
         match version {
             HttpVersion::Http1 => self.send_http1(request).await,
             HttpVersion::Http2 => self.send_http2(request).await,
+            HttpVersion::Either => Box::pin(self.send_either(request)).await,
         }
     }
 
@@ -151,6 +158,7 @@ impl Client {
     ) -> Result<Response<Body>, BoxFailure> {
         if request.version() == Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
+            super::server::join_cookies(request.headers_mut());
         }
         super::server::host_from_authority(&mut request);
         let may_repeat = request.method().is_idempotent();
@@ -287,7 +295,11 @@ impl Client {
         multiplexed.retain(|connection| {
             !connection.is_closed() && is_kept(connection.unused(now), connection.age())
         });
-        !kept.is_empty() || !multiplexed.is_empty()
+        let any = !kept.is_empty() || !multiplexed.is_empty();
+        if !any {
+            self.spoken.forget(now, idle);
+        }
+        any
     }
 }
 

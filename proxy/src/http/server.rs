@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -136,12 +136,12 @@ pub fn authority<B>(request: &Request<B>) -> Option<Authority> {
 }
 
 /// Makes the target of a request that goes to HTTP/2 absolute, with the authority that its Host field names
-/// (RFC 9113 section 8.3.1).
-pub fn authority_from_host<B>(request: &mut Request<B>) {
+/// (RFC 9113 section 8.3.1). A client of HTTP/1.0 may name none: then it is the other one.
+pub fn authority_from_host<B>(request: &mut Request<B>, otherwise: impl FnOnce() -> Option<Authority>) {
     if request.uri().authority().is_some() {
         return;
     }
-    let Some(authority) = authority(request) else { return };
+    let Some(authority) = authority(request).or_else(otherwise) else { return };
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(authority);
@@ -159,11 +159,23 @@ pub fn host_from_authority<B>(request: &mut Request<B>) {
     if request.method() == http::Method::CONNECT {
         return;
     }
-    if let Ok(host) = http::HeaderValue::from_str(authority.as_str()) {
+    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
         request.headers_mut().insert(header::HOST, host);
     }
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from(path);
+}
+
+/// Makes one field of a request's cookies, which HTTP/2 may send one by one and HTTP/1 may not (RFC 9113 section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    if cookies.next().is_none() || cookies.next().is_none() {
+        return;
+    }
+    let values: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&values.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
 }
 
 /// Whether an error of a socket only says that the peer went away.
@@ -184,7 +196,7 @@ mod tests {
     #[test]
     fn the_authority_moves_between_target_and_host() {
         let mut request = Request::get("/a?b=c").header("host", "reviews:9080").body(()).unwrap();
-        authority_from_host(&mut request);
+        authority_from_host(&mut request, || None);
         assert_eq!(request.uri(), "http://reviews:9080/a?b=c");
         assert!(request.headers().get("host").is_none());
         host_from_authority(&mut request);

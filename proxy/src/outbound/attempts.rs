@@ -21,7 +21,6 @@ use weft_mesh::reason::Reason;
 use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, RetryPolicy, decide};
 
 use super::exchange::Rule;
-use super::request::version_of;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{X_WEFT_ERROR, is_grpc};
@@ -286,12 +285,13 @@ impl Plan {
     }
 }
 
-/// The version to speak to a backend: its own where it is declared, else the caller's.
+/// The version to speak to a backend: its own where it is declared, else the caller's if it turns out to be spoken.
 pub(super) fn version_for(backend: &Backend, sent: http::Version) -> HttpVersion {
     match backend.protocol {
         Protocol::Http1 => HttpVersion::Http1,
         Protocol::Http2 | Protocol::Grpc => HttpVersion::Http2,
-        _ => version_of(sent),
+        _ if sent == http::Version::HTTP_2 => HttpVersion::Either,
+        _ => HttpVersion::Http1,
     }
 }
 

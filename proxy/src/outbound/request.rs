@@ -79,7 +79,8 @@ async fn pass_through(
     name: &Arc<str>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, BoxFailure> {
-    let version = version_of(request.version());
+    // Whoever dialled it knows what it speaks.
+    let version = if request.version() == Version::HTTP_2 { HttpVersion::Http2 } else { HttpVersion::Http1 };
     let (mut parts, body) = request.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     let client = worker.passthrough.client(name);
@@ -89,9 +90,4 @@ async fn pass_through(
     let (mut parts, body) = response.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     Ok(Response::from_parts(parts, body))
-}
-
-/// The version to speak to an application that declares none: the one that was spoken to the proxy.
-pub(super) fn version_of(version: Version) -> HttpVersion {
-    if version == Version::HTTP_2 { HttpVersion::Http2 } else { HttpVersion::Http1 }
 }

@@ -14,7 +14,7 @@ use super::world::*;
 use crate::outbound::{self, Downstream, Target};
 
 /// A connection of the client's application that its sidecar takes.
-fn dial(mesh: &Mesh) -> DuplexStream {
+pub(super) fn dial(mesh: &Mesh) -> DuplexStream {
     let (near, far) = duplex(64);
     let downstream = Downstream { target: Target::Fixed("reviews:9080".into()), source: at(1, 40_001) };
     tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, Rc::new(downstream)));

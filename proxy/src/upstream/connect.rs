@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::uri::Authority;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
@@ -78,6 +79,14 @@ impl Connector {
     /// The limits that its connections count for.
     pub fn room(&self) -> Option<&Rc<Room>> {
         self.room.as_ref()
+    }
+
+    /// What it leads to, as the authority of a request that has none of its own.
+    pub fn authority(&self) -> Option<Authority> {
+        match &self.to {
+            To::Address(address) => address.to_string().parse().ok(),
+            To::Name(named) => named.name().parse().ok(),
+        }
     }
 
     /// Opens a connection, if the service may have one more. A failure is always before any request was sent.

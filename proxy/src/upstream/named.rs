@@ -27,6 +27,11 @@ pub(super) struct Named {
 }
 
 impl Named {
+    /// The name, `host:port`.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn new(name: Arc<str>, own: Rc<[SocketAddr]>) -> Self {
         Self { name, own }
     }

@@ -102,6 +102,8 @@ impl Peer {
             (Hop::Weft, Some(tls)) => self.send_weft(parts, body, metadata, tls).await,
             (Hop::Standard, Some(tls)) => {
                 let request = Box::new(Request::from_parts(parts.clone(), body));
+                // The application's version is for the proxy beside it to find out.
+                let version = if version == HttpVersion::Either { HttpVersion::Http2 } else { version };
                 let client = self.standard(tls, version);
                 let response = Box::pin(client.send(request, version)).await?;
                 Ok((response, ResponseMetadata::default()))
@@ -161,7 +163,7 @@ impl Peer {
         let [http1, http2] = &mut *self.standard.borrow_mut();
         let (kept, alpn) = match version {
             HttpVersion::Http1 => (http1, ALPN_HTTP11),
-            HttpVersion::Http2 => (http2, ALPN_H2),
+            HttpVersion::Http2 | HttpVersion::Either => (http2, ALPN_H2),
         };
         if let Some((generation, client)) = kept
             && *generation == tls.number

@@ -142,11 +142,15 @@ impl StreamRef {
         received.ended && received.first.is_none() && received.trailers.is_none()
     }
 
-    /// How many bytes have arrived, and whether they are all.
+    /// How many bytes have arrived, and whether they are all there is. Trailers count as more to come: a body of known
+    /// length has none in HTTP/1.
     pub(in crate::hop) fn arrived(&self) -> (usize, bool) {
         let received = self.stream.0.borrow();
         let first = received.first.as_ref().map_or(0, Bytes::len);
-        (first + received.rest.iter().map(Bytes::len).sum::<usize>(), received.ended)
+        (
+            first + received.rest.iter().map(Bytes::len).sum::<usize>(),
+            received.ended && received.trailers.is_none(),
+        )
     }
 
     pub(in crate::hop) fn poll_head(

@@ -64,7 +64,8 @@ impl Leased {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             None => self.end(),
-            Some(Ok(_)) if self.body.is_end_stream() => self.end(),
+            // Nothing comes after trailers, and not everybody asks once more.
+            Some(Ok(frame)) if frame.is_trailers() || self.body.is_end_stream() => self.end(),
             Some(Ok(_)) => {}
             Some(Err(_)) => self.lease = None,
         }

@@ -72,7 +72,7 @@ impl Client {
             *request.body_mut() = Body::Empty;
         }
         // An authority belongs to every request of HTTP/2; from HTTP/1 it comes in the Host field.
-        authority_from_host(&mut request);
+        authority_from_host(&mut request, || self.connector.authority());
         *request.version_mut() = Version::HTTP_2;
         loop {
             let (mut connection, reused) = match self.usable() {
@@ -103,7 +103,7 @@ impl Client {
     }
 
     /// A connection that takes one more stream, and whether it has been in use before.
-    async fn connect_http2(&self) -> Result<(Multiplexed, bool), BoxFailure> {
+    pub(super) async fn connect_http2(&self) -> Result<(Multiplexed, bool), BoxFailure> {
         let _opening = self.opening.lock().await;
         let unsettled = self.multiplexed.borrow().iter().find(|connection| !connection.is_settled()).cloned();
         if let Some(connection) = unsettled {
@@ -181,14 +181,25 @@ impl Multiplexed {
         self.state.limit.get() != UNKNOWN || self.sender.is_closed()
     }
 
+    /// Whether the peer speaks HTTP/2 at all, which its SETTINGS show.
+    pub(super) async fn is_spoken(&self) -> bool {
+        let _ = tokio::time::timeout(SETTINGS_TIMEOUT, self.settled()).await;
+        self.state.limit.get() != UNKNOWN
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.state, &other.state)
+    }
+
+    async fn settled(&self) {
+        while !self.is_settled() {
+            self.state.settled.notified().await;
+        }
+    }
+
     /// Waits for the peer to say how many streams it takes.
     async fn settle(&self) {
-        let settled = async {
-            while !self.is_settled() {
-                self.state.settled.notified().await;
-            }
-        };
-        if tokio::time::timeout(SETTINGS_TIMEOUT, settled).await.is_err() {
+        if tokio::time::timeout(SETTINGS_TIMEOUT, self.settled()).await.is_err() {
             self.state.limit.set(usize::MAX);
         }
     }

@@ -1,0 +1,229 @@
+//! A client and an application that speak different versions of HTTP.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, Version};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use weft_proto::v1;
+
+use super::detection::dial;
+use super::network;
+use super::world::*;
+use crate::hop::tests::Frames;
+use crate::http::body::Body;
+use crate::http::server::{ServerVersion, serve};
+
+/// Meshes with each kind of hop to an application that declares this of itself.
+async fn over_each_hop<F: Future<Output = ()>>(protocol: v1::Protocol, test: impl Fn(Mesh) -> F) {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        let backend = v1::Backend { protocol: protocol.into(), ..backend("reviews") };
+        let destination = v1::Destination { backend: Some(backend), ..destination() };
+        local(async {
+            let mesh = Mesh::new(&destination, &[endpoint(2, hop)]);
+            if hop != v1::Hop::Plain {
+                let port = v1::InboundPort { protocol: protocol.into(), ..v1::InboundPort::default() };
+                mesh.sidecar(2, &v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
+            }
+            test(mesh).await;
+        })
+        .await;
+    }
+}
+
+/// An application that speaks one version alone.
+fn speaks<F>(version: ServerVersion, handler: impl Fn(Request<Incoming>) -> F + Clone + 'static)
+where
+    F: Future<Output = Response<Body>> + 'static,
+{
+    network::listen(application_at(2), move |stream| {
+        serve(stream, version, CancellationToken::new(), handler.clone())
+    });
+}
+
+/// Returns the request's body and, as trailers, what was noteworthy of its head.
+async fn answer(request: Request<Incoming>) -> Response<Body> {
+    let headers = request.headers();
+    let all = |name: &str| {
+        let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+        values.join("|")
+    };
+    let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+    let seen = [
+        ("x-version", format!("{:?}", request.version())),
+        ("x-cookie", all("cookie")),
+        ("x-te", all("te")),
+        ("x-host", format!("{authority}{}", all("host"))),
+    ];
+    let mut response = Response::builder().header("trailer", "x-end");
+    for (name, value) in &seen {
+        response = response.header(*name, value);
+    }
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let trailers = [("x-end".parse().unwrap(), "yes".parse().unwrap())];
+    let frames = [Frame::data(body), Frame::trailers(trailers.into_iter().collect())];
+    response.body(Body::Test(Frames::new(frames))).unwrap()
+}
+
+async fn asks_over_http2() {
+    let request = Request::post("http://reviews:9080/a?b=c")
+        .header("te", "trailers")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .body(Body::full("question"))
+        .unwrap();
+    let response = Caller::new().send_http2(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["x-version"], "HTTP/1.1");
+    assert_eq!(response.headers()["x-cookie"], "a=1; b=2");
+    assert_eq!(response.headers()["x-te"], "trailers");
+    assert_eq!(response.headers()["x-host"], "reviews:9080");
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["x-end"], "yes");
+    assert_eq!(body.to_bytes(), "question");
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_reaches_an_application_that_declares_nothing_and_speaks_http1() {
+    over_each_hop(v1::Protocol::Detect, async |_mesh| {
+        speaks(ServerVersion::Http1, answer);
+        let connections = Rc::default();
+        network::counted(application_at(2), &connections);
+        asks_over_http2().await;
+        asks_over_http2().await;
+        assert_eq!(connections.get(), 2, "one to find out, one for the requests");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_is_found_out_that_does_not_say_a_word_about_http2() {
+    local(async {
+        let _mesh = Mesh::with_sidecars(&[2]);
+        network::listen(application_at(2), |mut stream| async move {
+            let mut first = [0; 3];
+            stream.read_exact(&mut first).await.unwrap();
+            if &first == b"PRI" {
+                std::future::pending::<()>().await;
+            }
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let ask = || Request::get("http://reviews:9080/").body(Body::Empty).unwrap();
+        let caller = Caller::new();
+        let began = Instant::now();
+        assert_eq!(caller.send_http2(ask()).await.unwrap().status(), StatusCode::NO_CONTENT);
+        assert!(began.elapsed() < Duration::from_millis(1100), "{:?}", began.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_version_is_found_out_when_the_application_is_replaced() {
+    local(async {
+        let _mesh = Mesh::with_sidecars(&[2]);
+        let stop = CancellationToken::new();
+        let first = stop.clone();
+        network::listen(application_at(2), move |stream| {
+            let stop = first.clone();
+            async move {
+                tokio::select! {
+                    () = serve(stream, ServerVersion::Http1, CancellationToken::new(), answer) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        });
+        asks_over_http2().await;
+        stop.cancel();
+        let versions = Rc::new(Cell::new(None));
+        let seen = Rc::clone(&versions);
+        speaks(ServerVersion::Http2, move |request| {
+            seen.set(Some(request.version()));
+            async { Response::new(Body::Empty) }
+        });
+        let ask = || Request::get("http://reviews:9080/").body(Body::Empty).unwrap();
+        let caller = Caller::new();
+        // The first one finds out that what was known does not hold any more.
+        let _ = caller.send_http2(ask()).await.unwrap();
+        assert_eq!(caller.send_http2(ask()).await.unwrap().status(), StatusCode::OK);
+        assert_eq!(versions.get(), Some(Version::HTTP_2));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_is_translated_for_an_application_that_declares_http1() {
+    over_each_hop(v1::Protocol::Http1, async |_mesh| {
+        speaks(ServerVersion::Http1, answer);
+        let connections = Rc::default();
+        network::counted(application_at(2), &connections);
+        asks_over_http2().await;
+        assert_eq!(connections.get(), 1);
+    })
+    .await;
+}
+
+/// What the sidecar answers to these bytes of a client that then says no more.
+async fn answered(mesh: &Mesh, request: &str) -> String {
+    let mut stream = dial(mesh);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_is_translated_for_an_application_that_declares_http2() {
+    over_each_hop(v1::Protocol::Http2, async |mesh| {
+        speaks(ServerVersion::Http2, answer);
+        let head = "GET / HTTP/1.1\r\nhost: shop\r\nte: trailers\r\nconnection: te, close\r\n\r\n";
+        let got = answered(&mesh, head).await;
+        assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.contains("x-version: HTTP/2.0\r\n"), "{got}");
+        assert!(got.contains("x-host: shop\r\n") && got.contains("x-te: trailers\r\n"), "{got}");
+        assert!(got.ends_with("0\r\nx-end: yes\r\n\r\n"), "{got}");
+        let got = answered(&mesh, "HEAD / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").await;
+        assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.ends_with("\r\n\r\n"), "{got}");
+        let got = answered(&mesh, "GET / HTTP/1.0\r\n\r\n").await;
+        assert!(got.starts_with("HTTP/1.0 200 OK\r\n"), "{got}");
+        assert!(got.contains("x-version: HTTP/2.0\r\n") && !got.contains("chunked"), "{got}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_100_continue_gets_it() {
+    for (protocol, version) in
+        [(v1::Protocol::Http1, ServerVersion::Http1), (v1::Protocol::Http2, ServerVersion::Http2)]
+    {
+        over_each_hop(protocol, async |mesh| {
+            speaks(version, answer);
+            let mut stream = dial(&mesh);
+            let head = "POST / HTTP/1.1\r\nhost: shop\r\nexpect: 100-continue\r\ncontent-length: 4\r\nconnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut line = [0; 25];
+            stream.read_exact(&mut line).await.unwrap();
+            assert_eq!(&line, b"HTTP/1.1 100 Continue\r\n\r\n");
+            stream.write_all(b"body").await.unwrap();
+            let mut got = String::new();
+            stream.read_to_string(&mut got).await.unwrap();
+            assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.contains("body"), "{got}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_http10_is_answered_in_its_version() {
+    over_each_hop(v1::Protocol::Detect, async |mesh| {
+        speaks(ServerVersion::Http1, answer);
+        let got = answered(&mesh, "GET / HTTP/1.0\r\n\r\n").await;
+        assert!(got.starts_with("HTTP/1.0 200 OK\r\n") && !got.contains("chunked"), "{got}");
+    })
+    .await;
+}
