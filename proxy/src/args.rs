@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use weft_identity::JoinToken;
 use weft_mesh::protocol::Protocol;
+use weft_mesh::proxy_protocol::Senders;
 
 use crate::config::{Offer, ProxyConfig, Upstream};
 
@@ -50,6 +51,10 @@ pub struct Args {
     /// Local listener for one destination, such as reviews:9080=127.0.0.1:19080 or reviews.shop:9080=19080; repeatable
     #[arg(long = "upstream", value_name = "DESTINATION=ADDRESS")]
     pub upstreams: Vec<Upstream>,
+    /// Address, or block such as 10.0.0.0/8, of load balancers whose connections to --outbound and --upstream begin with a
+    /// header of the PROXY protocol; repeatable
+    #[arg(long = "proxy-protocol-from", value_name = "ADDRESSES")]
+    pub proxy_protocol_from: Vec<String>,
     /// Port that the workload offers, such as reviews:9080/http=127.0.0.1:8080@0.0.0.0:19080; repeatable. PROTOCOL is
     /// detect (the default), http, http2, grpc, tcp or tls; APPLICATION is where the application listens; LISTEN is
     /// where peers reach the proxy, and without it any free port that is reachable from this machine alone
@@ -176,6 +181,8 @@ impl Args {
             workers: self.workers.map_or(processors, usize::from),
             outbound: self.outbound,
             upstreams: self.upstreams,
+            proxy_protocol_from: Senders::new(&self.proxy_protocol_from)
+                .context("--proxy-protocol-from cannot be used")?,
             transparent_outbound: self.transparent_outbound,
             transparent_inbound: self.transparent_inbound,
             services: self.services.into_iter().map(|ServiceArg(offer)| offer).collect(),
@@ -271,6 +278,10 @@ mod tests {
             (&["--workload-id", "Web"], "\"Web\" is not a name for a workload"),
             (&["--workers", "0"], "0 is not in 1..=1024"),
             (&["--upstream", "web=1"], "\"web\" has no port"),
+            (
+                &["--control-plane", "a:1", "--proxy-protocol-from", "balancer"],
+                "\"balancer\": write an address, or a block",
+            ),
             (&[], "give --control-plane HOST:PORT"),
         ] {
             let arguments = [&["--token", &token], arguments].concat();

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use weft_mesh::protocol::Protocol;
+use weft_mesh::proxy_protocol::Senders;
 
 /// How a proxy is set up.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct ProxyConfig {
     pub outbound: Option<SocketAddr>,
     /// Local listeners that each stand for one destination.
     pub upstreams: Vec<Upstream>,
+    /// Load balancers whose connections to these begin with a header of the PROXY protocol.
+    pub proxy_protocol_from: Senders,
     /// Where the kernel redirects what leaves the workload.
     pub transparent_outbound: Option<SocketAddr>,
     /// Where the kernel redirects what arrives at the workload.
@@ -75,6 +78,7 @@ impl Default for ProxyConfig {
             workers: 1,
             outbound: None,
             upstreams: Vec::new(),
+            proxy_protocol_from: Senders::default(),
             transparent_outbound: None,
             transparent_inbound: None,
             services: Vec::new(),

@@ -22,7 +22,6 @@ use crate::stream::{listener, socket};
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
 
-mod announced;
 mod caller;
 pub(crate) mod connection;
 mod live;

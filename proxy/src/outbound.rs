@@ -8,9 +8,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::protocol::{Detection, Protocol, detect};
+use weft_mesh::proxy_protocol::Senders;
 
 use crate::http::server::{ServerVersion, is_disconnect, serve};
 use crate::stats::Direction;
+use crate::stream::announced;
 use crate::stream::listener;
 use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::race::{First, Lost, race};
@@ -48,30 +50,60 @@ pub struct Downstream {
 }
 
 /// Serves the explicit listener: an HTTP proxy, which also takes requests by their authority.
-pub fn listen_explicit(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
-    let worker = Rc::clone(worker);
+///
+/// Connections of those in `announced_by` begin with a header of the PROXY protocol.
+pub fn listen_explicit(
+    worker: &Rc<Worker>,
+    listener: TcpListener,
+    announced_by: &Arc<Senders>,
+    stop: CancellationToken,
+) {
+    let (worker, announced_by) = (Rc::clone(worker), Arc::clone(announced_by));
     accept(listener, stop, move |stream, source| {
-        let worker = Rc::clone(&worker);
+        let (worker, announced_by) = (Rc::clone(&worker), Arc::clone(&announced_by));
         async move {
+            let Some((source, stream)) = begin(stream, source, &announced_by).await else { return };
             let downstream = Rc::new(Downstream { target: Target::ByAuthority, source });
             connection(worker, stream, downstream, Protocol::Http1).await;
         }
     });
 }
 
-/// Serves a local listener that stands for one destination.
+/// Serves a local listener that stands for one destination; `announced_by` as for the explicit one.
 pub fn listen_local(
     worker: &Rc<Worker>,
     listener: TcpListener,
     destination: Arc<str>,
+    announced_by: &Arc<Senders>,
     stop: CancellationToken,
 ) {
-    let worker = Rc::clone(worker);
+    let (worker, announced_by) = (Rc::clone(worker), Arc::clone(announced_by));
     accept(listener, stop, move |stream, source| {
-        let worker = Rc::clone(&worker);
+        let (worker, announced_by) = (Rc::clone(&worker), Arc::clone(&announced_by));
         let target = Target::Fixed(Arc::clone(&destination));
-        async move { dialled(worker, stream, Rc::new(Downstream { target, source })).await }
+        async move {
+            let Some((source, stream)) = begin(stream, source, &announced_by).await else { return };
+            dialled(worker, stream, Rc::new(Downstream { target, source })).await;
+        }
     });
+}
+
+/// Who opened a connection, and what it says itself: a load balancer speaks of another one first.
+async fn begin(
+    stream: TcpStream,
+    source: SocketAddr,
+    announced_by: &Senders,
+) -> Option<(SocketAddr, Prefixed<TcpStream>)> {
+    if !announced_by.contains(source.ip()) {
+        return Some((source, Prefixed::untouched(stream)));
+    }
+    match announced::read(stream, source).await {
+        Ok((peer, stream)) => Some((peer.address, stream)),
+        Err(problem) => {
+            tracing::info!(%source, problem, "connection without a header of the PROXY protocol");
+            None
+        }
+    }
 }
 
 /// Serves the listener that the kernel redirects outbound connections to.
@@ -82,11 +114,13 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
         async move {
             match socket::original_destination(&stream) {
                 Ok(Some(original)) => {
+                    let stream = Prefixed::untouched(stream);
                     let target = Target::Fixed(original.to_string().into());
                     dialled(worker, stream, Rc::new(Downstream { target, source })).await;
                 }
                 // Opened to this listener on purpose: there is only what the requests say.
                 Ok(None) => {
+                    let stream = Prefixed::untouched(stream);
                     let downstream = Rc::new(Downstream { target: Target::ByAuthority, source });
                     connection(worker, stream, downstream, Protocol::Http1).await;
                 }

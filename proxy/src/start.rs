@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
+use weft_mesh::proxy_protocol::Senders;
 
 use crate::config::{Offer, ProxyConfig, Upstream};
 use crate::control::{self, ControlHandle};
@@ -25,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// All sockets that a proxy listens on. Bound before anything else starts, so that a port in use is one clear error.
 #[derive(Debug)]
 pub struct Listeners {
+    /// Who speaks the PROXY protocol to the explicit listener and to those of upstreams.
+    pub(crate) announced_by: Arc<Senders>,
     pub(crate) outbound: Option<Bound>,
     pub(crate) upstreams: Vec<(Upstream, Bound)>,
     pub(crate) transparent_outbound: Option<Bound>,
@@ -96,6 +99,7 @@ fn bind(config: &ProxyConfig) -> anyhow::Result<Listeners> {
     let optional =
         |address: Option<SocketAddr>, what: &str| address.map(|address| bind(address, what)).transpose();
     Ok(Listeners {
+        announced_by: Arc::new(config.proxy_protocol_from.clone()),
         outbound: optional(config.outbound, "outbound requests")?,
         transparent_outbound: optional(config.transparent_outbound, "redirected outbound connections")?,
         transparent_inbound: optional(config.transparent_inbound, "redirected inbound connections")?,

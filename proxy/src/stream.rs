@@ -1,5 +1,7 @@
-//! Byte streams as they come from the network: sockets, what has been read ahead of them, where they were meant to go.
+//! Byte streams as they come from the network: sockets, what has been read ahead of them, whose they are and where they
+//! were meant to go.
 
+pub(crate) mod announced;
 pub mod gathered;
 pub mod listener;
 pub mod prefixed;

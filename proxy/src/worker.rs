@@ -126,10 +126,11 @@ async fn run(worker: Rc<Worker>, listeners: Arc<Listeners>, stop: CancellationTo
 
 fn listen(worker: &Rc<Worker>, listeners: &Listeners, stop: &CancellationToken) -> io::Result<()> {
     if let Some(bound) = &listeners.outbound {
-        outbound::listen_explicit(worker, bound.listener()?, stop.clone());
+        outbound::listen_explicit(worker, bound.listener()?, &listeners.announced_by, stop.clone());
     }
     for (upstream, bound) in &listeners.upstreams {
-        outbound::listen_local(worker, bound.listener()?, upstream.destination.as_str().into(), stop.clone());
+        let (destination, announced_by) = (upstream.destination.as_str().into(), &listeners.announced_by);
+        outbound::listen_local(worker, bound.listener()?, destination, announced_by, stop.clone());
     }
     if let Some(bound) = &listeners.transparent_outbound {
         outbound::listen_transparent(worker, bound.listener()?, stop.clone());

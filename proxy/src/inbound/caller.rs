@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use weft_identity::{Generation, TrustBundle};
 use weft_mesh::name::Identity;
 
-use super::announced::Peer;
 use crate::stats::{Retirement, Stats};
+use crate::stream::announced::Peer;
 
 /// Connections that are verified again in one sweep: each takes about as long as a request.
 const CHECKS: usize = 64;

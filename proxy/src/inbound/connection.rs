@@ -14,7 +14,6 @@ use weft_identity::{Origin, Reason as RefusalReason, Refusal, peer_identity};
 use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::reason::Reason;
 
-use super::announced::{self, Peer};
 use super::caller::Caller;
 use super::{Arrival, Upstream, live, request};
 use crate::clock::{now, since};
@@ -23,6 +22,7 @@ use crate::http::server::{ServerVersion, is_disconnect, serve as serve_http};
 use crate::outbound::first_bytes;
 use crate::snapshot::{InboundPort, TlsMode};
 use crate::stats::{AuthorizationOutcome, Direction};
+use crate::stream::announced::{self, Peer};
 use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::race::{First, Lost, race};
 use crate::stream::relay::{Carried, relay};

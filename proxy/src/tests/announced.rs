@@ -2,16 +2,20 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weft_mesh::proxy_protocol::{Addresses, Parsed, Version, encode, parse};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use weft_mesh::proxy_protocol::{Addresses, Parsed, Senders, Version, encode, parse};
 use weft_proto::v1;
 
 use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::outbound::{self, Downstream, Target};
+use crate::stream::listener::Bound;
 
 const CLIENT: &str = "198.51.100.7:4711";
 
@@ -182,4 +186,40 @@ async fn an_endpoint_without_a_sidecar_that_asks_for_it_is_told_whose_a_connecti
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_balancer_before_the_outbound_side_says_whose_a_connection_is() {
+    local(async {
+        let policy = v1::BackendPolicy {
+            proxy_protocol: v1::ProxyProtocol::V2.into(),
+            ..v1::BackendPolicy::default()
+        };
+        let backend = v1::Backend { policy: Some(policy), ..backend("reviews") };
+        let destination = v1::Destination { backend: Some(backend), ..destination() };
+        let mesh = Mesh::new(&destination, &[endpoint(2, v1::Hop::Plain)]);
+        tell_source(2);
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let senders = Arc::new(Senders::new(&["127.0.0.0/8".to_owned()]).unwrap());
+        let listener = bound.listener().unwrap();
+        outbound::listen_local(
+            &mesh.worker,
+            listener,
+            "reviews:9080".into(),
+            &senders,
+            CancellationToken::new(),
+        );
+        let answer_to = async |said: Vec<u8>| {
+            let mut stream = TcpStream::connect(bound.address()).await.unwrap();
+            stream.write_all(&said).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer).await;
+            answer
+        };
+        let answer = answer_to([&header(Version::V1, CLIENT), &b"\x00 no HTTP"[..]].concat()).await;
+        assert!(answer.contains("x-source: 198.51.100.7:4711\r\n"), "{answer}");
+        assert_eq!(answer_to(b"\x00 no HTTP".to_vec()).await, "");
+    })
+    .await;
 }

@@ -12,11 +12,11 @@ use crate::upstream::connect::HANDSHAKE_TIMEOUT;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// The address.
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Whether that is what somebody said who passes the connection on.
-    pub(super) announced: bool,
+    pub(crate) announced: bool,
 }
 
 impl fmt::Display for Peer {
@@ -26,7 +26,7 @@ impl fmt::Display for Peer {
 }
 
 /// Reads the header that a connection of `sender` begins with; what the header says nothing of is the sender's own.
-pub(super) async fn read<S>(stream: S, sender: SocketAddr) -> Result<(Peer, Prefixed<S>), String>
+pub(crate) async fn read<S>(stream: S, sender: SocketAddr) -> Result<(Peer, Prefixed<S>), String>
 where
     S: AsyncRead + Unpin,
 {
