@@ -77,6 +77,27 @@ async fn a_peer_without_a_limit_of_streams_is_reached_on_one_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_there_may_be_no_other_connection_streams_wait_for_each_other() {
+    local(async {
+        let policy = v1::BackendPolicy { max_connections: 2, ..v1::BackendPolicy::default() };
+        let backend =
+            v1::Backend { protocol: v1::Protocol::Http2.into(), policy: Some(policy), ..backend("reviews") };
+        let limited_backend = v1::Destination { backend: Some(backend), ..destination() };
+        let mesh = Mesh::new(&limited_backend, &[endpoint(2, v1::Hop::Plain)]);
+        let connections = limited(2, 4);
+        let caller = Caller::new();
+        let began = tokio::time::Instant::now();
+        let answers = join_all((0..24).map(|_| caller.get("/"))).await;
+        assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK));
+        assert_eq!((connections.get(), succeeded(&mesh)), (2, 24));
+        // Three times eight, 10 ms each; how they are dealt out to the two is not the point.
+        let waited = began.elapsed();
+        assert!((Duration::from_millis(30)..Duration::from_millis(60)).contains(&waited), "{waited:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn sidecars_share_one_connection_up_to_its_limit_of_streams() {
     for (requests, expected) in [(500, 1), (1500, 2)] {
         local(async {
