@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use weft_mesh::reason::Reason;
 
@@ -29,6 +30,8 @@ pub struct Failure {
     pub processed: bool,
     /// What was tried, for the body of the answer and the log; holds nothing that the caller may not know.
     pub detail: Cow<'static, str>,
+    /// After how long the same request has a chance: of what a limit refused.
+    pub retry_after: Option<Duration>,
 }
 
 /// A failure, boxed: results carry it on every request, though it is rare.
@@ -37,27 +40,64 @@ pub type BoxFailure = Box<Failure>;
 impl Failure {
     /// A failure of the upstream side that may have been processed.
     pub fn upstream(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
-        Box::new(Self { reason, origin: Origin::Upstream, processed: true, detail: detail.into() })
+        Box::new(Self {
+            reason,
+            origin: Origin::Upstream,
+            processed: true,
+            detail: detail.into(),
+            retry_after: None,
+        })
     }
 
     /// A failure of the upstream side before the request had any effect.
     pub fn unprocessed(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
-        Box::new(Self { reason, origin: Origin::Upstream, processed: false, detail: detail.into() })
+        Box::new(Self {
+            reason,
+            origin: Origin::Upstream,
+            processed: false,
+            detail: detail.into(),
+            retry_after: None,
+        })
     }
 
     /// A failure that this proxy decided on, before the request went anywhere.
     pub fn internal(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
-        Box::new(Self { reason, origin: Origin::Internal, processed: false, detail: detail.into() })
+        Box::new(Self {
+            reason,
+            origin: Origin::Internal,
+            processed: false,
+            detail: detail.into(),
+            retry_after: None,
+        })
+    }
+
+    /// A limit on requests is used up for this long.
+    pub fn limited(wait: Duration, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
+        let mut failure = Self::internal(Reason::RateLimited, detail);
+        failure.retry_after = Some(wait);
+        failure
     }
 
     /// A failure of the client.
     pub fn downstream(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
-        Box::new(Self { reason, origin: Origin::Downstream, processed: false, detail: detail.into() })
+        Box::new(Self {
+            reason,
+            origin: Origin::Downstream,
+            processed: false,
+            detail: detail.into(),
+            retry_after: None,
+        })
     }
 
     /// A failure of what the control plane configured.
     pub fn control(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
-        Box::new(Self { reason, origin: Origin::Control, processed: false, detail: detail.into() })
+        Box::new(Self {
+            reason,
+            origin: Origin::Control,
+            processed: false,
+            detail: detail.into(),
+            retry_after: None,
+        })
     }
 }
 

@@ -6,6 +6,7 @@ mod connections;
 mod detection;
 mod drain;
 mod failures;
+mod limits;
 mod names;
 pub(crate) mod network;
 mod protocols;

@@ -113,7 +113,7 @@ fn balancer(algorithm: Algorithm) -> v1::Balancer {
     }
 }
 
-fn hash_key(key: &HashKey) -> v1::HashKey {
+pub(super) fn hash_key(key: &HashKey) -> v1::HashKey {
     let header = key.header.clone().map(hash_key::Key::Header);
     let cookie = || key.cookie.clone().map(hash_key::Key::Cookie);
     let source = || key.source_address.map(hash_key::Key::SourceAddress);

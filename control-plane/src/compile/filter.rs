@@ -4,7 +4,7 @@ use weft_proto::v1;
 use weft_proto::v1::http_filter::Filter;
 use weft_proto::v1::path_modifier;
 
-use super::backend::resolve;
+use super::backend::{hash_key, resolve};
 use super::{Reader, duration, wire_duration};
 use crate::resource::{
     Cors, FaultFilterSpec, HeaderField, HeaderModifier, Key, Kind, LocalReference, PathModifier,
@@ -144,5 +144,9 @@ fn fault(spec: &FaultFilterSpec) -> v1::Fault {
 }
 
 pub(super) fn rate_limit(spec: &RateLimitFilterSpec) -> v1::RateLimit {
-    v1::RateLimit { requests: spec.requests, interval: duration(spec.interval) }
+    v1::RateLimit {
+        requests: spec.requests,
+        interval: duration(spec.interval),
+        key: spec.key.as_ref().map(hash_key),
+    }
 }

@@ -22,10 +22,11 @@ pub(super) fn check(object: &Object, at: &At<'_>, problems: &mut Problems) {
         Spec::HttpRoute(spec) => route::http(spec, at, problems),
         Spec::GrpcRoute(spec) => route::grpc(spec, at, problems),
         Spec::TlsRoute(spec) | Spec::TcpRoute(spec) => route::connection(spec, at, problems),
-        Spec::ReferenceGrant(_) | Spec::Namespace | Spec::RateLimitFilter(_) => {}
+        Spec::ReferenceGrant(_) | Spec::Namespace => {}
         Spec::BackendPolicy(spec) => policy::backend(spec, at, problems),
         Spec::AuthorizationPolicy(spec) => policy::authorization(spec, at, problems),
         Spec::MeshPolicy(spec) => policy::mesh(spec, at, problems),
+        Spec::RateLimitFilter(spec) => filter::rate_limit(spec, at, problems),
         Spec::FaultFilter(spec) => filter::fault(spec, at, problems),
     }
 }

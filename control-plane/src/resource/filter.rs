@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::GatewayDuration;
+use super::policy::HashKey;
 use super::reference::{BackendReference, LocalReference};
 
 /// A filter of an HTTPRoute or GRPCRoute: `type` and the one field that goes with it.
@@ -219,11 +220,14 @@ pub struct FaultAbort {
 
 /// A RateLimitFilter's `spec`: how many requests a proxy lets through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimitFilterSpec {
     /// Requests in each interval, and the most at once.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub requests: u32,
     /// The interval; 1 s when left out.
     pub interval: Option<GatewayDuration>,
+    /// Each value of this has the limit of its own, and requests without it share one; all requests share one when left
+    /// out.
+    pub key: Option<HashKey>,
 }

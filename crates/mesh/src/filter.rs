@@ -16,7 +16,7 @@ pub use cors::{Cors, OriginPattern};
 pub use fault::{Abort, Fault, Injected};
 pub use headers::HeaderChanges;
 pub use path::PathChange;
-pub use rate_limit::{Bucket, RateLimit};
+pub use rate_limit::{Bucket, Limited, RateLimit};
 pub use redirect::{Redirect, RedirectFrom, Scheme};
 pub use rewrite::Rewrite;
 

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response};
-use weft_mesh::reason::Reason;
 
 use super::body::Body;
 use crate::error::Failure;
@@ -25,8 +24,10 @@ pub fn answer(failure: &Failure, grpc: bool) -> Response<Body> {
     let mut response = if grpc { grpc_answer(failure) } else { http_answer(failure) };
     let headers = response.headers_mut();
     headers.insert(X_WEFT_ERROR, HeaderValue::from_static(reason.label()));
-    if reason == Reason::RateLimited {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(wait) = failure.retry_after {
+        // In whole seconds (RFC 9110, section 10.2.3), never too few.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -69,6 +70,8 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use weft_mesh::reason::Reason;
+
     use super::*;
 
     #[test]

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
 use weft_mesh::authorization::{Call, HttpCall};
+use weft_mesh::filter::Limited;
 use weft_mesh::forwarded::set_client_certificate;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::protocol::Protocol;
@@ -101,13 +102,13 @@ async fn forward(
     let under_way = worker.shared.enter();
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
     authorize(worker, upstream, &port, &request)?;
-    if let Some(limit) = &port.rate_limit
-        && let Err(wait) = limit.take(began)
-    {
-        return Err(Failure::internal(
-            Reason::RateLimited,
-            format!("more requests than the workload takes; wait {wait:?}"),
-        ));
+    if let Some(limit) = &port.rate_limit {
+        let identity = upstream.identity.as_ref();
+        let caller = Limited { identity, headers: request.headers(), source: upstream.peer.ip() };
+        if let Err(wait) = limit.take_for(began, caller) {
+            let detail = format!("more requests than the workload takes of its caller; wait {wait:?}");
+            return Err(Failure::limited(wait, detail));
+        }
     }
     set_client_certificate(request.headers_mut(), upstream.client.as_ref());
     if let Some(address) = &upstream.forwarded_for {

@@ -1,13 +1,13 @@
 //! A request to a destination of the mesh: route, filters, split, attempts, answer. The order of phases is this file's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
-use weft_mesh::filter::{Abort, Filters, RedirectFrom, Scheme};
+use weft_mesh::filter::{Abort, Filters, Limited, RedirectFrom, Scheme};
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 use weft_mesh::route::{RequestParts, RuleRef, Target as BackendTarget};
@@ -44,7 +44,8 @@ pub(crate) async fn run(
     if let Some(filters) = rule_filters
         && !filters.is_empty()
         && let Some(answer) =
-            Box::pin(answer_by_filter(filters, &parts, destination, routed.as_ref())).await?
+            Box::pin(answer_by_filter(filters, &parts, destination, routed.as_ref(), downstream.source.ip()))
+                .await?
     {
         return Ok(answer);
     }
@@ -133,6 +134,7 @@ async fn answer_by_filter(
     parts: &http::request::Parts,
     destination: &Destination,
     rule: Option<&Rule<'_>>,
+    source: IpAddr,
 ) -> Result<Option<Response<Body>>, BoxFailure> {
     if let Some(problem) = &filters.unresolved {
         return Err(Failure::control(Reason::InvalidFilter, problem.clone()));
@@ -146,12 +148,9 @@ async fn answer_by_filter(
         return Ok(Some(response));
     }
     if let Some(limit) = &filters.rate_limit
-        && let Err(wait) = limit.take(now())
+        && let Err(wait) = limit.take_for(now(), Limited { identity: None, headers: &parts.headers, source })
     {
-        return Err(Failure::internal(
-            Reason::RateLimited,
-            format!("more requests than the route allows; wait {wait:?}"),
-        ));
+        return Err(Failure::limited(wait, format!("more requests than the route allows; wait {wait:?}")));
     }
     if let Some(fault) = &filters.fault {
         let injected = fault.decide(fastrand::u64(..));

@@ -113,7 +113,7 @@ fn policy(wire: &v1::BackendPolicy) -> Result<BackendPolicy, Error> {
     })
 }
 
-fn hash_key(wire: &v1::hash_key::Key) -> Result<weft_mesh::affinity::KeySource, Error> {
+pub(super) fn hash_key(wire: &v1::hash_key::Key) -> Result<weft_mesh::affinity::KeySource, Error> {
     use weft_mesh::affinity::KeySource;
     Ok(match wire {
         v1::hash_key::Key::Header(name) => {

@@ -4,8 +4,8 @@ use super::{backend_reference, header_name, header_value};
 use crate::resource::kind::OWN_GROUP;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
-    Cors, FaultFilterSpec, FilterType, HeaderModifier, PathModifier, PathModifierType, RequestMirror,
-    RequestRedirect, RouteFilter,
+    Cors, FaultFilterSpec, FilterType, HeaderModifier, PathModifier, PathModifierType, RateLimitFilterSpec,
+    RequestMirror, RequestRedirect, RouteFilter,
 };
 
 /// What a rule's other parts mean for its filters.
@@ -232,5 +232,11 @@ fn cors(settings: &Cors, at: &At<'_>, problems: &mut Problems) {
 pub(super) fn fault(spec: &FaultFilterSpec, at: &At<'_>, problems: &mut Problems) {
     if spec.delay.is_none() && spec.abort.is_none() {
         problems.error(at, "does nothing; write delay, abort, or both");
+    }
+}
+
+pub(super) fn rate_limit(spec: &RateLimitFilterSpec, at: &At<'_>, problems: &mut Problems) {
+    if let Some(key) = &spec.key {
+        super::policy::hash_key(key, &at.field("key"), problems);
     }
 }

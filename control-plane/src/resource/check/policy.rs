@@ -8,7 +8,7 @@ use crate::resource::decode::is_label;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
     Action, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationTo, BackendPolicySpec,
-    Balancing, MeshPolicySpec,
+    Balancing, HashKey, MeshPolicySpec,
 };
 
 pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Problems) {
@@ -76,11 +76,16 @@ fn balancing(settings: &Balancing, at: &At<'_>, problems: &mut Problems) {
             format!("has no effect with {:?}; RingHash and Maglev use it", settings.algorithm),
         );
     }
+    hash_key(key, &at_key, problems);
+}
+
+/// Where a key is taken from.
+pub(super) fn hash_key(key: &HashKey, at_key: &At<'_>, problems: &mut Problems) {
     let given = [key.header.is_some(), key.cookie.is_some(), key.source_address == Some(true)]
         .into_iter()
         .filter(|given| *given);
     if given.count() != 1 {
-        problems.error(&at_key, "write exactly one of header, cookie and sourceAddress: true");
+        problems.error(at_key, "write exactly one of header, cookie and sourceAddress: true");
     }
     for (field, name) in [("header", &key.header), ("cookie", &key.cookie)] {
         if let Some(name) = name {
@@ -164,6 +169,9 @@ fn called(to: &AuthorizationTo, at: &At<'_>, problems: &mut Problems) {
 }
 
 pub(super) fn mesh(spec: &MeshPolicySpec, at: &At<'_>, problems: &mut Problems) {
+    if let Some(limit) = &spec.rate_limit {
+        super::filter::rate_limit(limit, &at.field("rateLimit"), problems);
+    }
     selector(spec.selector.as_ref(), at, problems);
     if let Some(tls) = &spec.tls {
         let at = at.field("tls");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_mesh::Error;
+use weft_mesh::affinity::KeySource;
 use weft_mesh::filter::{
     Abort, Bucket, Cors, Fault, Filters, HeaderChanges, Mirror, OriginPattern, PathChange, RateLimit,
     Redirect, Rewrite, Scheme,
@@ -117,8 +118,23 @@ fn cors(wire: &v1::Cors) -> Result<Cors, Error> {
     )
 }
 
-/// A limit on requests.
+/// A limit on requests: of all together, or of each key.
 pub(super) fn rate_limit(wire: &v1::RateLimit) -> Result<RateLimit, Error> {
+    let limit = whole_limit(wire)?;
+    let key = limit_key(wire)?;
+    Ok(if key.is_some() { limit.for_each(key) } else { limit })
+}
+
+/// A limit on the requests of each caller, and of each key of its.
+pub(super) fn rate_limit_for_each(wire: &v1::RateLimit) -> Result<RateLimit, Error> {
+    Ok(whole_limit(wire)?.for_each(limit_key(wire)?))
+}
+
+fn limit_key(wire: &v1::RateLimit) -> Result<Option<KeySource>, Error> {
+    wire.key.as_ref().and_then(|key| key.key.as_ref()).map(super::hash_key).transpose()
+}
+
+fn whole_limit(wire: &v1::RateLimit) -> Result<RateLimit, Error> {
     let interval = duration(wire.interval.as_ref(), "interval")?.unwrap_or(Duration::from_secs(1));
     RateLimit::new(wire.requests, interval, wire.requests, Bucket::new(now()))
 }
