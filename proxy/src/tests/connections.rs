@@ -373,7 +373,7 @@ async fn a_connection_that_is_old_enough_is_replaced_and_costs_no_request() {
     for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
         for version in [v1::Protocol::Http1, v1::Protocol::Http2] {
             // Answers that take longer than a connection may grow old are finished all the same.
-            for (time, expected) in [(100, 4..=5), (50_000, 3..=3)] {
+            for (time, expected) in [(1_000, 4..=5), (50_000, 3..=3)] {
                 let time = Duration::from_millis(time);
                 let connections = local(connections_in_two_minutes(hop, version, time)).await;
                 assert!(expected.contains(&connections), "{hop:?}, {version:?}, {time:?}: {connections}");
