@@ -39,6 +39,11 @@ const PATHS: &[(&str, &str)] = &[
     ("GET /config", "what is in force: destinations, endpoints, inbound ports, certificate"),
     ("GET /log", "the log's filter"),
     ("PUT /log?filter=FILTER", "changes it: a level, or TARGET=LEVEL,..."),
+    ("GET /access-log", "what the access log holds"),
+    (
+        "PUT /access-log?mode=MODE&share=SHARE",
+        "changes it: off, errors or all, and the share of what succeeds",
+    ),
     ("POST /rotate", "gets a new certificate now"),
     ("POST /drain", "takes nothing new; requests under way finish"),
 ];
@@ -121,13 +126,15 @@ impl Admin {
                 None => text(StatusCode::NOT_FOUND, "this process logs in a way that can't be changed\n"),
             },
             ("/log", &Method::PUT | &Method::POST) => set_log(request.uri().query()),
+            ("/access-log", _) if reads => self.access_log(),
+            ("/access-log", &Method::PUT | &Method::POST) => self.set_access_log(request.uri().query()),
             ("/rotate", &Method::POST) => self.rotate().await,
             ("/drain", &Method::POST) => {
                 self.shared.drain.cancel();
                 text(StatusCode::ACCEPTED, format!("draining; {} under way\n", self.shared.under_way()))
             }
             ("/ready" | "/live" | "/metrics" | "/config", _) => not_allowed("GET, HEAD"),
-            ("/log", _) => not_allowed("GET, HEAD, PUT, POST"),
+            ("/log" | "/access-log", _) => not_allowed("GET, HEAD, PUT, POST"),
             ("/rotate" | "/drain", _) => not_allowed("POST"),
             (path, _) => unknown(path),
         }
@@ -162,6 +169,30 @@ impl Admin {
             Ok(json) => answer(StatusCode::OK, "application/json", json + "\n"),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("configuration: {error}\n")),
         }
+    }
+
+    fn access_log(&self) -> Answer {
+        let (mode, share) = self.shared.access.setting();
+        text(StatusCode::OK, format!("mode={mode}&share={share}\n"))
+    }
+
+    fn set_access_log(&self, query: Option<&str>) -> Answer {
+        let (mut mode, mut share) = self.shared.access.setting();
+        let Some(query) = query else {
+            return text(StatusCode::BAD_REQUEST, "say which: PUT /access-log?mode=errors\n");
+        };
+        for pair in query.split('&') {
+            let problem = match pair.split_once('=') {
+                Some(("mode", value)) => value.parse().map(|value| mode = value),
+                Some(("share", value)) => value.parse().map(|value| share = value),
+                _ => Err(format!("{pair:?} is neither mode=MODE nor share=SHARE")),
+            };
+            if let Err(problem) = problem {
+                return text(StatusCode::BAD_REQUEST, format!("{problem}\n"));
+            }
+        }
+        self.shared.access.set(mode, share);
+        self.access_log()
     }
 
     async fn rotate(&self) -> Answer {

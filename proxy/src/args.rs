@@ -10,6 +10,7 @@ use weft_identity::JoinToken;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::proxy_protocol::Senders;
 
+use crate::access;
 use crate::config::{Offer, ProxyConfig, Upstream};
 
 /// Options of a proxy.
@@ -69,6 +70,15 @@ pub struct Args {
     /// Address of the admin server; it is without authentication, so keep it local
     #[arg(long, value_name = "ADDRESS", env = "WEFT_PROXY_ADMIN", default_value = "127.0.0.1:15000")]
     pub admin: SocketAddr,
+    /// What is written of each request and connection, one line of JSON each: off, errors or all
+    #[arg(long, value_name = "MODE", env = "WEFT_ACCESS_LOG", default_value_t)]
+    pub access_log: access::Mode,
+    /// Share of what succeeds that --access-log all holds, from 0 to 1; what fails is always there
+    #[arg(long, value_name = "SHARE", env = "WEFT_ACCESS_LOG_SHARE", default_value_t)]
+    pub access_log_share: access::Share,
+    /// File that the access log is appended to [default: standard output]
+    #[arg(long, value_name = "FILE", env = "WEFT_ACCESS_LOG_FILE")]
+    pub access_log_file: Option<PathBuf>,
     /// Time for requests to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     pub drain_timeout: u64,
@@ -187,6 +197,9 @@ impl Args {
             transparent_inbound: self.transparent_inbound,
             services: self.services.into_iter().map(|ServiceArg(offer)| offer).collect(),
             admin: self.admin,
+            access_log: self.access_log,
+            access_log_share: self.access_log_share,
+            access_log_file: self.access_log_file,
             drain_timeout: Duration::from_secs(self.drain_timeout),
         })
     }

@@ -1,9 +1,12 @@
 //! What a proxy is told when it starts. Everything else comes from the control plane.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_mesh::protocol::Protocol;
+
+use crate::access;
 use weft_mesh::proxy_protocol::Senders;
 
 /// How a proxy is set up.
@@ -37,6 +40,12 @@ pub struct ProxyConfig {
     pub services: Vec<Offer>,
     /// Address of the admin server.
     pub admin: SocketAddr,
+    /// What the access log holds.
+    pub access_log: access::Mode,
+    /// The share of requests that succeed in it.
+    pub access_log_share: access::Share,
+    /// The file that it is written to, else standard output.
+    pub access_log_file: Option<PathBuf>,
     /// Time for requests to finish after the proxy is told to stop.
     pub drain_timeout: Duration,
 }
@@ -83,6 +92,9 @@ impl Default for ProxyConfig {
             transparent_inbound: None,
             services: Vec::new(),
             admin: loopback,
+            access_log: access::Mode::Off,
+            access_log_share: access::Share::default(),
+            access_log_file: None,
             // Kubernetes' default grace period is 30 s; what is left is for the process to end.
             drain_timeout: Duration::from_secs(25),
         }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::forwarded::client_certificate;
 use weft_mesh::name::{Identity, ServiceName, ServicePort};
 
+use crate::access::Entry;
 use crate::config::Offer;
 use crate::http::client::Client;
 use crate::snapshot::Snapshot;
@@ -88,6 +89,8 @@ pub(crate) struct Upstream {
     /// Its address, where requests would else only tell that of a load balancer.
     forwarded_for: Option<HeaderValue>,
     edge: Arc<Edge>,
+    /// What the connection is for.
+    service: ServicePort,
 }
 
 /// What a listener knows of the connections that arrive at it.
@@ -149,7 +152,7 @@ impl Upstream {
         let edge = worker.shared.stats.edge(EdgeKey {
             direction: Direction::Inbound,
             destination: service.clone(),
-            backend: service,
+            backend: service.clone(),
             route: "".into(),
             workload: "".into(),
             version: "".into(),
@@ -174,7 +177,14 @@ impl Upstream {
             client,
             forwarded_for,
             edge,
+            service,
         })
+    }
+
+    /// Tells the access log whose connection it is and what for.
+    fn describe(&self, entry: &mut Entry) {
+        entry.source_identity.clone_from(&self.identity);
+        entry.destination = Some(self.service.clone());
     }
 }
 

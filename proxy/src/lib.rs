@@ -13,6 +13,7 @@
 // A failure is rare and large: results that carry it on every request carry a box.
 #![allow(clippy::unnecessary_box_returns)]
 
+pub mod access;
 mod admin;
 pub mod args;
 pub mod clock;

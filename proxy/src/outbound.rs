@@ -40,6 +40,16 @@ pub enum Target {
     ByAuthority,
 }
 
+impl Target {
+    /// The destination, where the connection itself says it.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Fixed(name) => Some(name),
+            Self::ByAuthority => None,
+        }
+    }
+}
+
 /// A connection of the application.
 #[derive(Debug)]
 pub struct Downstream {
@@ -197,9 +207,9 @@ where
         }
         Ok(First::Client(None, near, None)) => opaque::relay(worker, near, downstream).await,
         Ok(First::Client(None, near, Some((far, place)))) => {
-            opaque::carry(&worker, near, far, place).await;
+            opaque::carry(&worker, &downstream, near, far, place).await;
         }
-        Ok(First::Server(near, far, place)) => opaque::carry(&worker, near, far, place).await,
+        Ok(First::Server(near, far, place)) => opaque::carry(&worker, &downstream, near, far, place).await,
         Err(Lost::Unreachable(failure)) => opaque::refused(&worker, &downstream, &failure),
         Err(Lost::Broken(error)) if is_disconnect(&error) => {}
         Err(Lost::Broken(error)) => {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
 use weft_mesh::name::ServicePort;
 
+use crate::access::AccessLog;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::upstream::room::ServiceUsage;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub lookups: mpsc::Sender<Lookup>,
     /// Counters of all threads.
     pub stats: Stats,
+    /// What is written of each request.
+    pub access: AccessLog,
     /// Cancelled when the proxy is to finish what it has and take nothing new.
     pub drain: CancellationToken,
     /// Where the workload runs.
@@ -58,6 +61,7 @@ impl Shared {
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
             lookups,
             stats: Stats::default(),
+            access: AccessLog::default(),
             drain: CancellationToken::new(),
             locality,
             workers,
@@ -98,6 +102,13 @@ impl Shared {
 /// One request or opaque connection that is under way; a drain waits for it.
 #[derive(Debug)]
 pub struct UnderWay(Arc<Shared>);
+
+impl UnderWay {
+    /// What the proxy's threads share.
+    pub fn shared(&self) -> &Shared {
+        &self.0
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
 use weft_mesh::proxy_protocol::Senders;
 
+use crate::access;
 use crate::config::{Offer, ProxyConfig, Upstream};
 use crate::control::{self, ControlHandle};
 use crate::shared::Shared;
@@ -82,6 +83,13 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
     let drain_timeout = config.drain_timeout;
     let locality = Locality { region: config.region.as_str().into(), zone: config.zone.as_str().into() };
     let (shared, lookups) = Shared::new(count, locality);
+    let output = match &config.access_log_file {
+        None => access::Output::stdout(),
+        Some(path) => access::Output::file(path.clone())
+            .with_context(|| format!("cannot open {} for the access log", path.display()))?,
+    };
+    shared.access.set(config.access_log, config.access_log_share);
+    access::start(&shared, output).context("cannot start the access log")?;
     let stop = CancellationToken::new();
     let workers = (0..count)
         .map(|number| worker::spawn(number, Arc::clone(&shared), Arc::clone(&listeners), stop.clone()))
@@ -176,5 +184,6 @@ impl Running {
             // A worker that panicked has said so already.
             let _ = worker.join();
         }
+        self.shared.access.finish();
     }
 }

@@ -20,7 +20,8 @@ use self::edges::Edges;
 use self::refusals::Refusals;
 
 pub use self::counters::{
-    AuthorizationOutcome, Direction, LookupOutcome, OpenConnection, Retirement, RetryOutcome,
+    AccessLogOutcome, AuthorizationOutcome, Direction, LookupOutcome, OpenConnection, Retirement,
+    RetryOutcome,
 };
 pub use self::edge::{Edge, EdgeKey, Totals};
 pub use self::exposition::{Exposition, Format};
@@ -64,6 +65,17 @@ impl Stats {
     /// Counts the ejection of an endpoint.
     pub fn ejected(&self) {
         self.counters.add(Counter::Ejection);
+    }
+
+    /// Counts what became of a line of the access log.
+    pub fn access_logged(&self, outcome: AccessLogOutcome) {
+        self.counters.add(Counter::AccessLog(outcome));
+    }
+
+    /// Lines of the access log that this became of.
+    #[cfg(test)]
+    pub(crate) fn access_lines(&self, outcome: AccessLogOutcome) -> u64 {
+        self.counters.get(Counter::AccessLog(outcome))
     }
 
     /// Counts a connection that was taken out of use.

@@ -1,5 +1,6 @@
 //! A mesh in one thread: proxies, applications and clients joined by pipes, with time that only moves when all wait.
 
+mod access_log;
 mod announced;
 mod certificates;
 mod connections;

@@ -1,7 +1,9 @@
 //! The one type of body on the request path.
 
+use std::cell::Cell;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -38,6 +40,8 @@ pub enum Body {
     Tee(Box<Tee>),
     /// Such a copy.
     Copy(Box<Copied>),
+    /// A request's body whose bytes are counted, for the access log.
+    Counted(Box<Counted>),
     /// What a test makes up.
     #[cfg(test)]
     Test(crate::hop::tests::Frames),
@@ -49,6 +53,31 @@ impl Body {
     /// A body of these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Some(bytes.into()))
+    }
+
+    /// A body whose bytes are added to `count` as they come.
+    pub fn counted(body: Self, count: &Rc<Cell<u64>>) -> Self {
+        if body.is_end_stream() {
+            return body;
+        }
+        Self::Counted(Box::new(Counted { body, count: Rc::clone(count) }))
+    }
+}
+
+/// A body whose bytes are counted.
+#[derive(Debug)]
+pub struct Counted {
+    body: Body,
+    count: Rc<Cell<u64>>,
+}
+
+impl Counted {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
+            self.count.set(self.count.get() + data.len() as u64);
+        }
+        Poll::Ready(frame)
     }
 }
 
@@ -76,6 +105,7 @@ impl HttpBody for Body {
             Self::Replay(body) => body.poll_frame(cx),
             Self::Tee(body) => body.poll_frame(cx),
             Self::Copy(body) => body.poll_frame(cx),
+            Self::Counted(counted) => counted.poll_frame(cx),
             #[cfg(test)]
             Self::Test(frames) => Poll::Ready(frames.next().map(Ok)),
             Self::Recorded(body) => body.poll_frame(cx),
@@ -93,6 +123,7 @@ impl HttpBody for Body {
             Self::Replay(body) => body.is_end_stream(),
             Self::Tee(body) => body.is_end_stream(),
             Self::Copy(_) => false,
+            Self::Counted(counted) => counted.body.is_end_stream(),
             #[cfg(test)]
             Self::Test(_) => false,
             Self::Recorded(body) => body.is_end_stream(),
@@ -110,6 +141,7 @@ impl HttpBody for Body {
             Self::Replay(body) => body.size_hint(),
             Self::Tee(body) => body.size_hint(),
             Self::Copy(body) => body.size_hint(),
+            Self::Counted(counted) => counted.body.size_hint(),
             #[cfg(test)]
             Self::Test(_) => SizeHint::default(),
             Self::Recorded(body) => body.size_hint(),

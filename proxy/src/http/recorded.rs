@@ -13,6 +13,7 @@ use weft_mesh::limits::Place;
 use weft_mesh::reason::Reason;
 
 use super::body::Body;
+use crate::access::Open;
 use crate::clock::since;
 use crate::error::{BoxFailure, Failure};
 use crate::inbound::InFlight;
@@ -39,6 +40,8 @@ pub struct Exchange {
     pub place: Option<Place>,
     /// When the answer has to have ended.
     pub ends: Option<Instant>,
+    /// What the access log is to say of it.
+    pub log: Option<Box<Open>>,
     /// Keeps a drain waiting.
     pub under_way: UnderWay,
 }
@@ -56,6 +59,9 @@ impl Exchange {
 
     fn end(self) {
         self.edge.request(Some(self.status), self.failed, since(self.began));
+        if let Some(log) = self.log {
+            log.end(self.under_way.shared());
+        }
     }
 }
 
@@ -101,6 +107,9 @@ impl Recorded {
                 self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
                 if let (Some(trailers), Some(exchange)) = (frame.trailers_ref(), &mut self.exchange) {
                     exchange.failed |= exchange.grpc && is_grpc_failure(trailers);
+                    if let Some(log) = &mut exchange.log {
+                        log.trailed(trailers);
+                    }
                     self.end();
                 } else if self.body.is_end_stream() {
                     self.end();
@@ -109,6 +118,9 @@ impl Recorded {
             Some(Err(failure)) => {
                 if let Some(exchange) = &mut self.exchange {
                     exchange.failed = true;
+                    if let Some(log) = &mut exchange.log {
+                        log.failed(failure.reason);
+                    }
                     if let Some(attempt) = &mut exchange.attempt {
                         attempt.failed(failure);
                     }
@@ -120,8 +132,11 @@ impl Recorded {
     }
 
     fn end(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
+        if let Some(mut exchange) = self.exchange.take() {
             exchange.edge.received(self.received);
+            if let Some(log) = &mut exchange.log {
+                log.entry.bytes_sent = self.received;
+            }
             self.in_flight = None;
             exchange.end();
         }
@@ -138,6 +153,9 @@ impl Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
+        if let Some(log) = self.exchange.as_mut().and_then(|exchange| exchange.log.as_mut()) {
+            log.entry.cut_off = !self.body.is_end_stream();
+        }
         // Whoever knows the length stops at the last byte; whoever goes away earlier has still been served until then.
         self.end();
     }

@@ -12,6 +12,7 @@ use weft_hop::RequestMetadata;
 use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
 use weft_identity::{Origin, Reason as RefusalReason, Refusal, peer_identity};
 use weft_mesh::protocol::{Detection, Protocol, detect};
+use weft_mesh::reason::Reason as FailureReason;
 use weft_mesh::reason::Reason;
 
 use super::caller::Caller;
@@ -271,7 +272,10 @@ where
     };
     match far {
         Ok(far) => carry(worker, caller, &upstream, near, far).await,
-        Err(failure) => refused(worker, caller.peer, &failure),
+        Err(failure) => {
+            log_refused(worker, &upstream, failure.reason);
+            refused(worker, caller.peer, &failure);
+        }
     }
 }
 
@@ -286,6 +290,7 @@ fn may_connect(worker: &Worker, upstream: &Upstream) -> bool {
         return true;
     }
     worker.shared.stats.authorized(AuthorizationOutcome::Denied);
+    log_refused(worker, upstream, FailureReason::Denied);
     tracing::info!(peer = %upstream.peer, port = upstream.port, "connection denied by policy");
     false
 }
@@ -303,6 +308,10 @@ where
 {
     let began = now();
     upstream.edge.connection_opened();
+    let mut log = worker.shared.access.connection(Direction::Inbound, upstream.peer);
+    if let Some(log) = &mut log {
+        upstream.describe(&mut log.entry);
+    }
     let mut carried = Carried::default();
     let policies = worker.with_snapshot(|snapshot| Arc::clone(&snapshot.inbound));
     let admitted = worker.inbound.admit(upstream, policies);
@@ -314,6 +323,18 @@ where
     upstream.edge.sent(carried.forth);
     upstream.edge.received(carried.back);
     upstream.edge.connection_closed(failed, since(began));
+    if let Some(mut log) = log {
+        log.relayed(&carried, failed);
+        log.end(&worker.shared);
+    }
+}
+
+/// Tells the access log of a connection that is not carried anywhere.
+fn log_refused(worker: &Worker, upstream: &Upstream, reason: FailureReason) {
+    let Some(mut log) = worker.shared.access.connection(Direction::Inbound, upstream.peer) else { return };
+    upstream.describe(&mut log.entry);
+    log.failed(reason);
+    log.end(&worker.shared);
 }
 
 /// What a request of a peer that is not Weft says beside itself: nothing.

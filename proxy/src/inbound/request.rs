@@ -17,6 +17,7 @@ use weft_mesh::reason::Reason;
 
 use super::Upstream;
 use super::load::InFlight;
+use crate::access::Open;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::hop::server::Answer;
@@ -41,9 +42,12 @@ pub(crate) async fn from_hop(
     metadata: RequestMetadata,
 ) -> Answer {
     let grpc = is_grpc(request.headers());
-    let (response, processed) = match forward(&worker, &upstream, Box::new(request), &metadata).await {
+    let mut log = log(&worker, &upstream, &request);
+    let forwarded = forward(&worker, &upstream, Box::new(request), &metadata, &mut log).await;
+    let (response, processed) = match forwarded {
         Ok(response) => (response, true),
         Err(failure) => {
+            log_failed(&worker, log, failure.reason, grpc);
             worker.shared.stats.answered(Direction::Inbound, failure.reason);
             (answer(&failure, grpc), failure.processed)
         }
@@ -73,14 +77,16 @@ pub(crate) async fn from_http(
         }
     };
     let request = Request::from_parts(parts, body);
-    let mut response =
-        match forward(&worker, &upstream, Box::new(request), &super::connection::no_metadata()).await {
-            Ok(response) => response,
-            Err(failure) => {
-                worker.shared.stats.answered(Direction::Inbound, failure.reason);
-                answer(&failure, grpc)
-            }
-        };
+    let mut log = log(&worker, &upstream, &request);
+    let metadata = super::connection::no_metadata();
+    let mut response = match forward(&worker, &upstream, Box::new(request), &metadata, &mut log).await {
+        Ok(response) => response,
+        Err(failure) => {
+            log_failed(&worker, log, failure.reason, grpc);
+            worker.shared.stats.answered(Direction::Inbound, failure.reason);
+            answer(&failure, grpc)
+        }
+    };
     if let Some(start) = start
         && upgrade::is_agreed(response.status())
     {
@@ -97,6 +103,7 @@ async fn forward(
     upstream: &Rc<Upstream>,
     mut request: Box<Request<Body>>,
     metadata: &RequestMetadata,
+    log: &mut Option<Box<Open>>,
 ) -> Result<Response<Body>, BoxFailure> {
     let began = now();
     let under_way = worker.shared.enter();
@@ -116,6 +123,10 @@ async fn forward(
     }
     let grpc = is_grpc(request.headers());
     let version = version_for(&port, request.version());
+    if let Some(log) = log {
+        let body = std::mem::take(request.body_mut());
+        *request.body_mut() = log.count(body);
+    }
     let in_flight = upstream.application.load.enter();
     let sending = pin!(upstream.forward.send(request, version));
     let sent = match metadata.deadline_micros {
@@ -133,6 +144,10 @@ async fn forward(
         remove_hop_by_hop(response.headers_mut());
     }
     let (head, body) = response.into_parts();
+    let mut log = log.take();
+    if let Some(log) = &mut log {
+        log.answered(head.status, &head.headers);
+    }
     let exchange = Exchange {
         edge: Arc::clone(&upstream.edge),
         began,
@@ -142,9 +157,28 @@ async fn forward(
         attempt: None,
         place: None,
         ends: None,
+        log,
         under_way,
     };
     Ok(Response::from_parts(head, hold(exchange.record(body), in_flight)))
+}
+
+fn log(worker: &Worker, upstream: &Upstream, request: &Request<Body>) -> Option<Box<Open>> {
+    let mut log = worker.shared.access.request(Direction::Inbound, upstream.peer, request)?;
+    upstream.describe(&mut log.entry);
+    Some(log)
+}
+
+/// Ends the entry of a request that the proxy answers itself.
+fn log_failed(worker: &Worker, log: Option<Box<Open>>, reason: Reason, grpc: bool) {
+    let Some(mut log) = log else { return };
+    log.failed(reason);
+    let status = if grpc { http::StatusCode::OK } else { reason.http_status() };
+    log.answered(status, &http::HeaderMap::new());
+    if grpc {
+        log.entry.grpc_status = Some(reason.grpc_status().to_string());
+    }
+    log.end(&worker.shared);
 }
 
 /// The application counts as busy until the end of its answer.

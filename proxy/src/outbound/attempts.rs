@@ -21,6 +21,7 @@ use weft_mesh::reason::Reason;
 use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, RetryPolicy, decide};
 
 use super::exchange::Rule;
+use crate::access::Open;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{X_WEFT_ERROR, is_grpc};
@@ -135,6 +136,7 @@ impl Plan {
         worker: &Rc<Worker>,
         parts: &mut http::request::Parts,
         body: Body,
+        log: &mut Option<Box<Open>>,
     ) -> Result<(Response<Body>, Answered), BoxFailure> {
         let replay = Replay::new(body);
         let mut tried: SmallVec<[Arc<str>; 2]> = SmallVec::new();
@@ -167,6 +169,9 @@ impl Plan {
             replay.settle();
             if give_up == GiveUp::Budget {
                 worker.shared.stats.retry(RetryOutcome::OverBudget);
+            }
+            if let Some(log) = log {
+                self.describe(&attempt, retries, log);
             }
             return match ended {
                 Ok((mut response, _)) => {
@@ -270,13 +275,34 @@ impl Plan {
         decide(self.retry.as_ref(), happened, attempted, &mut budget, now(), fastrand::u64(..))
     }
 
-    pub(super) fn exchange(self, answered: Answered, status: StatusCode, failed: bool) -> Exchange {
+    /// Tells the access log who was asked last.
+    fn describe(&self, attempt: &Attempt, retries: u32, log: &mut Open) {
+        let endpoint = attempt.peer.endpoint();
+        log.entry.route = Arc::clone(&self.route);
+        log.entry.backend = Some(self.backend.service.clone());
+        log.entry.workload = Arc::clone(&endpoint.workload);
+        log.entry.endpoint = Some(endpoint.address);
+        log.entry.destination_identity = attempt.peer.identity();
+        log.entry.attempts = Some(retries + 1);
+    }
+
+    pub(super) fn exchange(
+        self,
+        answered: Answered,
+        head: &http::response::Parts,
+        failed: bool,
+        mut log: Option<Box<Open>>,
+    ) -> Exchange {
+        if let Some(log) = &mut log {
+            log.answered(head.status, &head.headers);
+        }
         Exchange {
             edge: answered.edge,
             began: self.began,
-            status,
+            status: head.status,
             failed,
             grpc: self.grpc,
+            log,
             attempt: Some(answered.attempt),
             place: self.place,
             ends: self.deadline.request_ends(),

@@ -16,6 +16,7 @@ use weft_mesh::trace::keep_or_make_request_id;
 use super::attempts::{Asked, Plan};
 use super::session::Sessions;
 use super::{Downstream, mirror};
+use crate::access::Open;
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
@@ -34,9 +35,13 @@ pub(crate) async fn run(
     downstream: &Downstream,
     destination: &Arc<Destination>,
     mut request: Box<Request<Incoming>>,
+    log: &mut Option<Box<Open>>,
 ) -> Result<Response<Body>, BoxFailure> {
     let began = now();
     let under_way = worker.shared.enter();
+    if let Some(log) = log {
+        log.entry.destination = Some(destination.service.clone());
+    }
     let upgrade = upgrade::asked(&mut request);
     let (mut parts, body) = request.into_parts();
     let routed = route(destination, &parts)?;
@@ -60,6 +65,9 @@ pub(crate) async fn run(
         rule_filters.is_some_and(|filters| filters.cors.is_some()).then(|| parts.headers.clone());
     remove_hop_by_hop(&mut parts.headers);
     identify(&mut parts);
+    if let Some(log) = log {
+        log.identified(&parts.headers);
+    }
     let mut copies = SmallVec::new();
     for filters in rule_filters.into_iter().chain(backend_filters) {
         apply_request_filters(filters, &mut parts, routed.as_ref());
@@ -67,7 +75,12 @@ pub(crate) async fn run(
     }
     let (tunnel, body) = match upgrade {
         None => {
-            let (body, bodies) = Tee::over(Body::from(body), copies.len());
+            let body = Body::from(body);
+            let body = match log {
+                Some(log) => log.count(body),
+                None => body,
+            };
+            let (body, bodies) = Tee::over(body, copies.len());
             for (copy, body) in copies.into_iter().zip(bodies) {
                 mirror::send(worker, &destination.service, copy, body);
             }
@@ -90,14 +103,14 @@ pub(crate) async fn run(
         };
         Plan::new(worker, &asked, began, under_way)?
     };
-    let (mut response, answered) = plan.attempts(worker, &mut parts, body).await?;
+    let (mut response, answered) = plan.attempts(worker, &mut parts, body, log).await?;
     if let Some((token, start)) = tunnel
         && upgrade::is_agreed(response.status())
     {
         let (mut head, body) = response.into_parts();
         remove_hop_by_hop(&mut head.headers);
         upgrade::restore(&mut head.headers, &token);
-        start(plan.exchange(answered, head.status, false).record(body));
+        start(plan.exchange(answered, &head, false, log.take()).record(body));
         return Ok(Response::from_parts(head, Body::Empty));
     }
     remove_hop_by_hop(response.headers_mut());
@@ -112,7 +125,7 @@ pub(crate) async fn run(
     }
     let (head, body) = response.into_parts();
     let failed = head.status.is_server_error() || (plan.is_grpc() && is_grpc_failure(&head.headers));
-    let body = plan.exchange(answered, head.status, failed).record(body);
+    let body = plan.exchange(answered, &head, failed, log.take()).record(body);
     Ok(Response::from_parts(head, body))
 }
 

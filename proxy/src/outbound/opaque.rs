@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use weft_mesh::balance::Wish;
+use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::outlier::Outcome;
 use weft_mesh::reason::Reason;
 
 use super::destination::{Found, find};
 use super::{Downstream, Target};
+use crate::access::Entry;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::snapshot::Destination;
@@ -31,8 +33,11 @@ const RETRIES: usize = 2;
 /// What is told of a connection to an endpoint: while it lasts it counts for the balancer, at its end for its edge.
 #[derive(Debug)]
 pub(super) struct Place {
-    _attempt: Attempt,
+    attempt: Attempt,
     edge: Arc<Edge>,
+    destination: ServicePort,
+    backend: ServicePort,
+    identity: Option<Identity>,
 }
 
 /// Carries a connection to an endpoint of its destination.
@@ -43,7 +48,7 @@ where
     // What is being connected is under way, too.
     let _under_way = worker.shared.enter();
     match open(&worker, &downstream).await {
-        Ok((far, place)) => carry(&worker, near, far, place).await,
+        Ok((far, place)) => carry(&worker, &downstream, near, far, place).await,
         Err(failure) => refused(&worker, &downstream, &failure),
     }
 }
@@ -51,6 +56,11 @@ where
 /// Counts a connection that is not carried anywhere.
 pub(super) fn refused(worker: &Worker, downstream: &Downstream, failure: &Failure) {
     worker.shared.stats.answered(Direction::Outbound, failure.reason);
+    if let Some(mut log) = worker.shared.access.connection(Direction::Outbound, downstream.source) {
+        log.entry.authority = downstream.target.name().map(str::to_owned);
+        log.failed(failure.reason);
+        log.end(&worker.shared);
+    }
     tracing::info!(target = ?downstream.target, source = %downstream.source, %failure, "connection refused");
 }
 
@@ -94,9 +104,16 @@ async fn to_service(
                     route: "".into(),
                     workload: endpoint.workload.clone(),
                     version: endpoint.version.clone(),
-                    peer: identity,
+                    peer: identity.clone(),
                 });
-                return Ok((far, Place { _attempt: attempt, edge }));
+                let place = Place {
+                    edge,
+                    destination: destination.service.clone(),
+                    backend: backend.service.clone(),
+                    identity,
+                    attempt,
+                };
+                return Ok((far, place));
             }
             Err(failure) => {
                 attempt.failed(&failure);
@@ -111,8 +128,13 @@ async fn to_service(
 }
 
 /// Carries bytes both ways until both sides have ended.
-pub(super) async fn carry<S, F>(worker: &Worker, near: S, far: F, place: Option<Place>)
-where
+pub(super) async fn carry<S, F>(
+    worker: &Worker,
+    downstream: &Downstream,
+    near: S,
+    far: F,
+    place: Option<Place>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
     F: AsyncRead + AsyncWrite + Unpin,
 {
@@ -121,6 +143,10 @@ where
     if let Some(place) = &place {
         place.edge.connection_opened();
     }
+    let mut log = worker.shared.access.connection(Direction::Outbound, downstream.source);
+    if let Some(log) = &mut log {
+        describe(downstream, place.as_ref(), &mut log.entry);
+    }
     let mut carried = Carried::default();
     let result = copy(near, far, IDLE, &mut carried).await;
     if let Some(Place { edge, .. }) = &place {
@@ -128,4 +154,19 @@ where
         edge.received(carried.back);
         edge.connection_closed(result.is_err(), since(began));
     }
+    if let Some(mut log) = log {
+        log.relayed(&carried, result.is_err());
+        log.end(&worker.shared);
+    }
+}
+
+fn describe(downstream: &Downstream, place: Option<&Place>, entry: &mut Entry) {
+    entry.authority = downstream.target.name().map(str::to_owned);
+    let Some(place) = place else { return };
+    let endpoint = place.attempt.peer.endpoint();
+    entry.destination = Some(place.destination.clone());
+    entry.backend = Some(place.backend.clone());
+    entry.workload = Arc::clone(&endpoint.workload);
+    entry.endpoint = Some(endpoint.address);
+    entry.destination_identity.clone_from(&place.identity);
 }

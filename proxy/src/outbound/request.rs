@@ -10,6 +10,7 @@ use weft_mesh::reason::Reason;
 
 use super::destination::{Found, find};
 use super::{Downstream, Target, exchange, explicit};
+use crate::access::Open;
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
@@ -29,14 +30,23 @@ pub(crate) async fn handle(
 ) -> Response<Body> {
     let grpc = is_grpc(request.headers());
     let http1 = request.version() != Version::HTTP_2;
-    let mut response = match forward(&worker, &downstream, request).await {
+    let mut log = worker.shared.access.request(Direction::Outbound, downstream.source, &request);
+    let mut response = match forward(&worker, &downstream, request, &mut log).await {
         Ok(response) => response,
         Err(failure) => {
             worker.shared.stats.answered(Direction::Outbound, failure.reason);
             tracing::debug!(%failure, "answered in place of the upstream");
+            if let Some(log) = &mut log {
+                log.failed(failure.reason);
+            }
             answer(&failure, grpc)
         }
     };
+    // What no upstream answered, or none of the mesh, has ended here.
+    if let Some(mut log) = log {
+        log.answered(response.status(), response.headers());
+        log.end(&worker.shared);
+    }
     if http1 && worker.shared.drain.is_cancelled() {
         // The client opens its next connection elsewhere, or to the proxy that takes over.
         response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
@@ -48,6 +58,7 @@ async fn forward(
     worker: &Rc<Worker>,
     downstream: &Downstream,
     request: Request<Incoming>,
+    log: &mut Option<Box<Open>>,
 ) -> Result<Response<Body>, BoxFailure> {
     if request.method() == Method::CONNECT && request.version() != Version::HTTP_2 {
         return explicit::connect(Rc::clone(worker), downstream, request);
@@ -57,7 +68,9 @@ async fn forward(
         Target::ByAuthority => dialled_name(&request)?,
     };
     match find(worker, &name).await {
-        Found::Known(destination) => exchange::run(worker, downstream, &destination, Box::new(request)).await,
+        Found::Known(destination) => {
+            exchange::run(worker, downstream, &destination, Box::new(request), log).await
+        }
         Found::Absent | Found::Silent => Box::pin(pass_through(worker, &name, request)).await,
     }
 }

@@ -20,6 +20,13 @@ pub enum Direction {
     Inbound,
 }
 
+impl Direction {
+    /// Its name, as metrics and logs have it.
+    pub fn name(self) -> &'static str {
+        self.label()
+    }
+}
+
 /// How a destination was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LookupOutcome {
@@ -53,6 +60,17 @@ pub enum AuthorizationOutcome {
     Denied,
     /// An AUDIT policy matched; beside one of the others.
     Audited,
+}
+
+/// What became of a line of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccessLogOutcome {
+    /// The writer has it, or will have it.
+    Taken,
+    /// So many waited for the writer that it was dropped.
+    Dropped,
+    /// The output did not take it.
+    Lost,
 }
 
 /// Why a connection was taken out of use before either side closed it.
@@ -96,6 +114,7 @@ macro_rules! labelled {
 labelled!(Direction { Outbound = "outbound", Inbound = "inbound" });
 labelled!(LookupOutcome { Hit = "hit", Miss = "miss", Timeout = "timeout", Absent = "absent", Full = "full" });
 labelled!(RetryOutcome { Made = "made", OverBudget = "over_budget" });
+labelled!(AccessLogOutcome { Taken = "taken", Dropped = "dropped", Lost = "lost" });
 labelled!(Retirement {
     Idle = "idle",
     Age = "age",
@@ -120,7 +139,8 @@ const OPENED_AT: usize = AUTHORIZATIONS_AT + AuthorizationOutcome::ALL.len();
 const CLOSED_AT: usize = OPENED_AT + DIRECTIONS;
 const EJECTIONS_AT: usize = CLOSED_AT + DIRECTIONS;
 const RETIREMENTS_AT: usize = EJECTIONS_AT + 1;
-const COUNTERS: usize = RETIREMENTS_AT + Retirement::ALL.len();
+const ACCESS_LOG_AT: usize = RETIREMENTS_AT + Retirement::ALL.len();
+const COUNTERS: usize = ACCESS_LOG_AT + AccessLogOutcome::ALL.len();
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +154,7 @@ pub(super) enum Counter {
     Closed(Direction),
     Ejection,
     Retirement(Retirement),
+    AccessLog(AccessLogOutcome),
 }
 
 impl Counter {
@@ -149,6 +170,7 @@ impl Counter {
             Self::Closed(direction) => CLOSED_AT + direction as usize,
             Self::Ejection => EJECTIONS_AT,
             Self::Retirement(cause) => RETIREMENTS_AT + cause as usize,
+            Self::AccessLog(outcome) => ACCESS_LOG_AT + outcome as usize,
         }
     }
 }
@@ -226,6 +248,7 @@ mod tests {
         all.extend(RefusalReason::ALL.map(Counter::Refusal));
         all.extend(LookupOutcome::ALL.iter().copied().map(Counter::Lookup));
         all.extend(RetryOutcome::ALL.iter().copied().map(Counter::Retry));
+        all.extend(AccessLogOutcome::ALL.iter().copied().map(Counter::AccessLog));
         all.extend(Retirement::ALL.iter().copied().map(Counter::Retirement));
         all.extend(AuthorizationOutcome::ALL.iter().copied().map(Counter::Authorization));
         all

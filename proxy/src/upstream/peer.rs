@@ -214,6 +214,11 @@ impl Peer {
         Ok((stream, identity))
     }
 
+    /// What its proxy proved to be when it was last connected to.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.borrow().clone()
+    }
+
     /// Where a request is counted that was sent to `destination` and that `route` sent here. Made once for each; after
     /// that, finding it compares names.
     pub fn edge(

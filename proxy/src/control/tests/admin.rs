@@ -75,6 +75,27 @@ async fn another_path_or_method_is_told_what_there_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_access_log_is_changed_at_run_time() {
+    let plane = Plane::start();
+    let sidecar = Sidecar::start(&plane).await;
+    let is = |text: &str| (StatusCode::OK, format!("{text}\n"));
+    assert_eq!(sidecar.ask(Method::GET, "/access-log").await, is("mode=off&share=1"));
+    assert_eq!(sidecar.ask(Method::PUT, "/access-log?mode=all&share=0.5").await, is("mode=all&share=0.5"));
+    assert_eq!(sidecar.ask(Method::PUT, "/access-log?mode=errors").await, is("mode=errors&share=0.5"));
+    for (query, problem) in [
+        ("", "say which"),
+        ("?mode=some", "none of off, errors and all"),
+        ("?share=2", "not a share from 0 to 1"),
+        ("?mode=off&path=x", "\"path=x\" is neither mode=MODE nor share=SHARE"),
+    ] {
+        let (status, body) = sidecar.ask(Method::PUT, &format!("/access-log{query}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(body.contains(problem), "{body}");
+    }
+    assert_eq!(sidecar.ask(Method::GET, "/access-log").await, is("mode=errors&share=0.5"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn web_pages_change_nothing() {
     let plane = Plane::start();
     let sidecar = Sidecar::start(&plane).await;

@@ -12,7 +12,8 @@ use weft_mesh::reason::Reason;
 
 use crate::shared::Shared;
 use crate::stats::counters::{
-    AuthorizationOutcome, Counter, Direction, Labelled, LookupOutcome, Retirement, RetryOutcome,
+    AccessLogOutcome, AuthorizationOutcome, Counter, Direction, Labelled, LookupOutcome, Retirement,
+    RetryOutcome,
 };
 use crate::stats::edge::{EdgeKey, Totals};
 use crate::stats::process::Process;
@@ -223,6 +224,8 @@ impl ProxyCollector {
         self.labelled(encoder, about, Direction::ALL, |it| (it.label(), Counter::Opened(it)))?;
         let about = ("weft_connections_retired", "Connections that were taken out of use", "cause");
         self.labelled(encoder, about, Retirement::ALL, |it| (it.label(), Counter::Retirement(it)))?;
+        let about = ("weft_access_log_lines", "Lines of the access log, by what became of them", "outcome");
+        self.labelled(encoder, about, AccessLogOutcome::ALL, |it| (it.label(), Counter::AccessLog(it)))?;
         let about = ("weft_ejections", "Endpoints that were ejected", "cause");
         self.labelled(encoder, about, &["outlier"], |cause| (cause, Counter::Ejection))
     }

@@ -1,0 +1,111 @@
+//! What the access log says of requests and connections.
+
+use std::sync::mpsc::Receiver;
+
+use http::Response;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use weft_proto::v1;
+
+use super::detection::dial;
+use super::network;
+use super::world::*;
+use crate::access::{Entry, Message, Mode, Share};
+use crate::http::body::Body;
+use crate::worker::Worker;
+
+fn logging(worker: &Worker, mode: Mode) -> Receiver<Message> {
+    worker.shared.access.set(mode, Share::default());
+    worker.shared.access.open().unwrap()
+}
+
+fn lines(messages: &Receiver<Message>) -> Vec<Entry> {
+    let entries = messages.try_iter().filter_map(|message| match message {
+        Message::Line(entry) => Some(*entry),
+        Message::End(_) => None,
+    });
+    entries.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_sides_of_a_request_say_the_same_of_it() {
+    local(async {
+        let mesh = Mesh::new(&routed(v1::HttpRule::default()), &[endpoint(2, v1::Hop::Weft)]);
+        let near = logging(&mesh.worker, Mode::All);
+        let far = logging(&mesh.sidecar(2, &v1::Inbound::default()), Mode::All);
+        echo(2);
+        let caller = Caller::new();
+        let response = caller.send(request("POST", "/a?b", Body::full("seven b"))).await.unwrap();
+        assert_eq!(whole(response).await.body(), "seven b");
+        drop(caller);
+        let (near, far) = (lines(&near), lines(&far));
+        let ([near], [far]) = (&near[..], &far[..]) else { panic!("{near:?} {far:?}") };
+        for line in [near, far] {
+            assert_eq!((line.method.as_deref(), line.path.as_deref()), (Some("POST"), Some("/a")));
+            assert_eq!((line.status, line.failed, line.reason), (Some(200), false, None));
+            assert_eq!((line.bytes_received, line.bytes_sent), (7, 7));
+            assert_eq!(line.destination.as_ref().unwrap().to_string(), "shop/reviews:9080");
+        }
+        assert_eq!((near.direction, far.direction), ("outbound", "inbound"));
+        assert!(near.request_id.is_some());
+        assert_eq!(near.request_id, far.request_id);
+        assert_eq!((&*near.route, near.attempts), ("route", Some(1)));
+        assert_eq!((&*near.workload, near.endpoint), ("reviews-2", Some(inbound(2))));
+        assert_eq!(near.destination_identity.as_ref().unwrap().to_string(), identity("reviews"));
+        assert_eq!(far.source_identity.as_ref().unwrap().to_string(), identity("web"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_failures_alone_it_says_why_they_failed() {
+    local(async {
+        let mesh = Mesh::new(&destination(), &[endpoint(2, v1::Hop::Plain)]);
+        let log = logging(&mesh.worker, Mode::Errors);
+        application(2, |request| async move {
+            let status = if request.uri().path() == "/500" { 500 } else { 200 };
+            Response::builder().status(status).body(Body::Empty).unwrap()
+        });
+        let caller = Caller::new();
+        caller.get("/200").await;
+        caller.get("/500").await;
+        mesh.answer_lookups();
+        let no_host = http::Request::builder().uri("/").header("host", "").body(Body::Empty).unwrap();
+        assert_eq!(caller.send(no_host).await.unwrap().status(), 400);
+        let lines = lines(&log);
+        let told: Vec<_> = lines.iter().map(|line| (line.status, line.reason, line.failed)).collect();
+        assert_eq!(told, [(Some(500), None, true), (Some(400), Some("bad_request"), true)]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opaque_connection_is_one_line_at_its_end() {
+    local(async {
+        let tcp = v1::Backend { protocol: v1::Protocol::Tcp.into(), ..backend("reviews") };
+        let destination =
+            v1::Destination { backend: Some(tcp), protocol: v1::Protocol::Tcp.into(), ..destination() };
+        let mesh = Mesh::new(&destination, &[endpoint(2, v1::Hop::Weft)]);
+        let near = logging(&mesh.worker, Mode::All);
+        let far = logging(&mesh.sidecar(2, &v1::Inbound::default()), Mode::All);
+        network::listen(application_at(2), |mut stream| async move {
+            let mut asked = [0; 4];
+            stream.read_exact(&mut asked).await.unwrap();
+            stream.write_all(b"answer").await.unwrap();
+        });
+        let mut stream = dial(&mesh);
+        stream.write_all(b"ask!").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        drop(stream);
+        assert_eq!(answer, "answer");
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        for log in [near, far] {
+            let lines = lines(&log);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert_eq!((lines[0].protocol, lines[0].failed), ("tcp", false));
+            assert_eq!((lines[0].bytes_received, lines[0].bytes_sent), (4, 6));
+            assert_eq!(lines[0].destination.as_ref().unwrap().to_string(), "shop/reviews:9080");
+        }
+    })
+    .await;
+}
