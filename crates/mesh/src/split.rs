@@ -155,6 +155,38 @@ mod tests {
     }
 
     #[test]
+    fn every_set_of_weights_is_met_within_four_sigma() {
+        for (seed, weights) in [
+            &[1, 1][..],
+            &[99, 1],
+            &[999_999, 1],
+            &[1, 0],
+            &[0, 7, 0],
+            &[33, 33, 34],
+            &[1_000_000, 1_000_000, 1],
+            &[5; 20],
+            &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let split = split(weights);
+            let mut draws = Draws::new(seed as u64);
+            let mut counts = vec![0_u32; weights.len()];
+            for _ in 0..1_000_000 {
+                counts[*split.choose(draws.next()).unwrap()] += 1;
+            }
+            let total: f64 = weights.iter().copied().map(f64::from).sum();
+            for (weight, count) in weights.iter().copied().zip(&counts) {
+                let share = f64::from(weight) / total;
+                let off = (f64::from(*count) - share * 1e6).abs();
+                assert!(off <= four_sigma(1e6, share), "{weights:?}: {counts:?}");
+                assert!(weight > 0 || *count == 0, "{weights:?}: {counts:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_hundred_thousand_keys_are_split_by_weight() {
         let weights = [50, 30, 0, 20];
         let split = split(&weights);

@@ -177,3 +177,43 @@ fn an_overloaded_zone_spills_what_it_cannot_carry_and_no_more() {
     simulation.run(2000, 5 * MS);
     assert!(simulation.served[0] > 1900, "200 a second stay again: {:?}", simulation.served);
 }
+
+#[test]
+fn sixteen_workers_that_know_nothing_of_each_other_are_fair_to_three_servers() {
+    let services = [10 * MS; 3];
+    for (algorithm, uneven) in [
+        (Algorithm::PeakEwma, 1.1),
+        (Algorithm::LeastRequest, 1.1),
+        (Algorithm::RoundRobin, 1.01),
+        (Algorithm::Random, 1.1),
+    ] {
+        // Each server can do 400 requests a second; they get 80 % of that.
+        let mut simulation = Simulation::new(algorithm, 16, &services, 4);
+        simulation.run(20_000, Duration::from_micros(1042));
+        let (most, least) =
+            (*simulation.served.iter().max().unwrap(), *simulation.served.iter().min().unwrap());
+        let ratio = most as f64 / least as f64;
+        assert!(ratio <= uneven, "{algorithm:?}: {:?}", simulation.served);
+        // Workers that all ran to the same server at once would queue there, whatever the totals.
+        let (median, tail) = (simulation.percentile(50), simulation.percentile(99));
+        assert!(median <= 15 * MS && tail <= 60 * MS, "{algorithm:?}: {median:?} {tail:?}");
+    }
+}
+
+#[test]
+fn a_burst_over_sixteen_workers_does_not_land_on_one_server() {
+    let services = [10 * MS; 3];
+    for algorithm in [Algorithm::PeakEwma, Algorithm::LeastRequest, Algorithm::RoundRobin, Algorithm::Random]
+    {
+        let mut most = 0;
+        for seed in 0..50 {
+            let mut simulation = Simulation::new(algorithm, 16, &services, 4);
+            simulation.draws = Draws::new(seed);
+            // All within far less time than any answer takes: nobody has learned anything yet.
+            simulation.run(48, Duration::from_nanos(1));
+            most = most.max(*simulation.served.iter().max().unwrap());
+        }
+        // 16 is even; 4 sigma of independent choices above it is 29.
+        assert!(most <= 29, "{algorithm:?}: {most}");
+    }
+}
