@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod body;
 pub mod client;
+pub mod deadline;
 pub mod local;
 mod patience;
 pub mod recorded;

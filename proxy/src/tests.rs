@@ -4,6 +4,7 @@ mod access_log;
 mod announced;
 mod certificates;
 mod connections;
+mod deadlines;
 mod detection;
 mod drain;
 mod failures;

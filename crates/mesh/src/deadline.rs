@@ -164,6 +164,21 @@ pub fn format_grpc_timeout(duration: Duration) -> String {
     format!("{}H", nanos.div_ceil(3_600_000_000_000).min(MOST))
 }
 
+/// Reads `x-weft-deadline-ms`: how long the caller is still going to wait, in milliseconds, 1 to 10 digits. `None` for
+/// anything else.
+pub fn parse_deadline_millis(value: &[u8]) -> Option<Duration> {
+    if value.is_empty() || value.len() > 10 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let millis = value.iter().fold(0_u64, |millis, digit| millis * 10 + u64::from(digit - b'0'));
+    Some(Duration::from_millis(millis))
+}
+
+/// The number in `x-weft-deadline-ms`, rounded up, so that a server never gives up before its caller does.
+pub fn deadline_millis(left: Duration) -> u64 {
+    u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).min(9_999_999_999)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,7 +253,24 @@ mod tests {
         assert_eq!(endless.request_ends(), None);
     }
 
+    #[test]
+    fn malformed_deadlines_are_ignored() {
+        for value in ["", "-1", "1.5", "1 ", "1s", "12345678901"] {
+            assert_eq!(parse_deadline_millis(value.as_bytes()), None, "{value}");
+        }
+        assert_eq!(parse_deadline_millis(b"0"), Some(ms(0)));
+        assert_eq!(parse_deadline_millis(b"9999999999"), Some(ms(9_999_999_999)));
+        assert_eq!(deadline_millis(Duration::from_micros(1)), 1);
+    }
+
     proptest! {
+        #[test]
+        fn deadlines_in_milliseconds_read_back_rounded_up(micros in 0_u64..9_999_999_999_000) {
+            let left = Duration::from_micros(micros);
+            let read = parse_deadline_millis(deadline_millis(left).to_string().as_bytes()).unwrap();
+            prop_assert!(read >= left && read < left + ms(1));
+        }
+
         #[test]
         fn durations_read_back(millis in 0_u64..359_999_999_999) {
             prop_assert_eq!(parse_duration(&format_duration(ms(millis))), Ok(ms(millis)));

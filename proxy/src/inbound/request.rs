@@ -24,6 +24,7 @@ use crate::hop::server::Answer;
 use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
+use crate::http::deadline;
 use crate::http::recorded::{Exchange, is_grpc_failure};
 use crate::http::upgrade;
 use crate::snapshot::InboundPort;
@@ -127,12 +128,19 @@ async fn forward(
         let body = std::mem::take(request.body_mut());
         *request.body_mut() = log.count(body);
     }
+    let left = match metadata.deadline_micros {
+        Some(micros) => Some(Duration::from_micros(micros)),
+        None => deadline::told(request.headers()),
+    };
+    if let Some(left) = left {
+        deadline::tell(request.headers_mut(), left);
+    }
     let in_flight = upstream.application.load.enter();
     let sending = pin!(upstream.forward.send(request, version));
-    let sent = match metadata.deadline_micros {
+    let sent = match left {
         None => sending.await,
         // The caller gives up then, so that an answer would have no reader.
-        Some(micros) => tokio::time::timeout(Duration::from_micros(micros), sending)
+        Some(left) => tokio::time::timeout(left, sending)
             .await
             .unwrap_or_else(|_| Err(Failure::upstream(Reason::RequestTimeout, "the caller's time is over"))),
     };

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use smallvec::SmallVec;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata, RetryState};
 use weft_mesh::balance::{Endpoint, Hop, Wish};
-use weft_mesh::deadline::{Deadline, Limit, format_grpc_timeout, parse_grpc_timeout};
+use weft_mesh::deadline::{Deadline, Limit};
 use weft_mesh::hash::stable_hash;
 use weft_mesh::limits::Place;
 use weft_mesh::name::ServicePort;
@@ -27,6 +27,7 @@ use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{X_WEFT_ERROR, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
+use crate::http::deadline;
 use crate::http::recorded::Exchange;
 use crate::http::replay::Replay;
 use crate::shared::UnderWay;
@@ -36,7 +37,6 @@ use crate::upstream::service::{Attempt, Service};
 use crate::worker::Worker;
 
 const X_WEFT_ATTEMPTS: HeaderName = HeaderName::from_static("x-weft-attempts");
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What is decided about a request before it is sent, and stays for all its attempts.
 pub(crate) struct Plan {
@@ -101,7 +101,7 @@ impl Plan {
             limit => Some(service.usage().requests.enter(limit).ok_or_else(|| overloaded(backend, limit))?),
         };
         service.budget().borrow_mut().request(began);
-        let caller = parts.headers.get(&GRPC_TIMEOUT).and_then(|value| parse_grpc_timeout(value.as_bytes()));
+        let caller = deadline::told(&parts.headers);
         let timeouts = rule.map(|rule| rule.rule.timeouts).unwrap_or_default();
         Ok(Self {
             service,
@@ -198,11 +198,8 @@ impl Plan {
             return Err(Failure::internal(Reason::UpstreamReset, "the body cannot be sent again"));
         };
         let now = now();
-        if let Some(left) = self.deadline.remaining(now)
-            && parts.headers.contains_key(&GRPC_TIMEOUT)
-            && let Ok(left) = HeaderValue::try_from(format_grpc_timeout(left))
-        {
-            parts.headers.insert(GRPC_TIMEOUT, left);
+        if let Some(left) = self.deadline.remaining(now) {
+            deadline::tell(&mut parts.headers, left);
         }
         let metadata = RequestMetadata {
             destination: Some(weft_hop::Destination {
