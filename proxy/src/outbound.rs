@@ -181,7 +181,7 @@ pub(crate) async fn connection<S>(
     let _open = worker.shared.stats.connection(Direction::Outbound);
     match protocol {
         Protocol::Tcp | Protocol::Tls => {
-            opaque::relay(worker, Prefixed::untouched(stream), downstream).await;
+            opaque::relay(worker, stream, downstream).await;
         }
         Protocol::Detect => Box::pin(undeclared(worker, stream, downstream)).await,
         Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => match first_bytes(stream).await {
@@ -200,15 +200,18 @@ async fn undeclared<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match race(stream, version, opaque::open(&worker, &downstream)).await {
+    match race(stream, version, opaque::open(&worker, &downstream, &opaque::Opening::Unread)).await {
         Ok(First::Client(Some(version), near, far)) => {
             drop(far);
             http(worker, near, version, downstream).await;
         }
-        Ok(First::Client(None, near, None)) => opaque::relay(worker, near, downstream).await,
-        Ok(First::Client(None, near, Some((far, place)))) => {
-            opaque::carry(&worker, &downstream, near, far, place).await;
-        }
+        Ok(First::Client(None, near, far)) => match far {
+            // What was opened before the client spoke may be the wrong place.
+            Some((far, place)) if !opaque::is_routed_by_name(&worker, &downstream).await => {
+                opaque::carry(&worker, &downstream, near, far, place).await;
+            }
+            _ => opaque::relay(worker, near, downstream).await,
+        },
         Ok(First::Server(near, far, place)) => opaque::carry(&worker, &downstream, near, far, place).await,
         Err(Lost::Unreachable(failure)) => opaque::refused(&worker, &downstream, &failure),
         Err(Lost::Broken(error)) if is_disconnect(&error) => {}

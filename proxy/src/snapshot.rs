@@ -16,7 +16,7 @@ use weft_mesh::protocol::Protocol;
 use weft_mesh::proxy_protocol::{self, Senders};
 use weft_mesh::reason::Reason;
 use weft_mesh::retry::RetryPolicy;
-use weft_mesh::route::{RouteTable, Target};
+use weft_mesh::route::{RouteTable, ServerNames, Target};
 use weft_mesh::split::Split;
 
 use crate::error::{BoxFailure, Failure};
@@ -54,10 +54,21 @@ pub struct Destination {
     pub routes: Option<RouteTable<Arc<Backend>>>,
     /// Where connections go that are not HTTP; empty: to `backend`.
     pub tcp: Split<Target<Arc<Backend>>>,
+    /// Where connections of TLS go; empty: as those that are not HTTP.
+    pub tls: ServerNames<TlsRoute>,
     /// The service itself.
     pub backend: Arc<Backend>,
     /// When it was last used, in seconds since the proxy started.
     pub used: AtomicU64,
+}
+
+/// A TLSRoute.
+#[derive(Debug)]
+pub struct TlsRoute {
+    /// The resource's name, under which its connections are counted.
+    pub name: Arc<str>,
+    /// Where its connections go.
+    pub backends: Split<Target<Arc<Backend>>>,
 }
 
 impl Destination {
@@ -84,7 +95,9 @@ impl Destination {
             mirrored(&rule.filters).cloned().chain(backends.flat_map(of_backend))
         });
         let tcp = self.tcp.iter().filter_map(|(_, target)| valid(target)).cloned();
-        let all = std::iter::once(Arc::clone(&self.backend)).chain(rules).chain(tcp);
+        let tls = self.tls.iter().flat_map(|route| route.backends.iter());
+        let tls = tls.filter_map(|(_, target)| valid(target)).cloned();
+        let all = std::iter::once(Arc::clone(&self.backend)).chain(rules).chain(tcp).chain(tls);
         let services: BTreeSet<ServicePort> = all.map(|backend| backend.service.clone()).collect();
         services.into_iter().collect()
     }
@@ -94,7 +107,29 @@ impl Destination {
         if self.tcp.is_empty() {
             return Ok(&self.backend);
         }
-        match self.tcp.choose(random) {
+        self.share(&self.tcp, random)
+    }
+
+    /// Where a connection of TLS goes, and by which route, that asks for this server.
+    pub fn tls_backend(
+        &self,
+        server_name: Option<&str>,
+        random: u64,
+    ) -> Result<(&Arc<Backend>, &Arc<str>), BoxFailure> {
+        let Some(route) = self.tls.find(server_name) else {
+            let name = server_name.unwrap_or("no name");
+            let detail = format!("no TLSRoute of {} takes connections that ask for {name}", self.service);
+            return Err(Failure::control(Reason::NoRoute, detail));
+        };
+        Ok((self.share(&route.backends, random)?, &route.name))
+    }
+
+    fn share<'a>(
+        &self,
+        split: &'a Split<Target<Arc<Backend>>>,
+        random: u64,
+    ) -> Result<&'a Arc<Backend>, BoxFailure> {
+        match split.choose(random) {
             Some(Target::Valid(backend)) => Ok(backend),
             Some(Target::Invalid(problem)) => {
                 Err(Failure::control(Reason::InvalidBackend, problem.to_string()))

@@ -3,6 +3,7 @@
 mod access_log;
 mod announced;
 mod certificates;
+mod connection_routes;
 mod connections;
 mod deadlines;
 mod detection;

@@ -85,6 +85,7 @@ pub(crate) fn destination(
         protocol: protocol(spoken.protocol).into(),
         http_routes: routes.http,
         tcp_backends: routes.tcp.unwrap_or_default(),
+        tls_routes: routes.tls,
         backend: Some(backend),
     })
 }
@@ -94,6 +95,7 @@ struct Routes {
     http: Vec<v1::HttpRoute>,
     /// Of the first route for connections: it takes all of them.
     tcp: Option<Vec<v1::WeightedBackend>>,
+    tls: Vec<v1::TlsRoute>,
 }
 
 impl Routes {
@@ -101,7 +103,8 @@ impl Routes {
         match &object.spec {
             Spec::HttpRoute(spec) => self.http.push(route::http(reader, &object.key, spec)),
             Spec::GrpcRoute(spec) => self.http.push(route::grpc(reader, &object.key, spec)),
-            Spec::TcpRoute(spec) | Spec::TlsRoute(spec) if self.tcp.is_none() => {
+            Spec::TlsRoute(spec) => self.tls.push(route::tls(reader, &object.key, spec)),
+            Spec::TcpRoute(spec) if self.tcp.is_none() => {
                 self.tcp = Some(route::connections(reader, &object.key, spec));
             }
             _ => {}

@@ -133,6 +133,16 @@ fn target(reader: &Reader<'_>, key: &Key, reference: &BackendReference) -> weigh
     }
 }
 
+/// Unlike those of an HTTPRoute, the hostnames of a TLSRoute have a meaning for a Service, too: nothing else of such a
+/// connection can be matched.
+pub(super) fn tls(reader: &Reader<'_>, key: &Key, spec: &ConnectionRouteSpec) -> v1::TlsRoute {
+    v1::TlsRoute {
+        resource: Some(resource_ref(key)),
+        hostnames: spec.hostnames.clone(),
+        backends: connections(reader, key, spec),
+    }
+}
+
 /// Where the connections of a TCPRoute or TLSRoute go: its first rule takes all of them.
 pub(super) fn connections(
     reader: &Reader<'_>,

@@ -261,3 +261,31 @@ fn who_keeps_out_is_asked_before_who_lets_in_and_only_where_selected() {
     let rule = &port(&index, "cart-1", 80).authorization[0].rules[0];
     assert_eq!((&rule.namespaces[..], &rule.methods[..]), (&["web".to_owned()][..], &["GET".to_owned()][..]));
 }
+
+#[test]
+fn tls_routes_keep_their_hostnames_and_tcp_routes_take_the_rest() {
+    let connection_route = |kind: &str, name: &str, hostnames: &str, to: &str| {
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1alpha2, kind: {kind}, metadata: {{name: {name}, namespace: shop}}, spec: {{parentRefs: [{{group: '', kind: Service, name: cart}}], {hostnames} rules: [{{backendRefs: [{to}]}}]}}}}"
+        )
+    };
+    let weighted = "{name: cart, port: 80, weight: 3}, {name: pay, port: 80}, {name: none, port: 80}";
+    let resources = [
+        connection_route(
+            "TLSRoute",
+            "by-name",
+            "hostnames: [pay.test, '*.pay.test'],",
+            "{name: pay, port: 80}",
+        ),
+        connection_route("TCPRoute", "rest", "", weighted),
+    ];
+    let index = index(&[&resources[0], &resources[1]]);
+    let found = dialled(&index, "cart:80", "shop").unwrap();
+    let [by_name] = &found.tls_routes[..] else { panic!("{:?}", found.tls_routes) };
+    assert_eq!(by_name.hostnames, ["pay.test", "*.pay.test"]);
+    assert_eq!(by_name.resource.as_ref().unwrap().name, "by-name");
+    assert_eq!(by_name.backends.len(), 1);
+    let weights: Vec<_> = found.tcp_backends.iter().map(|backend| backend.weight).collect();
+    assert_eq!(weights, [3, 1, 1]);
+    assert!(matches!(found.tcp_backends[2].target, Some(weighted_backend::Target::Invalid(_))));
+}

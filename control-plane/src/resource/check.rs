@@ -21,7 +21,8 @@ pub(super) fn check(object: &Object, at: &At<'_>, problems: &mut Problems) {
         Spec::ExternalService(spec) => service::external(spec, at, problems),
         Spec::HttpRoute(spec) => route::http(spec, at, problems),
         Spec::GrpcRoute(spec) => route::grpc(spec, at, problems),
-        Spec::TlsRoute(spec) | Spec::TcpRoute(spec) => route::connection(spec, at, problems),
+        Spec::TlsRoute(spec) => route::tls(spec, at, problems),
+        Spec::TcpRoute(spec) => route::tcp(spec, at, problems),
         Spec::ReferenceGrant(_) | Spec::Namespace => {}
         Spec::BackendPolicy(spec) => policy::backend(spec, at, problems),
         Spec::AuthorizationPolicy(spec) => policy::authorization(spec, at, problems),

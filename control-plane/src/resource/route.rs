@@ -300,7 +300,8 @@ pub struct ConnectionRouteSpec {
     /// What it belongs to.
     #[schemars(length(max = 32))]
     pub parent_refs: Vec<ParentRef>,
-    /// Server names of a TLSRoute; ignored for Services.
+    /// Server names (SNI) that a TLSRoute is for, whole or as `*.example.com`; every connection of TLS when left out.
+    /// Not in a TCPRoute.
     #[schemars(length(max = 16))]
     pub hostnames: Vec<String>,
     /// The rules; the first one decides.

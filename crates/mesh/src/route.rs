@@ -9,6 +9,7 @@ mod grpc;
 mod host;
 mod matching;
 mod path;
+mod server_name;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use grpc::{GrpcMatch, NameMatch};
 pub use host::HostPattern;
 pub use matching::{HeaderMatch, HttpMatch, Mismatch, QueryMatch, ValueMatch};
 pub use path::PathMatch;
+pub use server_name::ServerNames;
 pub use table::{RouteTable, RuleRef};
 
 use crate::affinity::{KeySource, SessionPersistence};

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use weft_mesh::balance::Wish;
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::outlier::Outcome;
+use weft_mesh::protocol::{Detection, detect};
 use weft_mesh::reason::Reason;
 
 use super::destination::{Found, find};
@@ -18,7 +19,7 @@ use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::snapshot::Destination;
 use crate::stats::{Direction, Edge, EdgeKey};
-use crate::stream::prefixed::Prefixed;
+use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::relay::{Carried, relay as copy};
 use crate::upstream::connect::Stream;
 use crate::upstream::service::Attempt;
@@ -40,14 +41,51 @@ pub(super) struct Place {
     identity: Option<Identity>,
 }
 
+/// What a connection begins with, where its route may depend on that.
+#[derive(Debug)]
+pub(super) enum Opening {
+    /// Nothing has been read.
+    Unread,
+    /// TLS, asking for a server of this name.
+    Tls(Option<String>),
+    /// Anything else.
+    Other,
+}
+
+fn opening(bytes: &[u8], ended: bool) -> Option<Opening> {
+    match detect(bytes) {
+        Detection::Tls { sni, .. } => Some(Opening::Tls(sni)),
+        Detection::NeedMore if !ended => None,
+        _ if bytes.is_empty() => None,
+        _ => Some(Opening::Other),
+    }
+}
+
+/// Whether the server name that a connection asks for decides where it goes.
+pub(super) async fn is_routed_by_name(worker: &Rc<Worker>, downstream: &Downstream) -> bool {
+    let Target::Fixed(name) = &downstream.target else { return false };
+    matches!(find(worker, name).await, Found::Known(destination) if !destination.tls.is_empty())
+}
+
 /// Carries a connection to an endpoint of its destination.
-pub(super) async fn relay<S>(worker: Rc<Worker>, near: Prefixed<S>, downstream: Rc<Downstream>)
+pub(super) async fn relay<S>(worker: Rc<Worker>, near: S, downstream: Rc<Downstream>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (opening, near) = if is_routed_by_name(&worker, &downstream).await {
+        match read_ahead(near, opening).await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::debug!(%error, "connection lost before it was known what it asks for");
+                return;
+            }
+        }
+    } else {
+        (Opening::Unread, Prefixed::untouched(near))
+    };
     // What is being connected is under way, too.
     let _under_way = worker.shared.enter();
-    match open(&worker, &downstream).await {
+    match open(&worker, &downstream, &opening).await {
         Ok((far, place)) => carry(&worker, &downstream, near, far, place).await,
         Err(failure) => refused(&worker, &downstream, &failure),
     }
@@ -68,6 +106,7 @@ pub(super) fn refused(worker: &Worker, downstream: &Downstream, failure: &Failur
 pub(super) async fn open(
     worker: &Rc<Worker>,
     downstream: &Downstream,
+    opening: &Opening,
 ) -> Result<(Stream, Option<Place>), BoxFailure> {
     let Target::Fixed(name) = &downstream.target else {
         let detail = "the connection is not HTTP, and nothing else says where it is meant to go";
@@ -75,7 +114,7 @@ pub(super) async fn open(
     };
     match find(worker, name).await {
         Found::Known(destination) => {
-            let (far, place) = to_service(worker, &destination, downstream.source).await?;
+            let (far, place) = to_service(worker, &destination, opening, downstream.source).await?;
             Ok((far, Some(place)))
         }
         Found::Absent | Found::Silent => Ok((worker.passthrough.connector(name).connect().await?, None)),
@@ -85,9 +124,17 @@ pub(super) async fn open(
 async fn to_service(
     worker: &Rc<Worker>,
     destination: &Destination,
+    opening: &Opening,
     source: SocketAddr,
 ) -> Result<(Stream, Place), BoxFailure> {
-    let backend = destination.tcp_backend(fastrand::u64(..))?;
+    let random = fastrand::u64(..);
+    let (backend, route) = match opening {
+        Opening::Tls(server_name) if !destination.tls.is_empty() => {
+            let (backend, route) = destination.tls_backend(server_name.as_deref(), random)?;
+            (backend, Arc::clone(route))
+        }
+        _ => (destination.tcp_backend(random)?, "".into()),
+    };
     let service = worker.service(backend);
     let tls = worker.snapshot().tls.clone();
     let mut tried = Vec::new();
@@ -101,7 +148,7 @@ async fn to_service(
                     direction: Direction::Outbound,
                     destination: destination.service.clone(),
                     backend: backend.service.clone(),
-                    route: "".into(),
+                    route,
                     workload: endpoint.workload.clone(),
                     version: endpoint.version.clone(),
                     peer: identity.clone(),

@@ -14,7 +14,7 @@ use weft_mesh::outlier::OutlierPolicy;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::proxy_protocol::Version;
 use weft_mesh::retry::RetryPolicy;
-use weft_mesh::route::{ResourceRef, RouteTable, Target};
+use weft_mesh::route::{ResourceRef, RouteTable, ServerNames, Target};
 use weft_mesh::split::Split;
 use weft_proto::v1;
 
@@ -46,12 +46,21 @@ pub fn destination(name: &str, wire: &v1::Destination) -> Result<Destination, Er
             tcp_backend(wire).map_err(|error| error.within(format!("tcp_backends[{index}]")))
         })
         .collect::<Result<Vec<_>, _>>()?;
+    let tls = wire
+        .tls_routes
+        .iter()
+        .enumerate()
+        .map(|(index, wire)| {
+            route::tls_route(wire).map_err(|error| error.within(format!("tls_routes[{index}]")))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Destination {
         name: name.into(),
         service: service_port(wire.service.as_ref())?,
         protocol: protocol(wire.protocol()),
         routes: (!routes.is_empty()).then(|| RouteTable::compile(routes)),
         tcp: Split::new(tcp),
+        tls: ServerNames::new(tls),
         backend: Arc::new(backend),
         used: AtomicU64::new(0),
     })

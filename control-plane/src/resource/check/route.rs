@@ -1,5 +1,7 @@
 //! Checks of routes.
 
+use weft_mesh::route::HostPattern;
+
 use super::filter::{Around, filters};
 use super::{backend_reference, header_name, header_value, namespace, regex};
 use crate::compile::grpc_names;
@@ -212,8 +214,25 @@ fn grpc_method(condition: &GrpcMethodMatch, at: &At<'_>, problems: &mut Problems
     }
 }
 
-pub(super) fn connection(spec: &ConnectionRouteSpec, at: &At<'_>, problems: &mut Problems) {
-    belongs(&spec.parent_refs, &spec.hostnames, at, problems);
+pub(super) fn tls(spec: &ConnectionRouteSpec, at: &At<'_>, problems: &mut Problems) {
+    let hostnames = at.field("hostnames");
+    for (index, name) in spec.hostnames.iter().enumerate() {
+        if let Err(error) = HostPattern::new(name) {
+            problems.error(&hostnames.item(index), error.to_string());
+        }
+    }
+    connection(spec, at, problems);
+}
+
+pub(super) fn tcp(spec: &ConnectionRouteSpec, at: &At<'_>, problems: &mut Problems) {
+    if !spec.hostnames.is_empty() {
+        problems.error(&at.field("hostnames"), "is no field of a TCPRoute; only a TLSRoute has it");
+    }
+    connection(spec, at, problems);
+}
+
+fn connection(spec: &ConnectionRouteSpec, at: &At<'_>, problems: &mut Problems) {
+    belongs(&spec.parent_refs, &[], at, problems);
     let rules = at.field("rules");
     for (index, rule) in spec.rules.iter().enumerate() {
         let at = rules.item(index);

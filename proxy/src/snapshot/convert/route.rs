@@ -10,8 +10,8 @@ use weft_mesh::split::Split;
 use weft_proto::v1;
 
 use super::filter::filters;
-use super::{duration, resource, retry, target};
-use crate::snapshot::Backend;
+use super::{duration, resource, retry, target, tcp_backend};
+use crate::snapshot::{Backend, TlsRoute};
 
 /// An HTTPRoute or GRPCRoute.
 pub(super) fn http_route(wire: &v1::HttpRoute) -> Result<HttpRoute<Arc<Backend>>, Error> {
@@ -26,6 +26,14 @@ pub(super) fn http_route(wire: &v1::HttpRoute) -> Result<HttpRoute<Arc<Backend>>
         hostnames: wire.hostnames.iter().map(|name| HostPattern::new(name)).collect::<Result<_, _>>()?,
         rules,
     })
+}
+
+/// A TLSRoute, with its server names.
+pub(super) fn tls_route(wire: &v1::TlsRoute) -> Result<(Vec<HostPattern>, TlsRoute), Error> {
+    let backends = wire.backends.iter().map(tcp_backend).collect::<Result<Vec<_>, _>>()?;
+    let names = wire.hostnames.iter().map(|name| HostPattern::new(name)).collect::<Result<_, _>>()?;
+    let name = resource(wire.resource.as_ref())?.name;
+    Ok((names, TlsRoute { name, backends: Split::new(backends) }))
 }
 
 fn rule(wire: &v1::HttpRule) -> Result<HttpRule<Arc<Backend>>, Error> {
