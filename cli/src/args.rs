@@ -49,7 +49,7 @@ pub(crate) enum Command {
     ControlPlane(control_plane::Args),
     /// Run a sidecar by itself, as a container or a VM does
     #[command(after_help = proxy::EXAMPLES)]
-    Proxy(proxy::Args),
+    Proxy(Box<proxy::Args>),
     /// Check a folder of resources as the control plane would read it
     #[command(after_help = check::EXAMPLES)]
     Check(check::Args),
@@ -87,7 +87,7 @@ impl Command {
             Self::Demo(args) => demo::run(args),
             Self::Run(args) => run::run(*args),
             Self::ControlPlane(args) => control_plane::run(args),
-            Self::Proxy(args) => proxy::run(args),
+            Self::Proxy(args) => proxy::run(*args),
             Self::Check(args) => check::run(&args),
             Self::Token(command) => token::run(command),
             Self::Example(program) => example::run(program),
