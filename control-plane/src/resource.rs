@@ -31,10 +31,10 @@ pub use filter::{
 };
 pub use kind::Kind;
 pub use policy::{
-    Action, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule, AuthorizationTo,
-    BackendPolicySpec, BackendRetry, Balancing, ConnectionTimeouts, DefaultAuthorization, HashKey, Limits,
-    MeshPolicySpec, OutlierDetection, PortProxyProtocol, PortTls, ProxyProtocolVersion, RetryBudget, TlsMode,
-    TlsPolicy,
+    Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule,
+    AuthorizationTo, BackendPolicySpec, BackendRetry, Balancing, ConnectionTimeouts, DefaultAuthorization,
+    HashKey, Limits, MeshPolicySpec, OutlierDetection, PortProxyProtocol, PortTls, ProxyProtocolVersion,
+    RetryBudget, TlsMode, TlsPolicy,
 };
 pub use problem::{FieldPath, Problem, Segment, Severity};
 pub use reference::{

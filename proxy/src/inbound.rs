@@ -23,12 +23,14 @@ use crate::stream::{listener, socket};
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
 
+mod adaptive;
 mod caller;
 pub(crate) mod connection;
 mod live;
 mod load;
 pub(crate) mod request;
 
+use adaptive::Adaptive;
 use caller::{Caller, Proven};
 use live::Live;
 pub use load::{InFlight, Load};
@@ -49,6 +51,7 @@ pub struct Inbound {
 pub struct Application {
     client: Rc<Client>,
     load: Load,
+    adaptive: Adaptive,
 }
 
 impl Inbound {
@@ -56,7 +59,7 @@ impl Inbound {
         let mut applications = self.applications.borrow_mut();
         let application = applications.entry(address).or_insert_with(|| {
             let client = Client::new(Connector::plain(address));
-            Rc::new(Application { client, load: Load::default() })
+            Rc::new(Application { client, load: Load::default(), adaptive: Adaptive::default() })
         });
         Rc::clone(application)
     }

@@ -10,6 +10,7 @@ use weft_mesh::affinity::KeySource;
 use weft_mesh::authorization::Authorizer;
 use weft_mesh::balance::{BalancePolicy, EndpointSet};
 use weft_mesh::budget::BudgetPolicy;
+use weft_mesh::concurrency::ConcurrencyPolicy;
 use weft_mesh::filter::{Filters, RateLimit};
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::protocol::Protocol;
@@ -249,6 +250,8 @@ pub struct InboundPort {
     pub authorization: Authorizer,
     /// How many requests are let in.
     pub rate_limit: Option<RateLimit>,
+    /// Bounds of a limit on requests in flight that adapts to the application's latency.
+    pub concurrency: Option<ConcurrencyPolicy>,
     /// Whose connections begin with a header of the PROXY protocol.
     pub announced_by: Senders,
     /// The header of the PROXY protocol that connections to the application begin with.
@@ -262,6 +265,7 @@ impl Default for InboundPort {
             tls_mode: TlsMode::Permissive,
             authorization: Authorizer::new([], false),
             rate_limit: None,
+            concurrency: None,
             announced_by: Senders::default(),
             announce: None,
         }

@@ -138,7 +138,8 @@ fn fault(spec: &FaultFilterSpec) -> v1::Fault {
     v1::Fault {
         delay: spec.delay.as_ref().map(|delay| wire_duration(delay.duration.0)),
         delay_share: spec.delay.as_ref().map_or(0, |delay| share(delay.percentage)),
-        abort_status: spec.abort.as_ref().map_or(0, |abort| abort.status.into()),
+        abort_status: spec.abort.as_ref().and_then(|abort| abort.status).map_or(0, u32::from),
+        abort_grpc_status: spec.abort.as_ref().and_then(|abort| abort.grpc_status).map_or(0, u32::from),
         abort_share: spec.abort.as_ref().map_or(0, |abort| share(abort.percentage)),
     }
 }

@@ -9,8 +9,8 @@ use super::filter::rate_limit;
 use super::{Reader, SYSTEM_NAMESPACE, protocol, proxy_protocol, resource_ref};
 use crate::index::{Workload, selects};
 use crate::resource::{
-    Action, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key, MeshPolicySpec,
-    PortProxyProtocol, Selector, Spec, TlsMode,
+    Action, AdaptiveConcurrency, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key,
+    MeshPolicySpec, PortProxyProtocol, Selector, Spec, TlsMode,
 };
 
 /// Builds the `Inbound` of a workload; `None` if there is no such workload.
@@ -78,6 +78,11 @@ impl<'a> Policies<'a> {
             authorization: self.authorization.clone(),
             deny_by_default: deny == Some(DefaultAuthorization::Deny),
             rate_limit: self.mesh.iter().find_map(|policy| policy.rate_limit.as_ref()).map(rate_limit),
+            adaptive_concurrency: self
+                .mesh
+                .iter()
+                .find_map(|policy| policy.adaptive_concurrency.as_ref())
+                .map(adaptive_concurrency),
             proxy_protocol_from: announced.map(|on_port| on_port.accept_from.clone()).unwrap_or_default(),
             proxy_protocol_to: proxy_protocol(announced.and_then(|on_port| on_port.send)).into(),
         }
@@ -98,6 +103,14 @@ impl<'a> Policies<'a> {
             Some(TlsMode::Strict) => v1::TlsMode::Strict,
             Some(TlsMode::Disabled) => v1::TlsMode::Disabled,
         }
+    }
+}
+
+fn adaptive_concurrency(bounds: &AdaptiveConcurrency) -> v1::AdaptiveConcurrency {
+    v1::AdaptiveConcurrency {
+        min_requests: bounds.min_requests.unwrap_or_default(),
+        max_requests: bounds.max_requests.unwrap_or_default(),
+        tolerance_percent: bounds.tolerance_percent.unwrap_or_default(),
     }
 }
 

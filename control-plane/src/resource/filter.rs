@@ -208,11 +208,14 @@ pub struct FaultDelay {
 
 /// Aborts a share of the requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FaultAbort {
-    /// HTTP status of the answer.
+    /// HTTP status of the answer; this or `grpcStatus`.
     #[schemars(range(min = 200, max = 599))]
-    pub status: u16,
+    pub status: Option<u16>,
+    /// gRPC status of the answer, by number.
+    #[schemars(range(min = 1, max = 16))]
+    pub grpc_status: Option<u16>,
     /// Percentage of the requests, such as 0.1; 100 when left out.
     #[schemars(range(min = 0, max = 100))]
     pub percentage: Option<f64>,

@@ -244,6 +244,9 @@ pub struct MeshPolicySpec {
     pub default_authorization: Option<DefaultAuthorization>,
     /// Limit of requests to each workload, for each calling identity.
     pub rate_limit: Option<RateLimitFilterSpec>,
+    /// A limit on the requests that a workload works on, found from how its latency answers to it. Requests beyond it
+    /// go to other endpoints, or are refused as overloaded.
+    pub adaptive_concurrency: Option<AdaptiveConcurrency>,
     /// Ports on which the PROXY protocol is spoken, by a load balancer before them or to the application behind them.
     #[serde(default)]
     #[schemars(length(max = 64))]
@@ -274,6 +277,22 @@ pub enum ProxyProtocolVersion {
     V1,
     /// Binary.
     V2,
+}
+
+/// Bounds of a limit that adapts; those of a proxy are shared by its threads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AdaptiveConcurrency {
+    /// The limit never goes below this; 4 when left out.
+    #[schemars(range(min = 1))]
+    pub min_requests: Option<u32>,
+    /// The limit never goes above this; 10000 when left out.
+    #[schemars(range(min = 1))]
+    pub max_requests: Option<u32>,
+    /// How long an answer may take before the limit shrinks, in percent of the time that it takes without waiting; 150
+    /// when left out.
+    #[schemars(range(min = 100, max = 10000))]
+    pub tolerance_percent: Option<u32>,
 }
 
 /// TLS between workloads.

@@ -25,6 +25,15 @@ impl Default for ConcurrencyPolicy {
     }
 }
 
+impl ConcurrencyPolicy {
+    /// The part of one of `workers` that share the requests evenly, each with a limit of its own.
+    #[must_use]
+    pub fn share(self, workers: u32) -> Self {
+        let part = |requests: u32| requests.div_ceil(workers.max(1)).max(1);
+        Self { least: part(self.least), most: part(self.most), first: part(self.first), ..self }
+    }
+}
+
 /// Answers after which the limit is reconsidered, at least.
 const SAMPLES: u32 = 10;
 /// Time after which the limit is reconsidered, at least.

@@ -34,9 +34,14 @@ impl Load {
         self.0.latency_micros.set(next);
     }
 
+    /// Requests that have entered and not ended.
+    pub fn in_flight(&self) -> u32 {
+        self.0.in_flight.get()
+    }
+
     /// What callers are told.
     pub fn report(&self) -> EndpointLoad {
-        EndpointLoad { in_flight: self.0.in_flight.get(), latency_micros: self.0.latency_micros.get() as u32 }
+        EndpointLoad { in_flight: self.in_flight(), latency_micros: self.0.latency_micros.get() as u32 }
     }
 }
 

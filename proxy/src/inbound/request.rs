@@ -118,6 +118,11 @@ async fn forward(
             return Err(Failure::limited(wait, detail));
         }
     }
+    let application = &upstream.application;
+    if let Some(policy) = port.concurrency {
+        let workers = u32::try_from(worker.shared.workers).unwrap_or(u32::MAX);
+        application.adaptive.admit(policy.share(workers), application.load.in_flight(), began)?;
+    }
     set_client_certificate(request.headers_mut(), upstream.client.as_ref());
     if let Some(address) = &upstream.forwarded_for {
         request.headers_mut().append(X_FORWARDED_FOR, address.clone());
@@ -144,6 +149,11 @@ async fn forward(
             .await
             .unwrap_or_else(|_| Err(Failure::upstream(Reason::RequestTimeout, "the caller's time is over"))),
     };
+    // What failed without waiting for the application says nothing of it.
+    let waited = sent.as_ref().err().is_none_or(|failure| failure.reason == Reason::RequestTimeout);
+    if port.concurrency.is_some() && waited {
+        application.adaptive.answered(now(), since(began), application.load.in_flight());
+    }
     let mut response = sent.inspect_err(|failure| {
         upstream.edge.request(Some(failure.reason.http_status()), true, since(began));
     })?;

@@ -63,3 +63,50 @@ async fn a_route_limits_each_value_of_a_header() {
     })
     .await;
 }
+
+fn adaptive(max_requests: u32) -> v1::Inbound {
+    let bounds =
+        v1::AdaptiveConcurrency { min_requests: 1, max_requests, ..v1::AdaptiveConcurrency::default() };
+    let port = v1::InboundPort { adaptive_concurrency: Some(bounds), ..v1::InboundPort::default() };
+    v1::Inbound { default_port: Some(port), ..v1::Inbound::default() }
+}
+
+fn slow_application(host: u8) {
+    application(host, |_| async {
+        tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+        http::Response::new(Body::Empty)
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_gets_no_more_requests_than_it_keeps_up_with() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+        mesh.sidecar(2, &adaptive(2));
+        slow_application(2);
+        let caller = Caller::new();
+        let answers = futures_util::future::join_all((0..5).map(|_| caller.get("/"))).await;
+        let refused = answers.iter().filter_map(|answer| answer.headers().get("x-weft-error"));
+        let refused: Vec<_> = refused.map(|reason| reason.to_str().unwrap()).collect();
+        assert_eq!(refused, ["overloaded"; 3]);
+        assert_eq!(succeeded(&mesh), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_endpoint_does_not_keep_up_with_goes_to_another() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft), endpoint(3, v1::Hop::Weft)]);
+        for host in [2, 3] {
+            mesh.sidecar(host, &adaptive(2));
+            slow_application(host);
+        }
+        let caller = Caller::new();
+        let answers = futures_util::future::join_all((0..4).map(|_| caller.get("/"))).await;
+        assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK), "{answers:?}");
+    })
+    .await;
+}

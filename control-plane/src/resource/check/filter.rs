@@ -233,6 +233,11 @@ pub(super) fn fault(spec: &FaultFilterSpec, at: &At<'_>, problems: &mut Problems
     if spec.delay.is_none() && spec.abort.is_none() {
         problems.error(at, "does nothing; write delay, abort, or both");
     }
+    if let Some(abort) = &spec.abort
+        && abort.status.is_some() == abort.grpc_status.is_some()
+    {
+        problems.error(&at.field("abort"), "write exactly one of status and grpcStatus");
+    }
 }
 
 pub(super) fn rate_limit(spec: &RateLimitFilterSpec, at: &At<'_>, problems: &mut Problems) {

@@ -7,8 +7,8 @@ use super::{header_name, method, selector, unique};
 use crate::resource::decode::is_label;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
-    Action, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationTo, BackendPolicySpec,
-    Balancing, HashKey, MeshPolicySpec,
+    Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationTo,
+    BackendPolicySpec, Balancing, HashKey, MeshPolicySpec,
 };
 
 pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Problems) {
@@ -171,6 +171,14 @@ fn called(to: &AuthorizationTo, at: &At<'_>, problems: &mut Problems) {
 pub(super) fn mesh(spec: &MeshPolicySpec, at: &At<'_>, problems: &mut Problems) {
     if let Some(limit) = &spec.rate_limit {
         super::filter::rate_limit(limit, &at.field("rateLimit"), problems);
+    }
+    if let Some(AdaptiveConcurrency { min_requests: Some(least), max_requests: Some(most), .. }) =
+        spec.adaptive_concurrency
+        && least > most
+    {
+        let problem =
+            format!("minRequests is {least} and maxRequests {most}; write a minimum that is not above");
+        problems.error(&at.field("adaptiveConcurrency"), problem);
     }
     selector(spec.selector.as_ref(), at, problems);
     if let Some(tls) = &spec.tls {

@@ -94,12 +94,19 @@ fn fault(wire: &v1::Fault) -> Result<Fault, Error> {
         None => None,
         Some(delay) => Some((Fraction::new(wire.delay_share, MILLION)?, delay)),
     };
-    let abort = match wire.abort_status {
-        0 => None,
-        status => {
-            let status = u16::try_from(status).unwrap_or(u16::MAX);
-            Some((Fraction::new(wire.abort_share, MILLION)?, Abort::http(status)?))
+    let code = |code: u32| u8::try_from(code).unwrap_or(u8::MAX);
+    let abort = match (wire.abort_status, wire.abort_grpc_status) {
+        (0, 0) => None,
+        (0, grpc) => Some(Abort::grpc(code(grpc))?),
+        (status, 0) => Some(Abort::http(u16::try_from(status).unwrap_or(u16::MAX))?),
+        (status, grpc) => {
+            let both = format!("{status} and gRPC {grpc}");
+            return Err(Error::invalid("abort status", both, "give one of the two"));
         }
+    };
+    let abort = match abort {
+        None => None,
+        Some(abort) => Some((Fraction::new(wire.abort_share, MILLION)?, abort)),
     };
     Ok(Fault { delay, abort })
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use weft_mesh::Error;
 use weft_mesh::authorization::{Action, Authorizer, Policy, Rule, RuleSpec};
+use weft_mesh::concurrency::ConcurrencyPolicy;
 use weft_mesh::name::TrustDomain;
 use weft_mesh::proxy_protocol::Senders;
 use weft_proto::v1;
 
 use super::filter::rate_limit_for_each;
-use super::{protocol, proxy_protocol, resource};
+use super::{or, protocol, proxy_protocol, resource};
 use crate::snapshot::{Inbound, InboundPort, NameMap, TlsMode};
 
 /// What the workload's own proxy has to know; identities without a trust domain are of `trust_domain`.
@@ -45,10 +46,28 @@ fn port(wire: &v1::InboundPort, trust_domain: &TrustDomain) -> Result<InboundPor
         },
         authorization: Authorizer::new(policies, wire.deny_by_default),
         rate_limit: wire.rate_limit.as_ref().map(rate_limit_for_each).transpose()?,
+        concurrency: wire.adaptive_concurrency.as_ref().map(concurrency).transpose()?,
         announced_by: Senders::new(&wire.proxy_protocol_from)
             .map_err(|error| error.within("proxy_protocol_from"))?,
         announce: proxy_protocol(wire.proxy_protocol_to()),
     })
+}
+
+fn concurrency(wire: &v1::AdaptiveConcurrency) -> Result<ConcurrencyPolicy, Error> {
+    let defaults = ConcurrencyPolicy::default();
+    let (least, most) = (or(wire.min_requests, defaults.least), or(wire.max_requests, defaults.most));
+    if least > most {
+        let advice = "write a minimum that is not above the maximum";
+        return Err(Error::invalid("adaptive_concurrency", format!("{least} to {most}"), advice));
+    }
+    let tolerance = match wire.tolerance_percent {
+        0 => defaults.tolerance,
+        percent @ 1..100 => {
+            return Err(Error::invalid("tolerance_percent", percent.to_string(), "write at least 100"));
+        }
+        percent => f64::from(percent) / 100.0,
+    };
+    Ok(ConcurrencyPolicy { least, most, first: defaults.first.clamp(least, most), tolerance })
 }
 
 /// A policy that cannot be compiled denies, rather than being left out.

@@ -1,0 +1,66 @@
+//! What is tried again, and what is not.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+use weft_proto::v1;
+
+use super::world::*;
+use crate::http::body::Body;
+
+fn twice(rule: v1::HttpRule) -> v1::Destination {
+    let retry = v1::Retry { attempts: 1, codes: vec![503], ..v1::Retry::default() };
+    routed(v1::HttpRule { retry: Some(retry), ..rule })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_longer_than_what_is_kept_arrives_whole_and_is_merely_not_sent_again() {
+    local(async {
+        let mesh = Mesh::new(&twice(v1::HttpRule::default()), &[endpoint(2, v1::Hop::Weft)]);
+        mesh.sidecar(2, &v1::Inbound::default());
+        let received = Rc::new(RefCell::new(Vec::new()));
+        let kept = Rc::clone(&received);
+        application(2, move |request| {
+            let kept = Rc::clone(&kept);
+            async move {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                kept.borrow_mut().push(body.len());
+                let status = if kept.borrow().len() == 1 { 503 } else { 200 };
+                Response::builder().status(status).body(Body::Empty).unwrap()
+            }
+        });
+        let caller = Caller::new();
+        let long = request("POST", "/", Body::full(vec![1; 200_000]));
+        assert_eq!(caller.send(long).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(*received.borrow(), [200_000]);
+        received.borrow_mut().clear();
+        let short = request("POST", "/", Body::full(vec![1; 20_000]));
+        assert_eq!(caller.send(short).await.unwrap().status(), StatusCode::OK);
+        assert_eq!(*received.borrow(), [20_000; 2]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_takes_too_long_is_made_again_elsewhere() {
+    local(async {
+        let second = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+        let rule = v1::HttpRule { backend_request_timeout: second, ..v1::HttpRule::default() };
+        let mesh = Mesh::new(&twice(rule), &[endpoint(2, v1::Hop::Weft), endpoint(3, v1::Hop::Weft)]);
+        for host in [2, 3] {
+            mesh.sidecar(host, &v1::Inbound::default());
+        }
+        application(2, |_| std::future::pending());
+        echo(3);
+        let (caller, began) = (Caller::new(), Instant::now());
+        for _ in 0..10 {
+            assert_eq!(caller.get("/").await.status(), StatusCode::OK);
+        }
+        assert!(began.elapsed() >= Duration::from_secs(1), "the other one was never tried");
+    })
+    .await;
+}
