@@ -87,6 +87,12 @@ pub(crate) struct Args {
     /// Where /ready, /metrics and /config of the sidecar are; without authentication, so keep it local
     #[arg(long, value_name = "ADDRESS", default_value_t = ANYWHERE)]
     pub(crate) admin: SocketAddr,
+    /// What is written of each request and connection, one line of JSON each: off, errors or all
+    #[arg(long, value_name = "MODE", env = "WEFT_ACCESS_LOG", default_value_t)]
+    pub(crate) access_log: weft_proxy::access::Mode,
+    /// File that the access log is appended to [default: standard error, beside what the program says]
+    #[arg(long, value_name = "FILE", env = "WEFT_ACCESS_LOG_FILE")]
+    pub(crate) access_log_file: Option<PathBuf>,
     /// Token to join with, from `weft token create`
     #[arg(long, env = "WEFT_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,

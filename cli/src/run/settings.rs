@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{bail, ensure};
 use weft_identity::JoinToken;
+use weft_proxy::access::Mode;
 use weft_proxy::{Offer, ProxyConfig};
 
 use crate::command::run::Args;
@@ -52,6 +53,10 @@ impl Settings {
             upstreams: args.upstreams.clone(),
             services: offer(args, application_port).into_iter().collect(),
             admin: args.admin,
+            access_log: args.access_log,
+            // Standard output is the program's alone.
+            access_log_file: (args.access_log_file.clone())
+                .or_else(|| (args.access_log != Mode::Off).then(|| "/dev/stderr".into())),
             drain_timeout: args.drain,
             ..ProxyConfig::default()
         };

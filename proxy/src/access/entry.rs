@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{HOST, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
@@ -153,7 +153,7 @@ impl Open {
     /// Takes what the head of the answer says.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.entry.status = Some(status.as_u16());
-        self.entry.response_ms = Some(since(self.began).as_secs_f64() * 1e3);
+        self.entry.response_ms = Some(millis(since(self.began)));
         self.entry.failed |= status.is_server_error();
         self.trailed(headers);
     }
@@ -182,7 +182,7 @@ impl Open {
     /// Writes the line.
     pub fn end(self: Box<Self>, shared: &Shared) {
         let Self { mut entry, began, uploaded } = *self;
-        entry.duration_ms = since(began).as_secs_f64() * 1e3;
+        entry.duration_ms = millis(since(began));
         if uploaded.get() > 0 {
             entry.bytes_received = uploaded.get();
         }
@@ -196,6 +196,11 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_2 => "HTTP/2",
         _ => "HTTP/1.1",
     }
+}
+
+/// Milliseconds, to the microsecond: what follows is noise.
+fn millis(elapsed: Duration) -> f64 {
+    elapsed.as_micros() as f64 / 1e3
 }
 
 /// Text that a client chose, of bounded length; bytes that are no UTF-8 are replaced.
