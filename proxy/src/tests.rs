@@ -18,4 +18,5 @@ mod resilience;
 mod retries;
 mod security;
 mod translation;
+mod tunnels;
 mod world;

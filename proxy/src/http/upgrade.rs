@@ -5,24 +5,56 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf};
 use tokio::sync::oneshot;
 use tokio_util::io::poll_read_buf;
+use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
 use super::body::Body;
+use super::server::{host_from_authority, join_cookies};
 use crate::error::{BoxFailure, Failure};
 
-/// A request's upgrade, if it asks for one that a proxy can carry: the token, and the connection as it will be.
+/// An upgrade that a request asks for.
+#[derive(Debug)]
+pub struct Asked {
+    /// The protocol to change to.
+    pub token: HeaderValue,
+    /// The connection as it will be.
+    pub connection: OnUpgrade,
+    /// Whether the client asks by an extended CONNECT.
+    pub extended: bool,
+}
+
+/// Makes the head of an answer that agrees to an upgrade what the client understands.
+pub fn agree(head: &mut http::response::Parts, token: &HeaderValue, extended: bool) {
+    remove_hop_by_hop(&mut head.headers);
+    if extended {
+        // RFC 8441 section 5: there is no 101, and the key was not the client's.
+        head.status = StatusCode::OK;
+        head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+    } else {
+        restore(&mut head.headers, token);
+    }
+}
+
+/// A request's upgrade, if it asks for one that a proxy can carry.
+///
+/// An extended CONNECT of HTTP/2 (RFC 8441) is made the upgrade of HTTP/1.1 that it stands for, which is what nearly every
+/// application takes, and what goes through every kind of hop.
 ///
 /// The upgrade to HTTP/2 is obsolete (RFC 9113 section 3.1), and one beside a body would leave open where that body
 /// goes: such requests are carried as if they had not asked, which every server has to expect.
-pub fn asked(request: &mut Request<Incoming>) -> Option<(HeaderValue, OnUpgrade)> {
+pub fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
+    if let Some(protocol) = request.extensions_mut().remove::<Protocol>() {
+        return extended(request, &protocol);
+    }
     if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
         return None;
     }
@@ -30,7 +62,29 @@ pub fn asked(request: &mut Request<Incoming>) -> Option<(HeaderValue, OnUpgrade)
     if token.as_bytes().eq_ignore_ascii_case(b"h2c") {
         return None;
     }
-    Some((token, hyper::upgrade::on(request)))
+    Some(Asked { token, connection: hyper::upgrade::on(request), extended: false })
+}
+
+fn extended(request: &mut Request<Incoming>, protocol: &Protocol) -> Option<Asked> {
+    let token = HeaderValue::from_str(protocol.as_str()).ok()?;
+    let connection = hyper::upgrade::on(&mut *request);
+    *request.method_mut() = Method::GET;
+    *request.version_mut() = Version::HTTP_11;
+    host_from_authority(request);
+    join_cookies(request.headers_mut());
+    if token.as_bytes().eq_ignore_ascii_case(b"websocket") {
+        request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, websocket_key());
+    }
+    Some(Asked { token, connection, extended: true })
+}
+
+/// Sixteen octets by chance in base64 (RFC 6455 section 4.1), which HTTP/2 does without.
+fn websocket_key() -> HeaderValue {
+    let mut key: String = std::iter::repeat_with(fastrand::alphanumeric).take(21).collect();
+    // The last four bits of the last letter are those that sixteen octets don't fill.
+    key.push(fastrand::choice(['A', 'Q', 'g', 'w']).unwrap_or('A'));
+    key.push_str("==");
+    HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// The protocols that a message asks or agrees to change to, if it does: `Upgrade` named by `Connection`.

@@ -71,10 +71,10 @@ pub(crate) async fn from_http(
     remove_hop_by_hop(&mut parts.headers);
     let (start, body) = match upgrade {
         None => (None, Body::from(body)),
-        Some((token, connection)) => {
+        Some(upgrade::Asked { token, connection, extended }) => {
             upgrade::restore(&mut parts.headers, &token);
             let (body, start) = upgrade::tunnel(connection);
-            (Some(start), Body::Tunnel(body))
+            (Some((token, extended, start)), Body::Tunnel(body))
         }
     };
     let request = Request::from_parts(parts, body);
@@ -88,10 +88,13 @@ pub(crate) async fn from_http(
             answer(&failure, grpc)
         }
     };
-    if let Some(start) = start
+    if let Some((token, extended, start)) = start
         && upgrade::is_agreed(response.status())
     {
-        start(std::mem::take(response.body_mut()));
+        let (mut head, body) = response.into_parts();
+        start(body);
+        upgrade::agree(&mut head, &token, extended);
+        response = Response::from_parts(head, Body::Empty);
     }
     if http1 && worker.shared.drain.is_cancelled() {
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));

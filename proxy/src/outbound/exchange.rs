@@ -86,10 +86,10 @@ pub(crate) async fn run(
             }
             (None, body)
         }
-        Some((token, connection)) => {
+        Some(upgrade::Asked { token, connection, extended }) => {
             upgrade::restore(&mut parts.headers, &token);
             let (body, start) = upgrade::tunnel(connection);
-            (Some((token, start)), Body::Tunnel(body))
+            (Some((token, extended, start)), Body::Tunnel(body))
         }
     };
     let plan = {
@@ -104,13 +104,12 @@ pub(crate) async fn run(
         Plan::new(worker, &asked, began, under_way)?
     };
     let (mut response, answered) = plan.attempts(worker, &mut parts, body, log).await?;
-    if let Some((token, start)) = tunnel
+    if let Some((token, extended, start)) = tunnel
         && upgrade::is_agreed(response.status())
     {
         let (mut head, body) = response.into_parts();
-        remove_hop_by_hop(&mut head.headers);
-        upgrade::restore(&mut head.headers, &token);
         start(plan.exchange(answered, &head, false, log.take()).record(body));
+        upgrade::agree(&mut head, &token, extended);
         return Ok(Response::from_parts(head, Body::Empty));
     }
     remove_hop_by_hop(response.headers_mut());

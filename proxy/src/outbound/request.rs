@@ -60,7 +60,8 @@ async fn forward(
     request: Request<Incoming>,
     log: &mut Option<Box<Open>>,
 ) -> Result<Response<Body>, BoxFailure> {
-    if request.method() == Method::CONNECT && request.version() != Version::HTTP_2 {
+    // With a protocol it is no tunnel to anywhere, but a request for an upgrade (RFC 8441).
+    if request.method() == Method::CONNECT && request.extensions().get::<hyper::ext::Protocol>().is_none() {
         return explicit::connect(Rc::clone(worker), downstream, request);
     }
     let name = match &downstream.target {

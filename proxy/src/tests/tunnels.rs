@@ -1,0 +1,96 @@
+//! Streams of HTTP/2 that carry bytes both ways.
+
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::ext::Protocol;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weft_proto::v1;
+
+use super::network;
+use super::world::*;
+use crate::http::body::Body;
+use crate::http::local::LocalExecutor;
+
+/// A client of HTTP/2 that knows by now what its server can do.
+async fn client() -> SendRequest<Body> {
+    let stream = network::connect(outbound()).unwrap().await.unwrap();
+    let (mut sender, connection) = handshake(LocalExecutor, TokioIo::new(stream)).await.unwrap();
+    tokio::task::spawn_local(connection);
+    let request = Request::get("http://reviews:9080/").body(Body::Empty).unwrap();
+    sender.send_request(request).await.unwrap();
+    sender
+}
+
+async fn opened(mut sender: SendRequest<Body>, request: Request<Body>) -> (Response<()>, TokioIo<Upgraded>) {
+    let mut response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let upgraded = hyper::upgrade::on(&mut response).await.unwrap();
+    (response.map(drop), TokioIo::new(upgraded))
+}
+
+/// Reverses five bytes of a WebSocket.
+async fn reverse(mut request: Request<hyper::body::Incoming>) -> Response<Body> {
+    if !request.headers().contains_key("upgrade") {
+        return Response::new(Body::Empty);
+    }
+    assert_eq!((request.method(), request.version()), (&Method::GET, Version::HTTP_11));
+    assert_eq!(request.uri(), "/chat?room=1");
+    for (name, value) in [("upgrade", "websocket"), ("host", "reviews:9080"), ("sec-websocket-version", "13")]
+    {
+        assert_eq!(request.headers()[name], value);
+    }
+    assert_eq!(request.headers()["sec-websocket-key"].len(), 24);
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::task::spawn_local(async move {
+        let mut stream = TokioIo::new(upgrade.await.unwrap());
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes).await.unwrap();
+        bytes.reverse();
+        stream.write_all(&bytes).await.unwrap();
+    });
+    let answer =
+        Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+    answer.header("sec-websocket-accept", "of its key").body(Body::Empty).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extended_connect_reaches_an_application_as_an_upgrade_through_every_kind_of_hop() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            mesh.sidecar(2, &v1::Inbound::default());
+            application(2, reverse);
+            let request = Request::connect("http://reviews:9080/chat?room=1")
+                .extension(Protocol::from_static("websocket"))
+                .header("sec-websocket-version", "13")
+                .body(Body::Empty)
+                .unwrap();
+            let (head, mut stream) = opened(client().await, request).await;
+            for field in ["upgrade", "connection", "sec-websocket-accept"] {
+                assert!(!head.headers().contains_key(field), "{field}");
+            }
+            stream.write_all(b"hello").await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer, "olleh");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_over_http2_opens_a_tunnel_whose_requests_are_routed() {
+    local(async {
+        let _mesh = Mesh::with_sidecars(&[2]);
+        echo(2);
+        let request = Request::connect("reviews:9080").body(Body::Empty).unwrap();
+        let (_, mut stream) = opened(client().await, request).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: elsewhere\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("x-host: 2"), "{answer}");
+    })
+    .await;
+}
