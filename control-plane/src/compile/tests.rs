@@ -225,6 +225,34 @@ fn the_nearest_policy_that_says_something_decides() {
 }
 
 #[test]
+fn limits_of_a_workload_go_to_its_proxy() {
+    let shop = mesh_policy(
+        "shop",
+        "{adaptiveConcurrency: {maxRequests: 50}, rateLimit: {requests: 9, key: {header: x-user}}}",
+    );
+    let index = index(&[&shop]);
+    let cart = port(&index, "cart-1", 80);
+    let bounds = v1::AdaptiveConcurrency { max_requests: 50, ..v1::AdaptiveConcurrency::default() };
+    assert_eq!(cart.adaptive_concurrency, Some(bounds));
+    let key = v1::HashKey { key: Some(v1::hash_key::Key::Header("x-user".into())) };
+    assert_eq!(cart.rate_limit, Some(v1::RateLimit { requests: 9, interval: None, key: Some(key) }));
+    let page = port(&index, "page-1", 80);
+    assert_eq!((page.adaptive_concurrency, page.rate_limit), (None, None));
+}
+
+#[test]
+fn a_fault_with_a_grpc_status_goes_with_its_rule() {
+    let route = route(
+        "shop",
+        "{filters: [{type: ExtensionRef, extensionRef: {group: mesh.weft.dev, kind: FaultFilter, name: broken}}], backendRefs: [{name: cart, port: 80}]}",
+    );
+    let broken = "{apiVersion: mesh.weft.dev/v1alpha1, kind: FaultFilter, metadata: {name: broken, namespace: shop}, spec: {abort: {grpcStatus: 14, percentage: 50}}}";
+    let rule = rules(&index(&[&route, broken])).remove(0);
+    let Some(Filter::Fault(fault)) = &rule.filters[0].filter else { panic!("{rule:?}") };
+    assert_eq!((fault.abort_status, fault.abort_grpc_status, fault.abort_share), (0, 14, 500_000));
+}
+
+#[test]
 fn the_proxy_protocol_is_of_the_port_that_it_is_written_for() {
     let mesh = mesh_policy("weft-system", "{proxyProtocol: [{port: 80, send: V1}, {port: 81, send: V2}]}");
     let shop = mesh_policy("shop", "{proxyProtocol: [{port: 80, acceptFrom: [10.0.0.0/8], send: V2}]}");
