@@ -2,6 +2,7 @@
 
 mod access_log;
 mod announced;
+mod back_pressure;
 mod certificates;
 mod connection_routes;
 mod connections;
