@@ -1,4 +1,4 @@
-//! What is tried again, and what is not.
+//! What is tried again or goes elsewhere, and what does not.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -61,6 +61,33 @@ async fn an_attempt_that_takes_too_long_is_made_again_elsewhere() {
             assert_eq!(caller.get("/").await.status(), StatusCode::OK);
         }
         assert!(began.elapsed() >= Duration::from_secs(1), "the other one was never tried");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_endpoint_finishes_what_it_has_and_gets_nothing_new() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[2]);
+        mesh.sidecar(3, &v1::Inbound::default());
+        application(2, |_| async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Response::builder().header("x-host", "2").body(Body::Empty).unwrap()
+        });
+        echo(3);
+        let under_way = tokio::task::spawn_local(async { Caller::new().get("/").await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let draining = v1::Endpoint { health: v1::Health::Draining.into(), ..endpoint(2, v1::Hop::Weft) };
+        mesh.configure(&destination(), &[draining, endpoint(3, v1::Hop::Weft)]);
+        let caller = Caller::new();
+        for _ in 0..10 {
+            assert_eq!(caller.get("/").await.headers()["x-host"], "3");
+        }
+        let finished = under_way.await.unwrap();
+        assert_eq!(
+            (finished.status(), &finished.headers()["x-host"]),
+            (StatusCode::OK, &"2".parse().unwrap())
+        );
     })
     .await;
 }
