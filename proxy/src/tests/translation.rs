@@ -227,3 +227,21 @@ async fn a_client_of_http10_is_answered_in_its_version() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn trailers_of_a_request_and_the_order_of_repeated_fields_arrive() {
+    over_each_hop(v1::Protocol::Detect, async |mesh| {
+        speaks(ServerVersion::Http1, async |request: Request<Incoming>| {
+            let values: Vec<_> = request.headers().get_all("x-many").iter().cloned().collect();
+            assert_eq!(values, ["3", "1", "2"]);
+            let body = request.into_body().collect().await.unwrap();
+            let end = body.trailers().and_then(|trailers| trailers.get("x-end")).cloned();
+            Response::builder().header("x-end", end.unwrap()).body(Body::full(body.to_bytes())).unwrap()
+        });
+        let head = "POST / HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\ntrailer: x-end\r\nx-many: 3\r\nx-many: 1\r\nX-Many: 2\r\nconnection: close\r\n\r\n";
+        let got = answered(&mesh, &format!("{head}4\r\nbody\r\n0\r\nx-end: yes\r\n\r\n")).await;
+        assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.contains("x-end: yes\r\n"), "{got}");
+        assert!(got.contains("body"), "{got}");
+    })
+    .await;
+}
