@@ -1,7 +1,7 @@
 //! Side-by-side benchmarks of Weft and other proxies.
 //!
 //! `compare` measures pairs of sidecars, `check` only verifies that they do what is measured, `idle` measures memory
-//! per connection. The same program is also the load generator (`load`) and the application (`serve`).
+//! per connection, `routes` what finding a rule costs. The same program is also the load generator (`load`) and the application (`serve`).
 
 use clap::Parser;
 
@@ -15,6 +15,7 @@ mod load;
 mod options;
 mod process;
 mod report;
+mod routes;
 mod sample;
 mod server;
 mod stage;
@@ -31,6 +32,9 @@ fn main() -> anyhow::Result<()> {
         Command::Compare(compare) => supervised(compare::run(compare)),
         Command::Check(check) => supervised(check::run(check)),
         Command::Idle(idle) => supervised(idle::run(idle)),
+        Command::Routes(routes) => {
+            routes::run(routes.rounds, std::time::Duration::from_millis(routes.milliseconds))
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Measure the memory that idle client connections cost a pair.
     Idle(Idle),
+    /// Measure what finding a rule costs, by the number of routes and the depth of paths.
+    Routes(Routes),
     /// Generate load on one address and print the result as JSON.
     Load(Load),
     /// Answer every request with 1 KiB; prints the address it listens on.
@@ -45,6 +47,16 @@ pub(crate) struct Selection {
     /// The core that the two sidecars share.
     #[arg(long, default_value_t = 1)]
     pub(crate) proxy_core: usize,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Routes {
+    /// How often each table is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Length of each measurement in milliseconds.
+    #[arg(long, default_value_t = 500)]
+    pub(crate) milliseconds: u64,
 }
 
 #[derive(Clone, Debug, Args)]
