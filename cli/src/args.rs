@@ -6,7 +6,7 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, completions, control_plane, demo, example, guard, proxy, run, token};
+use crate::command::{check, completions, control_plane, demo, example, explain, guard, proxy, run, token};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::BrightCyan.on_default().bold())
@@ -21,6 +21,7 @@ Examples:
   weft run --service web --port 8080 -- ./web a program with a sidecar beside it
   weft run -- curl http://web:8080/           one request through the mesh
   weft check mesh/                            what is wrong in the YAML, before it is used
+  weft explain GET http://web:8080/ --config mesh/   what would become of a request, and why
 
 Exit codes:
   0  all went well
@@ -53,6 +54,9 @@ pub(crate) enum Command {
     /// Check a folder of resources as the control plane would read it
     #[command(after_help = check::EXAMPLES)]
     Check(check::Args),
+    /// Say what would become of a request, and why
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::Args),
     /// Make tokens with which sidecars join the mesh
     #[command(subcommand)]
     Token(token::Command),
@@ -75,6 +79,7 @@ impl Command {
             Self::ControlPlane(_) => "weft control-plane",
             Self::Proxy(_) => "weft proxy",
             Self::Check(_) => "weft check",
+            Self::Explain(_) => "weft explain",
             Self::Token(_) => "weft token",
             Self::Example(_) => "weft example",
             Self::Completions(_) => "weft completions",
@@ -89,6 +94,7 @@ impl Command {
             Self::ControlPlane(args) => control_plane::run(args),
             Self::Proxy(args) => proxy::run(*args),
             Self::Check(args) => check::run(&args),
+            Self::Explain(args) => explain::run(&args),
             Self::Token(command) => token::run(command),
             Self::Example(program) => example::run(program),
             Self::Completions(args) => Ok(completions::run(&args)),
@@ -129,6 +135,8 @@ mod tests {
             "weft run --service reviews --version v2 --port 9080 --upstream ratings:9090=0 -- ./reviews --version v2",
             "weft run -- curl http://web:8080/",
             "weft check mesh --output json",
+            "weft explain GET http://web:8080/ -H a:b --from shop/web --config mesh --output json",
+            "weft explain CONNECT db:5432 --proxy 127.0.0.1:15000",
             "weft token create --identity shop/web --ttl 1h",
             "weft example reviews --version v3",
             "weft completions fish",
@@ -147,6 +155,9 @@ mod tests {
             ("weft run --service Web --port 80 -- x", "Web"),
             ("weft run --service web --port 0 -- x", "0"),
             ("weft token create --identity web", "web"),
+            ("weft explain GET /x --config mesh", "names no host"),
+            ("weft explain GET http://web/ --from web --config mesh", "NAMESPACE/ACCOUNT"),
+            ("weft explain GET http://web/", "--config"),
             ("weft frobnicate", "frobnicate"),
         ] {
             let error = Weft::try_parse_from(line.split_whitespace()).unwrap_err();

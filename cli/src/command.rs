@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod control_plane;
 pub(crate) mod demo;
 pub(crate) mod example;
+pub(crate) mod explain;
 pub(crate) mod guard;
 pub(crate) mod proxy;
 pub(crate) mod run;

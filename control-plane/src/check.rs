@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::Error;
-use crate::resource::Severity;
+use crate::resource::{Key, Object, Severity};
 use crate::source::{Diagnostic, Folder, read};
 
 /// What is wrong with a folder of resources.
@@ -52,10 +53,15 @@ impl fmt::Display for Report {
 /// Checks a folder as the control plane would read it.
 ///
 /// Fails only when the folder can't be read; what is wrong in it is in the report.
-pub fn check(folder: &Path) -> Result<Report, Error> {
-    let texts = read(folder).map_err(|source| Error::Path {
+pub fn check(path: &Path) -> Result<Report, Error> {
+    folder(path).map(|(_, report)| report)
+}
+
+/// What is in force of a folder, and what is wrong with it.
+pub(crate) fn folder(path: &Path) -> Result<(BTreeMap<Key, Arc<Object>>, Report), Error> {
+    let texts = read(path).map_err(|source| Error::Path {
         what: "configuration folder",
-        path: folder.to_owned(),
+        path: path.to_owned(),
         source,
     })?;
     let outcome = Folder::default().update(texts);
@@ -65,5 +71,5 @@ pub fn check(folder: &Path) -> Result<Report, Error> {
     }
     (report.errors, report.warnings) =
         outcome.diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
-    Ok(report)
+    Ok((outcome.objects, report))
 }

@@ -111,6 +111,8 @@ pub enum Spec {
     ExternalService(ExternalServiceSpec),
 }
 
+pub(crate) use suggest::hint;
+
 pub use crd::custom_resource_definitions;
 
 /// The schemas of Weft's own kinds, for custom resource definitions: the `spec` of each.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, ORIGIN};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,8 +20,9 @@ use tokio::sync::oneshot;
 
 use crate::config::ProxyConfig;
 use crate::control::{Rotations, Status};
+use crate::explain;
 use crate::log;
-use crate::shared::Shared;
+use crate::shared::{LOOKUP_TIMEOUT, Lookup, Shared};
 use crate::stats::{Exposition, Format};
 
 /// Time for a request's head to arrive.
@@ -37,6 +38,10 @@ const PATHS: &[(&str, &str)] = &[
     ("GET /live", "200 as long as the process works"),
     ("GET /metrics", "counters, for Prometheus"),
     ("GET /config", "what is in force: destinations, endpoints, inbound ports, certificate"),
+    (
+        "GET /explain?method=METHOD&url=URL&header=NAME:VALUE",
+        "what would become of a request of this workload, and why",
+    ),
     ("GET /log", "the log's filter"),
     ("PUT /log?filter=FILTER", "changes it: a level, or TARGET=LEVEL,..."),
     ("GET /access-log", "what the access log holds"),
@@ -121,6 +126,7 @@ impl Admin {
             ("/live", _) if reads => text(StatusCode::OK, "live\n"),
             ("/metrics", _) if reads => self.metrics(request),
             ("/config", _) if reads => self.config(),
+            ("/explain", _) if reads => self.explain(request.uri().query()).await,
             ("/log", _) if reads => match log::filter() {
                 Some(filter) => text(StatusCode::OK, format!("{filter}\n")),
                 None => text(StatusCode::NOT_FOUND, "this process logs in a way that can't be changed\n"),
@@ -133,7 +139,7 @@ impl Admin {
                 self.shared.drain.cancel();
                 text(StatusCode::ACCEPTED, format!("draining; {} under way\n", self.shared.under_way()))
             }
-            ("/ready" | "/live" | "/metrics" | "/config", _) => not_allowed("GET, HEAD"),
+            ("/ready" | "/live" | "/metrics" | "/config" | "/explain", _) => not_allowed("GET, HEAD"),
             ("/log" | "/access-log", _) => not_allowed("GET, HEAD, PUT, POST"),
             ("/rotate" | "/drain", _) => not_allowed("POST"),
             (path, _) => unknown(path),
@@ -195,6 +201,35 @@ impl Admin {
         self.access_log()
     }
 
+    async fn explain(&self, query: Option<&str>) -> Answer {
+        let query = match asked(query.unwrap_or_default()) {
+            Ok(query) => query,
+            Err(problem) => return text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
+        };
+        let Some(name) = query.destination() else {
+            return text(StatusCode::BAD_REQUEST, "the URL has no host\n");
+        };
+        if !self.shared.snapshot.load().destinations.contains_key(&*name) {
+            let (answered, answer) = oneshot::channel();
+            // Without an answer in time the snapshot says what a request would meet, too.
+            if self.shared.lookups.try_send(Lookup { name: name.clone(), answered }).is_ok() {
+                let _ = tokio::time::timeout(LOOKUP_TIMEOUT, answer).await;
+            }
+        }
+        let snapshot = self.shared.snapshot.load_full();
+        let known = explain::Known {
+            destination: snapshot.destinations.get(&*name).and_then(|known| known.as_deref()),
+            endpoints: &|service| snapshot.endpoints.get(service).cloned(),
+            // Those of other workloads are for their own proxies.
+            inbound: &|_| None,
+            caller: snapshot.tls.as_ref().map(|tls| tls.identity()),
+        };
+        match serde_json::to_string_pretty(&explain::explain(&query, &known)) {
+            Ok(json) => answer(StatusCode::OK, "application/json", json + "\n"),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("explanation: {error}\n")),
+        }
+    }
+
     async fn rotate(&self) -> Answer {
         let (done, outcome) = oneshot::channel();
         if self.rotations.try_send(done).is_err() {
@@ -206,6 +241,30 @@ impl Admin {
             Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is about to end\n"),
         }
     }
+}
+
+/// The request that a query asks about.
+fn asked(query: &str) -> Result<explain::Query, String> {
+    let mut asked = explain::Query { method: Method::GET, uri: Uri::default(), headers: HeaderMap::new() };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decoded(value).ok_or_else(|| format!("{value:?} is not percent-encoded UTF-8"))?;
+        let wrong = |what: &str| format!("{value:?} is not {what}");
+        match key {
+            "method" => asked.method = value.parse().map_err(|_| wrong("a method"))?,
+            "url" => asked.uri = value.parse().map_err(|_| wrong("a URL"))?,
+            "header" => {
+                let (name, text) =
+                    value.split_once(':').ok_or_else(|| wrong("a header: write NAME:VALUE"))?;
+                let name: HeaderName =
+                    name.trim().parse().map_err(|_| wrong("a header: its name is wrong"))?;
+                let text = text.trim().parse().map_err(|_| wrong("a header: its value is wrong"))?;
+                asked.headers.append(name, text);
+            }
+            _ => return Err(format!("{key:?} is none of method, url and header")),
+        }
+    }
+    Ok(asked)
 }
 
 fn set_log(query: Option<&str>) -> Answer {

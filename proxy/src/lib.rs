@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod explain;
 pub mod hop;
 pub mod http;
 pub mod inbound;

@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod rolling;
 mod run;
 mod support;

@@ -1,11 +1,12 @@
 //! What is in force, for people and programs. Holds no secret.
 
 use serde_json::{Value, json};
-use weft_mesh::balance::{Endpoint, Health, Hop};
+use weft_mesh::balance::Endpoint;
 use weft_mesh::name::Identity;
 use weft_mesh::route::{RouteTable, Target};
 
 use crate::control::{Status, time_text};
+use crate::explain::{health, hop};
 use crate::snapshot::{Backend, Destination, Inbound, InboundPort, Snapshot, TlsMode};
 
 /// The snapshot in force, with names in order.
@@ -80,21 +81,11 @@ fn backend(backend: &Backend) -> Value {
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {
-    let health = match endpoint.health {
-        Health::Ready => "ready",
-        Health::NotReady => "not ready",
-        Health::Draining => "draining",
-    };
-    let hop = match endpoint.hop {
-        Hop::Plain => "plain text",
-        Hop::Weft => "weft/1 over mTLS",
-        Hop::Standard => "HTTP over mTLS",
-    };
     json!({
         "id": &*endpoint.id,
         "address": endpoint.address.to_string(),
-        "health": health,
-        "hop": hop,
+        "health": health(endpoint.health),
+        "hop": hop(endpoint.hop),
         "weight": endpoint.weight,
         "version": &*endpoint.version,
         "identities": endpoint.identities.iter().map(Identity::as_str).collect::<Vec<_>>(),

@@ -74,6 +74,12 @@ impl HttpMatch {
         Self { path, method: None, headers: Vec::new(), query: Vec::new() }
     }
 
+    /// The header fields and query parameters that it asks for.
+    pub fn named(&self) -> impl Iterator<Item = String> {
+        let headers = self.headers.iter().map(|header| format!("the header {}", header.name));
+        headers.chain(self.query.iter().map(|query| format!("the query parameter {}", query.name)))
+    }
+
     /// Adds a condition on the method.
     pub fn method(mut self, method: &str) -> Result<Self, Error> {
         let parsed = Method::from_bytes(method.as_bytes());

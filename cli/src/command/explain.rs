@@ -1,0 +1,196 @@
+//! `weft explain`: what would become of a request, and why.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use weft_control_plane::preview;
+use weft_mesh::name::{Identity, ServicePort, TrustDomain};
+use weft_proxy::explain::{Explanation, Known, Query, explain};
+use weft_proxy::snapshot::convert;
+
+use crate::output::{self, Format};
+use crate::runtime;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  weft explain GET http://reviews:9080/reviews/1 --from shop/web --config mesh/
+      what the YAML in mesh/ makes of it; no control plane has to run
+
+  weft explain POST http://reviews.shop:9080/ -H 'x-user: ada' --proxy 127.0.0.1:15000
+      what a running sidecar makes of it, with the endpoints that it knows
+
+  weft explain CONNECT db:5432 --from shop/web --config mesh/
+      a connection that is not HTTP
+
+Exit codes:
+  0  the request would be sent on, at least in part
+  1  the mesh would answer it itself, or the folder or the sidecar can't be asked
+  2  wrong usage";
+
+/// Time for a sidecar to answer: it may have to ask its control plane first.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Method; CONNECT asks about a connection that is not HTTP
+    #[arg(value_name = "METHOD", value_parser = method)]
+    method: Method,
+    /// What is requested, such as `http://HOST:PORT/PATH`; for CONNECT, HOST:PORT
+    #[arg(value_name = "URL", value_parser = uri)]
+    url: Uri,
+    /// A header field of the request; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Who asks: namespace and service account
+    #[arg(long, value_name = "NAMESPACE/ACCOUNT", default_value = "default/default", value_parser = caller)]
+    from: (String, String),
+    /// Folder of YAML files, as the control plane reads it
+    #[arg(long, value_name = "DIR", required_unless_present = "proxy", conflicts_with = "proxy")]
+    config: Option<PathBuf>,
+    /// Admin address of a running sidecar; it asks on behalf of its own workload
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "from")]
+    proxy: Option<SocketAddr>,
+    /// Trust domain of the caller
+    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    trust_domain: TrustDomain,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+fn method(text: &str) -> Result<Method, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a method, such as GET"))
+}
+
+fn uri(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+    if uri.authority().is_none() {
+        return Err(format!("{text:?} names no host: write http://HOST:PORT/PATH"));
+    }
+    match uri.scheme_str() {
+        None | Some("http") => Ok(uri),
+        Some("https") => {
+            Err("what goes through a sidecar as https is opaque to it: ask with CONNECT HOST:PORT".to_owned())
+        }
+        Some(other) => Err(format!("{other:?} is not http")),
+    }
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let wrong = || format!("{text:?} is not a header: write 'NAME: VALUE'");
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    Ok((name.trim().parse().map_err(|_| wrong())?, value.trim().parse().map_err(|_| wrong())?))
+}
+
+fn caller(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, account)) if !namespace.is_empty() && !account.is_empty() => {
+            Ok((namespace.to_owned(), account.to_owned()))
+        }
+        _ => Err(format!("{text:?} is not a caller: write NAMESPACE/ACCOUNT, such as shop/web")),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let explanation = match (&args.config, args.proxy) {
+        (Some(folder), _) => offline(args, folder)?,
+        (None, Some(proxy)) => runtime::on_this_thread(live(args, proxy))?,
+        (None, None) => bail!("say what to ask: --config DIR or --proxy ADDRESS"),
+    };
+    let _ = match args.output {
+        Format::Text => output::line(&explanation.to_string()),
+        Format::Json => output::json(&explanation),
+    };
+    Ok(if explanation.outcome.sent { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn offline(args: &Args, folder: &Path) -> anyhow::Result<Explanation> {
+    let headers: HeaderMap = args.headers.iter().cloned().collect();
+    let query = Query { method: args.method.clone(), uri: args.url.clone(), headers };
+    let name = query.destination().context("the URL has no host")?;
+    let (namespace, account) = &args.from;
+    let caller = Identity::new(&args.trust_domain, namespace, account)?;
+    let found = preview(folder, &name, namespace, &args.trust_domain)?;
+    for error in &found.report.errors {
+        eprintln!("weft explain: left out, as the control plane would: {error}");
+    }
+    if !found.assumed.is_empty() {
+        let names: Vec<String> = found.assumed.iter().map(ToString::to_string).collect();
+        eprintln!("weft explain: taken to be offered by workloads: {}", names.join(", "));
+    }
+    if let Some(hint) = &found.hint {
+        eprintln!("weft explain: the folder has no {name}: {hint}");
+    }
+    let destination = found
+        .destination
+        .map(|wire| convert::destination(&name, &wire))
+        .transpose()
+        .context("a proxy would not take what the folder says")?;
+    let inbound = |service: &ServicePort| {
+        let of_service = found.inbounds.iter().find(|(known, _)| known == service);
+        let (_, wire) = of_service?;
+        convert::inbound(wire, &args.trust_domain).ok().map(Into::into)
+    };
+    Ok(explain(
+        &query,
+        &Known {
+            destination: destination.as_ref(),
+            // Workloads register while they run.
+            endpoints: &|_| None,
+            inbound: &inbound,
+            caller: Some(&caller),
+        },
+    ))
+}
+
+async fn live(args: &Args, proxy: SocketAddr) -> anyhow::Result<Explanation> {
+    let mut query =
+        format!("/explain?method={}&url={}", encoded(args.method.as_str()), encoded(&args.url.to_string()));
+    for (name, value) in &args.headers {
+        query.push_str("&header=");
+        query.push_str(&encoded(&format!("{name}:{}", String::from_utf8_lossy(value.as_bytes()))));
+    }
+    let asked = async {
+        let stream = tokio::net::TcpStream::connect(proxy).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::get(query).header("host", proxy.to_string()).body(Empty::<Bytes>::new())?;
+        let answer = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
+        };
+        tokio::select! {
+            answer = answer => answer,
+            Err(error) = connection => Err(error.into()),
+        }
+    };
+    let (status, body) = tokio::time::timeout(PATIENCE, asked)
+        .await
+        .with_context(|| format!("the sidecar at {proxy} did not answer in {PATIENCE:?}"))?
+        .with_context(|| format!("no sidecar's admin server can be asked at {proxy}"))?;
+    ensure!(status.is_success(), "the sidecar at {proxy} says: {}", String::from_utf8_lossy(&body).trim());
+    serde_json::from_slice(&body)
+        .with_context(|| format!("what answers at {proxy} is not a sidecar of this version"))
+}
+
+/// Percent-encoded (RFC 3986 section 2.1): all but what never means anything.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}

@@ -1,0 +1,539 @@
+//! What would become of a request, and why: asked of the same tables that requests are routed by.
+
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Uri};
+use serde::{Deserialize, Serialize};
+use weft_mesh::authorization::{Call, DecidedBy, HttpCall};
+use weft_mesh::balance::{Endpoint, EndpointSet, Health, Hop};
+use weft_mesh::filter::{Filters, RedirectFrom, Scheme};
+use weft_mesh::name::{Identity, ServicePort};
+use weft_mesh::reason::Reason;
+use weft_mesh::route::{Considered, HttpMatch, HttpRule, Mismatch, PathMatch, RequestParts, Target, Verdict};
+
+use crate::snapshot::{Backend, Destination, Inbound};
+
+/// A request that is asked about.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The method; `CONNECT` asks about a connection of which only the destination is known.
+    pub method: Method,
+    /// An absolute URI; for `CONNECT` host and port.
+    pub uri: Uri,
+    /// The header.
+    pub headers: HeaderMap,
+}
+
+impl Query {
+    /// What is dialled, `host:port`.
+    pub fn destination(&self) -> Option<String> {
+        let authority = self.uri.authority()?;
+        Some(match authority.port_u16() {
+            Some(_) => authority.as_str().to_owned(),
+            None => format!("{}:80", authority.host()),
+        })
+    }
+}
+
+/// What is known to whoever explains.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// What the name stands for; `None`: the mesh has none of that name.
+    pub destination: Option<&'a Destination>,
+    /// The endpoints of a service, where they are known.
+    pub endpoints: &'a dyn Fn(&ServicePort) -> Option<Arc<EndpointSet>>,
+    /// What the proxies of a service let in, where that is known.
+    pub inbound: &'a dyn Fn(&ServicePort) -> Option<Arc<Inbound>>,
+    /// Who asks.
+    pub caller: Option<&'a Identity>,
+}
+
+impl fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+/// What would become of a request. Texts are for people; names of fields stay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The request.
+    pub request: String,
+    /// The service and port that were dialled; `None`: the name is not in the mesh.
+    pub service: Option<String>,
+    /// What is spoken on that port.
+    pub protocol: Option<String>,
+    /// Every match of every rule, in order of precedence.
+    pub considered: Vec<ConsideredMatch>,
+    /// What the rule that was taken does before a backend is chosen, in order.
+    pub steps: Vec<String>,
+    /// Where the request may go.
+    pub backends: Vec<BackendShare>,
+    /// What comes of it.
+    pub outcome: Outcome,
+}
+
+/// A match of a rule of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsideredMatch {
+    /// The route.
+    pub route: String,
+    /// The rule's name, or its place.
+    pub rule: String,
+    /// What the match asks for.
+    pub asks: String,
+    /// Whether it was taken.
+    pub taken: bool,
+    /// Why, or why not.
+    pub why: String,
+}
+
+/// A backend and its share of the requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendShare {
+    /// The service and port; `None`: the reference does not hold.
+    pub service: Option<String>,
+    /// Why the reference does not hold.
+    pub invalid: Option<String>,
+    /// Its share, in per cent.
+    pub percent: f64,
+    /// What is done for it alone, and how it is balanced and protected.
+    pub steps: Vec<String>,
+    /// Its endpoints, where they are known.
+    pub endpoints: Option<Vec<EndpointState>>,
+    /// What its own proxies say, where that is known.
+    pub admission: Option<Admission>,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointState {
+    /// Address.
+    pub address: String,
+    /// Workload.
+    pub workload: String,
+    /// Whether it takes requests.
+    pub health: String,
+    /// How it is reached.
+    pub hop: String,
+    /// Weight among the endpoints.
+    pub weight: u32,
+}
+
+/// What a service's own proxies say of the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    /// Whether they let it in.
+    pub allowed: bool,
+    /// Why.
+    pub why: String,
+}
+
+/// What comes of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Whether it is sent on, at least in part.
+    pub sent: bool,
+    /// The status that the proxy answers with where it is not.
+    pub status: Option<u16>,
+    /// In words.
+    pub why: String,
+}
+
+impl Outcome {
+    fn sent(why: impl Into<String>) -> Self {
+        Self { sent: true, status: None, why: why.into() }
+    }
+
+    fn refused(reason: Reason, why: &str) -> Self {
+        let why = format!("{}: {why}", reason.label());
+        Self { sent: false, status: Some(reason.http_status().as_u16()), why }
+    }
+}
+
+/// Explains what would become of a request.
+pub fn explain(query: &Query, known: &Known<'_>) -> Explanation {
+    let mut explanation = Explanation {
+        request: format!("{} {}", query.method, query.uri),
+        service: known.destination.map(|destination| destination.service.to_string()),
+        protocol: known.destination.map(|destination| format!("{:?}", destination.protocol).to_lowercase()),
+        considered: Vec::new(),
+        steps: Vec::new(),
+        backends: Vec::new(),
+        outcome: Outcome::sent("passed on to where the name says: it is not in the mesh"),
+    };
+    let Some(destination) = known.destination else { return explanation };
+    let shares = if query.method == Method::CONNECT {
+        connection(destination)
+    } else {
+        match request(query, destination, &mut explanation) {
+            Ok(shares) => shares,
+            Err(outcome) => {
+                explanation.outcome = outcome;
+                return explanation;
+            }
+        }
+    };
+    let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
+    explanation.backends = shares.iter().map(|share| describe(query, known, share, total)).collect();
+    explanation.outcome = outcome(&explanation.backends);
+    explanation
+}
+
+/// A share of the requests before it is described.
+struct Share<'a> {
+    weight: u32,
+    target: Result<&'a Backend, &'a str>,
+    filters: Option<&'a Filters<Arc<Backend>>>,
+    matched_prefix: usize,
+}
+
+impl<'a> Share<'a> {
+    fn whole(backend: &'a Backend) -> Vec<Self> {
+        vec![Self { weight: 1, target: Ok(backend), filters: None, matched_prefix: 0 }]
+    }
+}
+
+fn target(target: &Target<Arc<Backend>>) -> Result<&Backend, &str> {
+    match target {
+        Target::Valid(backend) => Ok(backend),
+        Target::Invalid(problem) => Err(problem),
+    }
+}
+
+fn connection(destination: &Destination) -> Vec<Share<'_>> {
+    if destination.tcp.is_empty() {
+        return Share::whole(&destination.backend);
+    }
+    let share = |(weight, to)| Share { weight, target: target(to), filters: None, matched_prefix: 0 };
+    destination.tcp.iter().map(share).collect()
+}
+
+fn request<'a>(
+    query: &Query,
+    destination: &'a Destination,
+    explanation: &mut Explanation,
+) -> Result<Vec<Share<'a>>, Outcome> {
+    let Some(table) = &destination.routes else { return Ok(Share::whole(&destination.backend)) };
+    let parts = RequestParts::new(&query.method, &query.uri, &query.headers);
+    explanation.considered = table.explain(&parts).iter().map(|it| considered(query, it)).collect();
+    let Some(taken) = table.find(&parts) else {
+        let why = format!("no route of {} matches", destination.service);
+        return Err(Outcome::refused(Reason::NoRoute, &why));
+    };
+    let filters = &taken.rule.filters;
+    if let Some(problem) = &filters.unresolved {
+        return Err(Outcome::refused(Reason::InvalidFilter, problem));
+    }
+    explanation.steps = steps(filters, query, taken.matched_prefix);
+    if let Some(redirect) = &filters.redirect {
+        let location = redirect.location(RedirectFrom {
+            scheme: Scheme::Http,
+            host: query.uri.host().unwrap_or_default(),
+            port: destination.service.port,
+            path: query.uri.path(),
+            query: query.uri.query(),
+            matched_prefix: taken.matched_prefix,
+        });
+        let location = location.as_ref().and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let status = redirect.status();
+        let why = format!("the proxy answers {status} and sends the client to {location}");
+        return Err(Outcome { sent: false, status: Some(status.as_u16()), why });
+    }
+    explanation.steps.extend(promises(taken.rule));
+    let shares = taken.rule.backends.iter().map(|(weight, backend)| Share {
+        weight,
+        target: target(&backend.target),
+        filters: Some(&backend.filters).filter(|filters| !filters.is_empty()),
+        matched_prefix: taken.matched_prefix,
+    });
+    let shares: Vec<_> = shares.collect();
+    if shares.iter().all(|share| share.weight == 0) {
+        let why = format!("the rule of {} has no backend with a weight", taken.route);
+        return Err(Outcome::refused(Reason::InvalidBackend, &why));
+    }
+    Ok(shares)
+}
+
+fn describe(query: &Query, known: &Known<'_>, share: &Share<'_>, total: u64) -> BackendShare {
+    let percent = if total == 0 { 0.0 } else { f64::from(share.weight) * 100.0 / total as f64 };
+    let mut described = BackendShare {
+        service: None,
+        invalid: None,
+        percent,
+        steps: share.filters.map(|filters| steps(filters, query, share.matched_prefix)).unwrap_or_default(),
+        endpoints: None,
+        admission: None,
+    };
+    let backend = match share.target {
+        Ok(backend) => backend,
+        Err(problem) => {
+            described.invalid = Some(problem.to_owned());
+            return described;
+        }
+    };
+    described.service = Some(backend.service.to_string());
+    described.steps.push(protection(backend));
+    described.endpoints = (known.endpoints)(&backend.service)
+        .map(|set| set.endpoints.iter().map(|endpoint| state(endpoint)).collect());
+    described.admission = (known.inbound)(&backend.service)
+        .map(|inbound| admission(query, known.caller, &inbound, &backend.service));
+    described
+}
+
+/// How a backend is balanced and protected.
+fn protection(backend: &Backend) -> String {
+    let policy = &backend.policy;
+    let mut text = format!("balanced by {:?}", policy.balance.algorithm);
+    if policy.max_requests > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(text, ", at most {} requests at once", policy.max_requests);
+    }
+    if policy.retry.is_some() {
+        text += ", retried as its policy says where the route does not";
+    }
+    text
+}
+
+fn state(endpoint: &Endpoint) -> EndpointState {
+    EndpointState {
+        address: endpoint.address.to_string(),
+        workload: endpoint.workload.to_string(),
+        health: health(endpoint.health).to_owned(),
+        hop: hop(endpoint.hop).to_owned(),
+        weight: endpoint.weight,
+    }
+}
+
+/// Whether an endpoint takes requests, in words.
+pub(crate) fn health(health: Health) -> &'static str {
+    match health {
+        Health::Ready => "ready",
+        Health::NotReady => "not ready",
+        Health::Draining => "draining",
+    }
+}
+
+/// How an endpoint is reached, in words.
+pub(crate) fn hop(hop: Hop) -> &'static str {
+    match hop {
+        Hop::Plain => "plain text",
+        Hop::Weft => "weft/1 over mTLS",
+        Hop::Standard => "HTTP over mTLS",
+    }
+}
+
+fn admission(
+    query: &Query,
+    caller: Option<&Identity>,
+    inbound: &Inbound,
+    service: &ServicePort,
+) -> Admission {
+    let port = inbound.port(service.port);
+    let http = HttpCall { method: &query.method, path: query.uri.path() };
+    let call = Call {
+        identity: caller,
+        // Where the caller runs is not known; policies on addresses are asked about the least known one.
+        source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        port: service.port,
+        http: (query.method != Method::CONNECT).then_some(http),
+    };
+    let decision = port.authorization.decide(&call);
+    let why = match decision.by {
+        DecidedBy::Rule { policy, rule } => format!("{policy}, rules[{rule}]"),
+        DecidedBy::NotUnderstood { policy, problem } => format!("{policy} is not understood: {problem}"),
+        DecidedBy::NothingAllows => "there are policies that allow, and none allows this".to_owned(),
+        DecidedBy::Default => "no policy says anything, so the default holds".to_owned(),
+    };
+    Admission { allowed: decision.allowed, why }
+}
+
+fn outcome(backends: &[BackendShare]) -> Outcome {
+    let share = |of: &dyn Fn(&BackendShare) -> bool| -> f64 {
+        backends.iter().filter(|backend| of(backend)).map(|backend| backend.percent).sum()
+    };
+    let invalid = share(&|backend| backend.invalid.is_some());
+    let denied = share(&|backend| backend.admission.as_ref().is_some_and(|it| !it.allowed));
+    let empty = share(&|backend| backend.endpoints.as_ref().is_some_and(Vec::is_empty));
+    if invalid >= 100.0 {
+        return Outcome::refused(Reason::InvalidBackend, "no backend holds");
+    }
+    if denied >= 100.0 {
+        return Outcome::refused(Reason::Denied, "the policies of the service do not let the caller in");
+    }
+    if empty >= 100.0 {
+        return Outcome::refused(Reason::NoEndpoints, "there are no endpoints");
+    }
+    let mut why = "sent on".to_owned();
+    for (percent, text) in [
+        (invalid, "answered with 500: a backend that does not hold keeps its share"),
+        (denied, "denied with 403 by the service's policies"),
+        (empty, "answered with 503: there are no endpoints"),
+    ] {
+        if percent > 0.0 {
+            let _ = write!(why, "; {percent:.1} % {text}");
+        }
+    }
+    Outcome::sent(why)
+}
+
+fn considered(query: &Query, considered: &Considered<'_, Arc<Backend>>) -> ConsideredMatch {
+    let asked = considered.rule.matches.get(considered.match_index);
+    let why = match &considered.verdict {
+        Verdict::Taken => "taken".to_owned(),
+        Verdict::Outranked => "matches too, but what was taken goes before it".to_owned(),
+        Verdict::Hostname => "the host is none of the route's".to_owned(),
+        Verdict::Mismatch(mismatch) => missed(query, mismatch),
+    };
+    let place = || format!("rules[{}]", considered.rule_index);
+    ConsideredMatch {
+        route: considered.route.to_string(),
+        rule: considered.rule.name.as_deref().map_or_else(place, str::to_owned),
+        asks: asked.map_or_else(|| "anything".to_owned(), asks),
+        taken: considered.verdict == Verdict::Taken,
+        why,
+    }
+}
+
+fn missed(query: &Query, mismatch: &Mismatch) -> String {
+    match mismatch {
+        Mismatch::Path => format!("the path is {}", query.uri.path()),
+        Mismatch::Method => format!("the method is {}", query.method),
+        Mismatch::Header(name) => match query.headers.get(name) {
+            None => format!("there is no header {name}"),
+            Some(value) => format!("the header {name} is {value:?}"),
+        },
+        Mismatch::Query(name) => format!("the query parameter {name} is absent or has another value"),
+    }
+}
+
+fn asks(asked: &HttpMatch) -> String {
+    let path = match &asked.path {
+        PathMatch::Exact(path) => format!("the path {path}"),
+        PathMatch::Prefix(prefix) if prefix.is_empty() => "any path".to_owned(),
+        PathMatch::Prefix(prefix) => format!("a path below {prefix}"),
+        PathMatch::GrpcMethod(method) => format!("the gRPC method {method} of any service"),
+        PathMatch::Regex(pattern) => format!("a path like {}", pattern.as_str()),
+        PathMatch::Any => "any path".to_owned(),
+    };
+    let method = asked.method.as_ref().map(|method| format!("the method {method}"));
+    let others = asked.named().map(|name| format!("a value of {name}"));
+    std::iter::once(path).chain(method).chain(others).collect::<Vec<_>>().join(", ")
+}
+
+/// What filters do, in the order in which they do it.
+fn steps(filters: &Filters<Arc<Backend>>, query: &Query, matched_prefix: usize) -> Vec<String> {
+    let mut steps = Vec::new();
+    if filters.cors.is_some() {
+        steps.push("answers preflights, and says to browsers which origins may read (CORS)".to_owned());
+    }
+    if filters.rate_limit.is_some() {
+        steps.push("refuses with 429 what exceeds its rate limit".to_owned());
+    }
+    if let Some(fault) = &filters.fault {
+        if let Some((_, delay)) = fault.delay {
+            steps.push(format!("delays a share by {delay:?}, on purpose"));
+        }
+        if let Some((_, abort)) = fault.abort {
+            steps.push(format!("aborts a share with {abort:?}, on purpose"));
+        }
+    }
+    let mut changed = query.headers.clone();
+    filters.request_headers.apply(&mut changed);
+    for name in query.headers.keys().filter(|name| !changed.contains_key(*name)) {
+        steps.push(format!("removes the request's header {name}"));
+    }
+    for (name, value) in changed
+        .iter()
+        .filter(|(name, _)| !query.headers.get_all(*name).iter().eq(changed.get_all(*name).iter()))
+    {
+        steps.push(format!(
+            "gives the request the header {name}: {}",
+            String::from_utf8_lossy(value.as_bytes())
+        ));
+    }
+    if let Some(rewrite) = &filters.rewrite {
+        if let Some(path) = rewrite.path_and_query(query.uri.path(), query.uri.query(), matched_prefix) {
+            steps.push(format!("rewrites the path to {path}"));
+        }
+        if let Some(host) = rewrite.hostname() {
+            steps.push(format!("rewrites the host to {}", String::from_utf8_lossy(host.as_bytes())));
+        }
+    }
+    for mirror in &filters.mirrors {
+        steps.push(format!("sends a copy of a share to {}", mirror.backend.service));
+    }
+    let mut answered = HeaderMap::new();
+    filters.response_headers.apply(&mut answered);
+    for (name, value) in &answered {
+        steps.push(format!(
+            "gives the response the header {name}: {}",
+            String::from_utf8_lossy(value.as_bytes())
+        ));
+    }
+    steps
+}
+
+/// What a rule promises beyond its filters.
+fn promises(rule: &HttpRule<Arc<Backend>>) -> Vec<String> {
+    let mut promises = Vec::new();
+    if let Some(time) = rule.timeouts.request {
+        promises.push(format!("answers 504 after {time:?}"));
+    }
+    if let Some(time) = rule.timeouts.backend_request {
+        promises.push(format!("gives up an attempt after {time:?}"));
+    }
+    if let Some(retry) = &rule.retry {
+        promises.push(format!("tries again up to {} times, within the budget", retry.attempts()));
+    }
+    if rule.sticky.is_some() {
+        promises.push("keeps each client on its backend".to_owned());
+    }
+    if rule.session_persistence.is_some() {
+        promises.push("keeps each session on its endpoint".to_owned());
+    }
+    promises
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.request)?;
+        match (&self.service, &self.protocol) {
+            (Some(service), Some(protocol)) => writeln!(f, "destination  {service} ({protocol})")?,
+            _ => writeln!(f, "destination  not in the mesh")?,
+        }
+        for considered in &self.considered {
+            let sign = if considered.taken { "route      +" } else { "           -" };
+            let ConsideredMatch { route, rule, asks, why, .. } = considered;
+            writeln!(f, "{sign} {route}, {rule}: asks for {asks}; {why}")?;
+        }
+        for step in &self.steps {
+            writeln!(f, "then         {step}")?;
+        }
+        for backend in &self.backends {
+            let name = backend.service.as_deref().unwrap_or("a backend that does not hold");
+            writeln!(f, "backend      {name}: {:.1} %", backend.percent)?;
+            if let Some(problem) = &backend.invalid {
+                writeln!(f, "             invalid: {problem}")?;
+            }
+            for step in &backend.steps {
+                writeln!(f, "             {step}")?;
+            }
+            for endpoint in backend.endpoints.iter().flatten() {
+                let EndpointState { address, workload, health, hop, weight } = endpoint;
+                writeln!(f, "             endpoint {address} {workload}: {health}, weight {weight}, {hop}")?;
+            }
+            if let Some(admission) = &backend.admission {
+                let verdict = if admission.allowed { "lets the caller in" } else { "denies the caller" };
+                writeln!(f, "             its proxy {verdict}: {}", admission.why)?;
+            }
+        }
+        let status = self.outcome.status.map(|status| format!("{status}, ")).unwrap_or_default();
+        write!(f, "outcome      {status}{}", self.outcome.why)
+    }
+}
+
+#[cfg(test)]
+mod tests;

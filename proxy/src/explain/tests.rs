@@ -1,0 +1,115 @@
+use weft_proto::v1;
+
+use super::*;
+use crate::snapshot::convert;
+
+fn service(name: &str) -> v1::ServicePort {
+    v1::ServicePort { namespace: "shop".into(), name: name.into(), port: 9080 }
+}
+
+fn backend(name: &str) -> v1::Backend {
+    v1::Backend { service: Some(service(name)), ..v1::Backend::default() }
+}
+
+fn valid(name: &str, weight: u32) -> v1::WeightedBackend {
+    let target = v1::weighted_backend::Target::Backend(backend(name));
+    v1::WeightedBackend { weight, target: Some(target), filters: Vec::new() }
+}
+
+fn destination(rules: Vec<v1::HttpRule>) -> Destination {
+    let resource =
+        v1::ResourceRef { kind: "HTTPRoute".into(), namespace: "shop".into(), name: "canary".into() };
+    let wire = v1::Destination {
+        service: Some(service("reviews")),
+        backend: Some(backend("reviews")),
+        http_routes: vec![v1::HttpRoute { resource: Some(resource), rules, ..v1::HttpRoute::default() }],
+        ..v1::Destination::default()
+    };
+    convert::destination("reviews:9080", &wire).unwrap()
+}
+
+fn query(method: &str, uri: &str) -> Query {
+    Query { method: method.parse().unwrap(), uri: uri.parse().unwrap(), headers: HeaderMap::new() }
+}
+
+fn ask(query: &Query, destination: Option<&Destination>) -> Explanation {
+    explain(query, &Known { destination, endpoints: &|_| None, inbound: &|_| None, caller: None })
+}
+
+#[test]
+fn what_was_taken_is_what_a_request_meets_and_others_say_why_not() {
+    let prefix = |path: &str| v1::HttpMatch {
+        path: Some(v1::http_match::Path::PathPrefix(path.into())),
+        ..v1::HttpMatch::default()
+    };
+    let destination = destination(vec![
+        v1::HttpRule {
+            matches: vec![prefix("/a")],
+            backends: vec![valid("reviews", 1)],
+            ..v1::HttpRule::default()
+        },
+        v1::HttpRule {
+            matches: vec![prefix("/a/b")],
+            backends: vec![valid("next", 1)],
+            ..v1::HttpRule::default()
+        },
+    ]);
+    let explained = ask(&query("GET", "http://reviews:9080/a/b/c"), Some(&destination));
+    assert_eq!(explained.backends[0].service.as_deref(), Some("shop/next:9080"));
+    let told: Vec<_> = explained.considered.iter().map(|it| (&*it.rule, it.taken)).collect();
+    assert_eq!(told, [("rules[1]", true), ("rules[0]", false)]);
+    assert!(explained.considered[1].why.contains("goes before it"), "{explained}");
+    let missed = ask(&query("GET", "http://reviews:9080/x"), Some(&destination));
+    assert_eq!((missed.outcome.sent, missed.outcome.status), (false, Some(404)));
+    assert!(missed.considered.iter().all(|it| it.why == "the path is /x"), "{missed}");
+}
+
+#[test]
+fn an_invalid_backend_keeps_its_share_of_500() {
+    let invalid = v1::weighted_backend::Target::Invalid("there is no Service shop/gone".into());
+    let gone = v1::WeightedBackend { weight: 1, target: Some(invalid), filters: Vec::new() };
+    let destination = destination(vec![v1::HttpRule {
+        backends: vec![valid("reviews", 3), gone],
+        ..v1::HttpRule::default()
+    }]);
+    let explained = ask(&query("GET", "http://reviews:9080/"), Some(&destination));
+    let shares: Vec<_> = explained.backends.iter().map(|it| (it.percent, it.invalid.is_some())).collect();
+    assert_eq!(shares, [(75.0, false), (25.0, true)]);
+    assert!(
+        explained.outcome.sent && explained.outcome.why.contains("25.0 % answered with 500"),
+        "{explained}"
+    );
+}
+
+#[test]
+fn the_policies_of_the_service_are_asked_where_they_are_known() {
+    let destination =
+        destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
+    // Lets nobody in.
+    let inbound = |_: &ServicePort| Some(Arc::new(Inbound::default()));
+    let known =
+        Known { destination: Some(&destination), endpoints: &|_| None, inbound: &inbound, caller: None };
+    let explained = explain(&query("GET", "http://reviews:9080/"), &known);
+    assert_eq!((explained.outcome.sent, explained.outcome.status), (false, Some(403)));
+    assert!(explained.to_string().contains("denies the caller: no policy says anything"), "{explained}");
+}
+
+#[test]
+fn a_service_without_endpoints_answers_503_and_a_name_outside_the_mesh_is_passed_on() {
+    let destination =
+        destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
+    let none = |_: &ServicePort| Some(Arc::new(EndpointSet { endpoints: Vec::new() }));
+    let known = Known { destination: Some(&destination), endpoints: &none, inbound: &|_| None, caller: None };
+    let explained = explain(&query("CONNECT", "reviews:9080"), &known);
+    assert_eq!((explained.outcome.sent, explained.outcome.status), (false, Some(503)));
+    assert!(ask(&query("GET", "http://elsewhere/"), None).outcome.sent);
+}
+
+#[test]
+fn an_explanation_is_the_same_after_a_trip_as_json() {
+    let destination =
+        destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
+    let explained = ask(&query("GET", "http://reviews:9080/"), Some(&destination));
+    let json = serde_json::to_string(&explained).unwrap();
+    assert_eq!(serde_json::from_str::<Explanation>(&json).unwrap(), explained);
+}
