@@ -218,12 +218,18 @@ async fn by_alpn<S>(
         }
         Some(ALPN_H2) => http(worker, stream, ServerVersion::Http2, arrival, caller).await,
         Some(ALPN_HTTP11) => http(worker, stream, ServerVersion::Http1, arrival, caller).await,
-        Some(ALPN_WEFT_TCP) => opaque(worker, stream, None, arrival, caller).await,
+        Some(ALPN_WEFT_TCP) if !port.protocol.is_http() => {
+            opaque(worker, stream, None, arrival, caller).await;
+        }
         _ if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) => {
             opaque(worker, stream, None, arrival, caller).await;
         }
         _ => detected(worker, stream, None, arrival, caller).await,
     }
+}
+
+fn is_http(worker: &Worker, arrival: &Arrival) -> bool {
+    worker.with_snapshot(|snapshot| snapshot.inbound.port(arrival.port).protocol.is_http())
 }
 
 /// Plain text, or what was in TLS of a peer that did not say what it is; `far` is open already where the client was slow.
@@ -235,6 +241,12 @@ where
         Ok((Some(version), stream)) => {
             drop(far);
             http(worker, stream, version, arrival, caller).await;
+        }
+        // Declared as HTTP: what is not HTTP must not reach the application past the policies on requests; the parser of
+        // HTTP/1 answers what is wrong with it.
+        Ok((None, stream)) if is_http(worker, arrival) => {
+            drop(far);
+            http(worker, stream, ServerVersion::Http1, arrival, caller).await;
         }
         Ok((None, stream)) => opaque(worker, stream, far, arrival, caller).await,
         Err(error) if is_disconnect(&error) => {}

@@ -1,10 +1,12 @@
 //! Who is let in, and whom a client talks to.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use weft_identity::tls::ALPN_WEFT;
 use weft_identity::{ExpectedIdentities, Generation};
@@ -97,6 +99,28 @@ async fn what_no_policy_allows_is_denied_with_the_callers_name() {
         assert_eq!(response.headers()["x-weft-error"], "denied");
         let detail = String::from_utf8_lossy(response.body()).into_owned();
         assert!(detail.contains(&identity("web")), "{detail}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_http_does_not_reach_a_port_of_http_past_its_policies() {
+    local(async {
+        let mesh = Mesh::new(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+        let port = v1::InboundPort { protocol: v1::Protocol::Http1.into(), ..v1::InboundPort::default() };
+        mesh.sidecar(2, &v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
+        let reached = Rc::new(Cell::new(false));
+        let told = Rc::clone(&reached);
+        network::listen(application_at(2), move |_| {
+            told.set(true);
+            async {}
+        });
+        let mut stream = network::connect(inbound(2)).unwrap().await.unwrap();
+        stream.write_all(b"\x00\x01 is no HTTP\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(!reached.get());
     })
     .await;
 }
