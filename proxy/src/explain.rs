@@ -356,7 +356,10 @@ fn outcome(backends: &[BackendShare]) -> Outcome {
     };
     let invalid = share(&|backend| backend.invalid.is_some());
     let denied = share(&|backend| backend.admission.as_ref().is_some_and(|it| !it.allowed));
-    let empty = share(&|backend| backend.endpoints.as_ref().is_some_and(Vec::is_empty));
+    let empty = share(&|backend| {
+        let ready = health(Health::Ready);
+        backend.endpoints.as_ref().is_some_and(|known| known.iter().all(|it| it.health != ready))
+    });
     if invalid >= 100.0 {
         return Outcome::refused(Reason::InvalidBackend, "no backend holds");
     }
@@ -364,13 +367,13 @@ fn outcome(backends: &[BackendShare]) -> Outcome {
         return Outcome::refused(Reason::Denied, "the policies of the service do not let the caller in");
     }
     if empty >= 100.0 {
-        return Outcome::refused(Reason::NoEndpoints, "there are no endpoints");
+        return Outcome::refused(Reason::NoEndpoints, "no endpoint takes requests");
     }
     let mut why = "sent on".to_owned();
     for (percent, text) in [
         (invalid, "answered with 500: a backend that does not hold keeps its share"),
         (denied, "denied with 403 by the service's policies"),
-        (empty, "answered with 503: there are no endpoints"),
+        (empty, "answered with 503: no endpoint takes requests"),
     ] {
         if percent > 0.0 {
             let _ = write!(why, "; {percent:.1} % {text}");
