@@ -5,6 +5,7 @@ mod config;
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ pub(crate) struct Admin {
     rotations: Rotations,
 }
 
-type Answer = Response<Full<Bytes>>;
+/// What is answered.
+pub(crate) type Answer = Response<Full<Bytes>>;
 
 impl Admin {
     pub(crate) fn new(
@@ -81,37 +83,6 @@ impl Admin {
             workload: config.workload_id.clone(),
             control_plane: config.control_plane.clone(),
             rotations,
-        }
-    }
-
-    /// Serves until it is dropped.
-    pub(crate) async fn serve(self, listener: std::net::TcpListener) {
-        let listener = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, "the admin server cannot listen");
-                return;
-            }
-        };
-        let admin = Arc::new(self);
-        loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            let admin = Arc::clone(&admin);
-            tokio::spawn(async move {
-                let service = service_fn(|request| {
-                    let admin = Arc::clone(&admin);
-                    async move { Ok::<_, Infallible>(admin.answer::<Incoming>(&request).await) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIMEOUT)
-                    .serve_connection(TokioIo::new(stream), service);
-                // A client that goes away early is its own business.
-                let _ = connection.await;
-            });
         }
     }
 
@@ -243,6 +214,42 @@ impl Admin {
     }
 }
 
+/// Answers requests, which also learn the address that they came to, until it is dropped.
+pub(crate) async fn serve<F, A>(listener: std::net::TcpListener, what: &'static str, respond: F)
+where
+    F: Fn(Request<Incoming>, SocketAddr) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send + 'static,
+{
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "{what} cannot listen");
+            return;
+        }
+    };
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        // The client has gone already where it has no address.
+        let Ok(local) = stream.local_addr() else { continue };
+        let respond = respond.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let answer = respond(request, local);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            // A client that goes away early is its own business.
+            let _ = connection.await;
+        });
+    }
+}
+
 /// The request that a query asks about.
 fn asked(query: &str) -> Result<explain::Query, String> {
     let mut asked = explain::Query { method: Method::GET, uri: Uri::default(), headers: HeaderMap::new() };
@@ -295,7 +302,7 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn not_allowed(allowed: &'static str) -> Answer {
+pub(crate) fn not_allowed(allowed: &'static str) -> Answer {
     let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, format!("use {allowed}\n"));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
@@ -311,7 +318,7 @@ fn unknown(path: &str) -> Answer {
     text(if path == "/" { StatusCode::OK } else { StatusCode::NOT_FOUND }, lines)
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     answer(status, TEXT, body)
 }
 

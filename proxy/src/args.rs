@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use weft_identity::JoinToken;
+use weft_mesh::name::{Identity, TrustDomain};
 use weft_mesh::protocol::Protocol;
 use weft_mesh::proxy_protocol::Senders;
 
 use crate::access;
-use crate::config::{Offer, ProxyConfig, Upstream};
+use crate::config::{Offer, Proof, ProxyConfig, ServiceAccount, Upstream};
+use crate::monitor::Probes;
 
 /// Options of a proxy.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,6 +33,24 @@ pub struct Args {
     /// File that holds the join token
     #[arg(long, value_name = "FILE", env = "WEFT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// File that holds the token of a Kubernetes service account for audience `weft`, instead of a join token
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WEFT_SERVICE_ACCOUNT_TOKEN",
+        requires_all = ["identity", "roots"],
+        conflicts_with_all = ["token", "token_file"]
+    )]
+    pub service_account_token: Option<PathBuf>,
+    /// Who the service account is, NAMESPACE/NAME
+    #[arg(long, value_name = "ACCOUNT", env = "WEFT_IDENTITY")]
+    pub identity: Option<String>,
+    /// File of the roots by which to know the control plane, PEM, for a service account
+    #[arg(long, value_name = "FILE", env = "WEFT_ROOTS")]
+    pub roots: Option<PathBuf>,
+    /// Trust domain of the mesh, for a service account
+    #[arg(long, value_name = "NAME", env = "WEFT_TRUST_DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: TrustDomain,
     /// Name of the workload: unique in the mesh, the same after a restart [default: made up]
     #[arg(long, value_name = "ID", env = "WEFT_WORKLOAD_ID", value_parser = workload_id)]
     pub workload_id: Option<String>,
@@ -70,6 +90,13 @@ pub struct Args {
     /// Address of the admin server; it is without authentication, so keep it local
     #[arg(long, value_name = "ADDRESS", env = "WEFT_PROXY_ADMIN", default_value = "127.0.0.1:15000")]
     pub admin: SocketAddr,
+    /// Address for others than this machine, such as [::]:15020: readiness, metrics, and probes of the application
+    #[arg(long, value_name = "ADDRESS", env = "WEFT_MONITOR")]
+    pub monitor: Option<SocketAddr>,
+    /// Probes of the application that --monitor does for the kubelet, in JSON:
+    /// {"CONTAINER/readiness": {"httpGet": {"path": "/", "port": 8080}}, ...}
+    #[arg(long, value_name = "JSON", env = "WEFT_PROBES", default_value = "{}", hide_default_value = true)]
+    pub probes: Probes,
     /// What is written of each request and connection, one line of JSON each: off, errors or all
     #[arg(long, value_name = "MODE", env = "WEFT_ACCESS_LOG", default_value_t)]
     pub access_log: access::Mode,
@@ -162,23 +189,12 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 impl Args {
-    /// What the options mean. Reads the token's file.
+    /// What the options mean. Reads the join token's file.
     pub fn into_config(self) -> anyhow::Result<ProxyConfig> {
-        let token = match (self.token, &self.token_file) {
-            (Some(token), _) => token,
-            (None, Some(file)) => std::fs::read_to_string(file)
-                .with_context(|| format!("--token-file {}: cannot read it", file.display()))?,
-            (None, None) => bail!(
-                "no join token: give --token-file FILE or set WEFT_TOKEN; `weft token create` makes one"
-            ),
+        let (proof, account, announced) = self.proof()?;
+        let Some(control_plane) = self.control_plane.or(announced) else {
+            bail!("it is not said where the control plane is: give --control-plane HOST:PORT");
         };
-        let token = token.trim().to_owned();
-        let parsed = JoinToken::parse(&token).context("the join token cannot be used")?;
-        let Some(control_plane) = self.control_plane.or_else(|| parsed.control_plane().map(str::to_owned))
-        else {
-            bail!("the token does not say where the control plane is: give --control-plane HOST:PORT");
-        };
-        let account = parsed.claims().identity.service_account().to_owned();
         let workload_id = self.workload_id.unwrap_or_else(|| format!("{account}-{:08x}", fastrand::u32(..)));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(ProxyConfig {
@@ -187,7 +203,7 @@ impl Args {
             region: self.region,
             zone: self.zone,
             control_plane,
-            token,
+            proof,
             workers: self.workers.map_or(processors, usize::from),
             outbound: self.outbound,
             upstreams: self.upstreams,
@@ -197,11 +213,41 @@ impl Args {
             transparent_inbound: self.transparent_inbound,
             services: self.services.into_iter().map(|ServiceArg(offer)| offer).collect(),
             admin: self.admin,
+            monitor: self.monitor,
+            probes: self.probes,
             access_log: self.access_log,
             access_log_share: self.access_log_share,
             access_log_file: self.access_log_file,
             drain_timeout: Duration::from_secs(self.drain_timeout),
         })
+    }
+
+    /// What the workload proves itself with, the name of its account, and where that says that the control plane is.
+    fn proof(&self) -> anyhow::Result<(Proof, String, Option<String>)> {
+        if let (Some(token), Some(identity), Some(roots)) =
+            (&self.service_account_token, &self.identity, &self.roots)
+        {
+            let (namespace, name) = identity
+                .split_once('/')
+                .with_context(|| format!("--identity {identity:?} is not NAMESPACE/NAME"))?;
+            let identity = Identity::new(&self.trust_domain, namespace, name)
+                .with_context(|| format!("--identity {identity:?} cannot be used"))?;
+            let account = ServiceAccount { identity, token: token.clone(), roots: roots.clone() };
+            return Ok((Proof::ServiceAccount(account), name.to_owned(), None));
+        }
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), _) => token.clone(),
+            (None, Some(file)) => std::fs::read_to_string(file)
+                .with_context(|| format!("--token-file {}: cannot read it", file.display()))?,
+            (None, None) => bail!(
+                "no join token: give --token-file FILE or set WEFT_TOKEN; `weft token create` makes one"
+            ),
+        };
+        let token = token.trim().to_owned();
+        let parsed = JoinToken::parse(&token).context("the join token cannot be used")?;
+        let account = parsed.claims().identity.service_account().to_owned();
+        let announced = parsed.control_plane().map(str::to_owned);
+        Ok((Proof::Token(token), account, announced))
     }
 }
 
@@ -274,13 +320,36 @@ mod tests {
         std::fs::write(file.path(), format!("{text}\n")).unwrap();
         let path = file.path().to_str().unwrap();
         let from_token = config(&["--token-file", path, "--label", "app=web"]).unwrap();
-        assert_eq!((&*from_token.control_plane, &from_token.token), ("weft.example:15012", &text));
+        assert_eq!(
+            (&*from_token.control_plane, from_token.proof),
+            ("weft.example:15012", Proof::Token(text))
+        );
         assert!(from_token.workload_id.starts_with("web-"), "{}", from_token.workload_id);
         assert_eq!(from_token.labels, [("app".to_owned(), "web".to_owned())]);
         assert!(from_token.workers >= 1);
         let said =
             config(&["--token-file", path, "--control-plane", "other:1", "--workload-id", "w.1"]).unwrap();
         assert_eq!((&*said.control_plane, &*said.workload_id), ("other:1", "w.1"));
+    }
+
+    #[test]
+    fn a_service_account_takes_the_place_of_a_token() {
+        let line = [
+            "--service-account-token",
+            "/token",
+            "--identity",
+            "shop/web",
+            "--roots",
+            "/roots.pem",
+            "--control-plane",
+            "c:1",
+            "--probes",
+            r#"{"app/liveness": {"tcpSocket": {"port": 80}}}"#,
+        ];
+        let config = config(&line).unwrap();
+        let Proof::ServiceAccount(account) = config.proof else { panic!("{:?}", config.proof) };
+        assert_eq!(account.identity.as_str(), "spiffe://cluster.local/ns/shop/sa/web");
+        assert!(config.workload_id.starts_with("web-"), "{}", config.workload_id);
     }
 
     #[test]
@@ -296,6 +365,7 @@ mod tests {
                 "\"balancer\": write an address, or a block",
             ),
             (&[], "give --control-plane HOST:PORT"),
+            (&["--probes", "{\"app\": {}}"], "\"app\""),
         ] {
             let arguments = [&["--token", &token], arguments].concat();
             let error = format!("{:#}", config(&arguments).unwrap_err());

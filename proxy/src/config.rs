@@ -1,12 +1,15 @@
 //! What a proxy is told when it starts. Everything else comes from the control plane.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use weft_mesh::name::Identity;
 use weft_mesh::protocol::Protocol;
 
 use crate::access;
+use crate::monitor::Probes;
 use weft_mesh::proxy_protocol::Senders;
 
 /// How a proxy is set up.
@@ -22,8 +25,8 @@ pub struct ProxyConfig {
     pub zone: String,
     /// Address of the control plane, `host:port`.
     pub control_plane: String,
-    /// The token for the first contact with the control plane.
-    pub token: String,
+    /// What the workload proves its identity with before it has a certificate.
+    pub proof: Proof,
     /// Worker threads; at least 1.
     pub workers: usize,
     /// The HTTP proxy for the workload's own requests, if it wants one.
@@ -40,6 +43,10 @@ pub struct ProxyConfig {
     pub services: Vec<Offer>,
     /// Address of the admin server.
     pub admin: SocketAddr,
+    /// Where readiness, metrics and the application's probes are for others than this machine.
+    pub monitor: Option<SocketAddr>,
+    /// The application's probes.
+    pub probes: Probes,
     /// What the access log holds.
     pub access_log: access::Mode,
     /// The share of requests that succeed in it.
@@ -48,6 +55,35 @@ pub struct ProxyConfig {
     pub access_log_file: Option<PathBuf>,
     /// Time for requests to finish after the proxy is told to stop.
     pub drain_timeout: Duration,
+}
+
+/// What a workload proves its identity with at the first contact with the control plane.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A join token; it says who the workload is and how to know the control plane.
+    Token(String),
+    /// A service account of Kubernetes.
+    ServiceAccount(ServiceAccount),
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(_) => f.write_str("Token"),
+            Self::ServiceAccount(account) => account.fmt(f),
+        }
+    }
+}
+
+/// A service account of Kubernetes, with what it proves itself by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Who the workload is.
+    pub identity: Identity,
+    /// File of its token, which the kubelet renews.
+    pub token: PathBuf,
+    /// File of the roots, PEM, by which to know the control plane.
+    pub roots: PathBuf,
 }
 
 /// A local listener that stands for one destination.
@@ -83,7 +119,7 @@ impl Default for ProxyConfig {
             region: String::new(),
             zone: String::new(),
             control_plane: String::new(),
-            token: String::new(),
+            proof: Proof::Token(String::new()),
             workers: 1,
             outbound: None,
             upstreams: Vec::new(),
@@ -92,6 +128,8 @@ impl Default for ProxyConfig {
             transparent_inbound: None,
             services: Vec::new(),
             admin: loopback,
+            monitor: None,
+            probes: Probes::default(),
             access_log: access::Mode::Off,
             access_log_share: access::Share::default(),
             access_log_file: None,

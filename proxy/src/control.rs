@@ -11,6 +11,7 @@ mod discovery;
 mod error;
 mod identity;
 mod model;
+mod proof;
 mod registration;
 mod serial;
 mod status;
@@ -21,20 +22,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use http::Request;
+use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_identity::JoinToken;
 
 use self::clock::Clock;
 use self::credentials::Credentials;
 use self::discovery::Discovery;
 use self::identity::Issuance;
+use self::proof::Proof;
 use self::registration::Registration;
 use self::telemetry::Telemetry;
 use self::transport::{Dial, Transport};
-use crate::admin::Admin;
-use crate::config::{Offer, ProxyConfig};
+use crate::admin::{Admin, serve};
+use crate::config::{self, Offer, ProxyConfig};
+use crate::monitor::Monitor;
 use crate::shared::{Lookup, Shared};
 
 pub(crate) use self::clock::text as time_text;
@@ -93,9 +97,12 @@ pub fn spawn(
     lookups: mpsc::Receiver<Lookup>,
     offers: Vec<(Offer, SocketAddr)>,
     admin: std::net::TcpListener,
+    monitor: Option<std::net::TcpListener>,
 ) -> anyhow::Result<ControlHandle> {
     transport::check(&config.control_plane)?;
-    admin.set_nonblocking(true)?;
+    for listener in [Some(&admin), monitor.as_ref()].into_iter().flatten() {
+        listener.set_nonblocking(true)?;
+    }
     let dial = transport::tcp(&config.control_plane);
     let control = Control::new(config, shared, lookups, offers, dial, Clock::system())?;
     let status = Arc::clone(&control.status);
@@ -105,7 +112,7 @@ pub fn spawn(
     let stopped = stop.clone();
     let thread = std::thread::Builder::new()
         .name("weft-control".to_owned())
-        .spawn(move || runtime.block_on(control.run(admin, stopped)))
+        .spawn(move || runtime.block_on(control.run(admin, monitor, stopped)))
         .map_err(Error::Thread)?;
     Ok(ControlHandle { status, stop, thread: Some(thread) })
 }
@@ -113,7 +120,7 @@ pub fn spawn(
 /// All that the control thread works with.
 struct Control {
     config: ProxyConfig,
-    token: JoinToken,
+    proof: Proof,
     clock: Clock,
     offers: Vec<(Offer, SocketAddr)>,
     lookups: mpsc::Receiver<Lookup>,
@@ -132,21 +139,36 @@ impl Control {
         dial: Dial,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let token = JoinToken::parse(config.token.trim())?;
-        token.check_expiry(clock.now())?;
+        let proof = Proof::new(&config.proof, clock.now())?;
         let status = Arc::new(Status::new(Arc::clone(&shared), &config.workload_id, &config.control_plane));
         let credentials = Arc::new(Credentials::new());
-        let trust_domain = token.claims().trust_domain();
+        let trust_domain = proof.identity().trust_domain();
         let transport = Transport::new(&config.control_plane, dial, Arc::clone(&credentials), &trust_domain)?;
         let transport = Arc::new(transport);
-        Ok(Self { config, token, clock, offers, lookups, shared, status, credentials, transport })
+        Ok(Self { config, proof, clock, offers, lookups, shared, status, credentials, transport })
     }
 
     /// Runs until soon after `stop`.
-    async fn run(self, admin: std::net::TcpListener, stop: CancellationToken) {
+    async fn run(
+        self,
+        admin: std::net::TcpListener,
+        monitor: Option<std::net::TcpListener>,
+        stop: CancellationToken,
+    ) {
         let (rotations, demanded) = mpsc::channel(ROTATIONS);
         let mut tasks = JoinSet::new();
-        tasks.spawn(Admin::new(&self.shared, &self.status, &self.config, rotations).serve(admin));
+        let answers = Arc::new(Admin::new(&self.shared, &self.status, &self.config, rotations));
+        if let Some(listener) = monitor {
+            let monitor = Arc::new(Monitor::new(Arc::clone(&answers), self.config.probes.clone()));
+            tasks.spawn(serve(listener, "the monitoring server", move |request, local| {
+                let monitor = Arc::clone(&monitor);
+                async move { monitor.answer(&request, local).await }
+            }));
+        }
+        tasks.spawn(serve(admin, "the admin server", move |request: Request<Incoming>, _| {
+            let admin = Arc::clone(&answers);
+            async move { admin.answer(&request).await }
+        }));
         Box::pin(self.follow(demanded, tasks, stop)).await;
     }
 
@@ -159,7 +181,7 @@ impl Control {
                 transport: Arc::clone(&self.transport),
                 credentials: Arc::clone(&self.credentials),
                 status: Arc::clone(&self.status),
-                token: self.token,
+                proof: self.proof,
                 clock: self.clock,
             }
             .run(demanded),
@@ -172,6 +194,8 @@ impl Control {
             shared: Arc::clone(&self.shared),
             workload: self.config.workload_id.clone(),
         };
+        // Pods are known to the control plane from Kubernetes.
+        let registers = matches!(self.config.proof, config::Proof::Token(_));
         let registration = Registration {
             transport: self.transport,
             credentials: self.credentials,
@@ -181,7 +205,12 @@ impl Control {
             applications: self.offers.iter().map(|(offer, _)| offer.application).collect(),
         };
         // These end by themselves: the workload is withdrawn, and the last traffic told, before the process goes.
-        let ending = async { tokio::join!(registration.run(stop.clone()), telemetry.run(stop)) };
+        let registered = async {
+            if registers {
+                registration.run(stop.clone()).await;
+            }
+        };
+        let ending = async { tokio::join!(registered, telemetry.run(stop.clone())) };
         tokio::pin!(ending);
         loop {
             let ended = tokio::select! {

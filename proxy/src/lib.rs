@@ -25,6 +25,7 @@ pub mod hop;
 pub mod http;
 pub mod inbound;
 pub mod log;
+pub mod monitor;
 pub mod outbound;
 pub mod run;
 pub mod shared;

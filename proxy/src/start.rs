@@ -1,6 +1,6 @@
 //! Starting and stopping a proxy: the one place where its parts are put together.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ pub struct Addresses {
     pub transparent_inbound: Option<SocketAddr>,
     /// The admin server.
     pub admin: SocketAddr,
+    /// The monitoring server.
+    pub monitor: Option<SocketAddr>,
 }
 
 /// A proxy that runs.
@@ -78,7 +80,8 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
     let listeners = Arc::new(bind(&config)?);
     let admin = std::net::TcpListener::bind(config.admin)
         .with_context(|| format!("cannot listen on {} for the admin server", config.admin))?;
-    let addresses = addresses(&listeners, admin.local_addr()?);
+    let monitor = config.monitor.map(bind_monitor).transpose()?;
+    let addresses = addresses(&listeners, admin.local_addr()?, monitor.as_ref());
     let count = config.workers.max(1);
     let drain_timeout = config.drain_timeout;
     let locality = Locality { region: config.region.as_str().into(), zone: config.zone.as_str().into() };
@@ -95,7 +98,8 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
         .map(|number| worker::spawn(number, Arc::clone(&shared), Arc::clone(&listeners), stop.clone()))
         .collect::<Result<Vec<_>, _>>()
         .context("cannot start a worker thread")?;
-    let control = control::spawn(config, Arc::clone(&shared), lookups, addresses.offers.clone(), admin)?;
+    let control =
+        control::spawn(config, Arc::clone(&shared), lookups, addresses.offers.clone(), admin, monitor)?;
     Ok(Running { addresses, shared, control, workers, stop, drain_timeout })
 }
 
@@ -126,7 +130,13 @@ fn bind(config: &ProxyConfig) -> anyhow::Result<Listeners> {
     })
 }
 
-fn addresses(listeners: &Listeners, admin: SocketAddr) -> Addresses {
+fn bind_monitor(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    Bound::bind(address)
+        .and_then(Bound::into_std)
+        .with_context(|| format!("cannot listen on {address} for monitoring; is the port in use?"))
+}
+
+fn addresses(listeners: &Listeners, admin: SocketAddr, monitor: Option<&TcpListener>) -> Addresses {
     let address = |bound: &Option<Bound>| bound.as_ref().map(Bound::address);
     Addresses {
         outbound: address(&listeners.outbound),
@@ -139,6 +149,7 @@ fn addresses(listeners: &Listeners, admin: SocketAddr) -> Addresses {
         transparent_outbound: address(&listeners.transparent_outbound),
         transparent_inbound: address(&listeners.transparent_inbound),
         admin,
+        monitor: monitor.and_then(|listener| listener.local_addr().ok()),
     }
 }
 

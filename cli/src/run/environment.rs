@@ -65,6 +65,7 @@ mod tests {
             offers: Vec::new(),
             transparent_outbound: None,
             transparent_inbound: None,
+            monitor: None,
             admin: "127.0.0.1:3".parse().unwrap(),
         }
     }

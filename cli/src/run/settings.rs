@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{bail, ensure};
 use weft_identity::JoinToken;
 use weft_proxy::access::Mode;
+use weft_proxy::config::Proof;
 use weft_proxy::{Offer, ProxyConfig};
 
 use crate::command::run::Args;
@@ -48,7 +49,7 @@ impl Settings {
             workload_id: workload_id(args, chance),
             labels: labels(args),
             control_plane,
-            token: token.as_str().to_owned(),
+            proof: Proof::Token(token.as_str().to_owned()),
             outbound: (!args.no_outbound).then_some(args.outbound),
             upstreams: args.upstreams.clone(),
             services: offer(args, application_port).into_iter().collect(),

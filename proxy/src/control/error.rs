@@ -1,6 +1,7 @@
 //! What can go wrong between the proxy and the control plane.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -11,6 +12,16 @@ pub enum Error {
     /// The join token can't be used.
     #[error(transparent)]
     Token(#[from] weft_identity::Error),
+    /// A file that the service account proves itself with can't be used.
+    #[error("{what} in {}: {problem}", path.display())]
+    File {
+        /// What it is to hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The address of the control plane can't be one.
     #[error("{0:?} is not the address of a control plane: write HOST:PORT, such as weft.example:15012")]
     Address(String),

@@ -8,13 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use weft_identity::rotation::retry_after;
-use weft_identity::{Freshness, JoinToken, KeyAndCsr, Rotation, TrustBundle, WorkloadCertificate};
+use weft_identity::{Freshness, KeyAndCsr, Rotation, TrustBundle, WorkloadCertificate};
 use weft_proto::v1;
 use weft_proto::v1::identity_client::IdentityClient;
 
 use super::clock::Clock;
 use super::credentials::Credentials;
 use super::error::Error;
+use super::proof::Proof;
 use super::serial;
 use super::status::Status;
 use super::transport::Transport;
@@ -30,7 +31,7 @@ pub(super) struct Issuance {
     pub(super) transport: Arc<Transport>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) status: Arc<Status>,
-    pub(super) token: JoinToken,
+    pub(super) proof: Proof,
     pub(super) clock: Clock,
 }
 
@@ -108,15 +109,14 @@ impl Issuance {
         });
         request.set_timeout(ISSUE_TIMEOUT);
         let channel = if by_token {
-            self.token.check_expiry(now)?;
-            request.metadata_mut().insert("authorization", self.bearer()?);
-            self.transport.join(&self.token).await?
+            request.metadata_mut().insert("authorization", self.bearer(now)?);
+            self.transport.join(&self.proof).await?
         } else {
             self.transport.connect().await?
         };
         let answered = tokio::time::timeout(ISSUE_TIMEOUT, IdentityClient::new(channel).issue(request)).await;
         let address = self.transport.address();
-        let what = if by_token { "the join token" } else { "to renew the certificate" };
+        let what = if by_token { self.proof.what() } else { "to renew the certificate" };
         let response = answered
             .map_err(|_| Error::Silent { address: address.to_owned(), after: ISSUE_TIMEOUT })?
             .map_err(|status| Error::of_call(address, what, &status))?
@@ -139,7 +139,7 @@ impl Issuance {
         if certificate.is_expired(now) {
             return Err(unusable(format!("it ended at {}", super::time_text(certificate.not_after()))));
         }
-        if *certificate.identity() != self.token.claims().identity {
+        if *certificate.identity() != *self.proof.identity() {
             return Err(unusable(format!("it is for {}", certificate.identity())));
         }
         let mut bundle = TrustBundle::new();
@@ -157,8 +157,8 @@ impl Issuance {
         Ok(certificate)
     }
 
-    fn bearer(&self) -> Result<MetadataValue<Ascii>, Error> {
-        let bearer = format!("Bearer {}", self.token.as_str());
+    fn bearer(&self, now: SystemTime) -> Result<MetadataValue<Ascii>, Error> {
+        let bearer = format!("Bearer {}", self.proof.token(now)?);
         let mut value: MetadataValue<Ascii> = bearer.parse().map_err(|_| Error::NoCertificate)?;
         value.set_sensitive(true);
         Ok(value)

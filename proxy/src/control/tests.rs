@@ -41,7 +41,7 @@ fn config(plane: &Plane) -> ProxyConfig {
     ProxyConfig {
         workload_id: WORKLOAD.to_owned(),
         control_plane: "weft.example:15012".to_owned(),
-        token: plane.token(),
+        proof: config::Proof::Token(plane.token()),
         labels: vec![("app".to_owned(), "web".to_owned())],
         zone: "z1".to_owned(),
         ..ProxyConfig::default()

@@ -19,12 +19,13 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
-use weft_identity::tls::{ALPN_H2, bundle_client, pinned_client};
-use weft_identity::{ExpectedIdentities, JoinToken, Origin, Refusal};
+use weft_identity::tls::{ALPN_H2, bundle_client};
+use weft_identity::{ExpectedIdentities, Origin, Refusal};
 use weft_mesh::name::{Identity, TrustDomain};
 
 use super::credentials::Credentials;
 use super::error::Error;
+use super::proof::Proof;
 
 /// Who the control plane is: this service account in this namespace.
 const CONTROL_PLANE: (&str, &str) = ("weft-system", "control-plane");
@@ -127,13 +128,13 @@ impl Transport {
         Ok(channel)
     }
 
-    /// A channel on a connection of its own without a certificate, for a token: to whoever has a root that the token
-    /// names or, where roots are known already, one of those.
-    pub(super) async fn join(&self, token: &JoinToken) -> Result<Channel, Error> {
+    /// A channel on a connection of its own without a certificate, to prove an identity anew: to whoever has a root that
+    /// came with the proof or, where roots are known already, one of those.
+    pub(super) async fn join(&self, proof: &Proof) -> Result<Channel, Error> {
         let expected = ExpectedIdentities::one(self.control_plane.clone());
         let bundle = self.credentials.bundle();
         let config = if bundle.is_empty() {
-            pinned_client(token.roots().to_vec(), expected, &[ALPN_H2])
+            proof.client(expected)?
         } else {
             bundle_client(bundle, expected, &[ALPN_H2])
         };

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -27,8 +27,24 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds `address`; port 0 takes a free port.
+    /// Binds `address`; port 0 takes a free port. All of IPv6, `[::]`, means all of IPv4 on a machine that has no IPv6.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let bound = Self::bind_exactly(address);
+        let absent = |error: &io::Error| {
+            matches!(
+                error.raw_os_error().map(rustix::io::Errno::from_raw_os_error),
+                Some(rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL)
+            )
+        };
+        match bound {
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && absent(&error) => {
+                Self::bind_exactly(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+            }
+            bound => bound,
+        }
+    }
+
+    fn bind_exactly(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
@@ -47,6 +63,11 @@ impl Bound {
     /// The address that was bound, with the port that was taken.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The one listener, for whoever shares it with nobody.
+    pub fn into_std(self) -> io::Result<std::net::TcpListener> {
+        Ok(self.socket.into())
     }
 
     /// A listener on the runtime of the calling worker.

@@ -126,3 +126,33 @@ async fn roots_change_without_a_restart() {
     settle().await;
     assert_eq!(roots(&sidecar), 2, "what came with a certificate does not undo it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_proves_itself_with_its_service_account_and_does_not_register() {
+    let plane = Plane::start();
+    let folder = tempfile::tempdir().unwrap();
+    let account = config::ServiceAccount {
+        identity: "spiffe://mesh.example/ns/shop/sa/web".parse().unwrap(),
+        token: folder.path().join("token"),
+        roots: folder.path().join("roots.pem"),
+    };
+    let (token, roots) = (account.token.clone(), account.roots.clone());
+    let config = ProxyConfig { proof: config::Proof::ServiceAccount(account), ..config(&plane) };
+    let sidecar = Sidecar::start_with(&plane, config, vec![offer("127.0.0.1:1".parse().unwrap())]).await;
+    let reasons = sidecar.status.waiting_for().join("\n");
+    assert!(reasons.contains("the service account's token in") && reasons.contains("token: "), "{reasons}");
+    std::fs::write(token, "header.claims.signature\n").unwrap();
+    std::fs::write(&roots, "").unwrap();
+    sleep(Duration::from_mins(2)).await;
+    let reasons = sidecar.status.waiting_for().join("\n");
+    assert!(reasons.contains("roots.pem: the file is empty"), "{reasons}");
+    assert_eq!(sidecar.status.failure(), None, "Kubernetes may still bring it");
+    std::fs::write(roots, plane.roots()).unwrap();
+    sleep(Duration::from_mins(2)).await;
+    assert!(sidecar.shared.is_ready(), "{:?}", sidecar.status.waiting_for());
+    assert_eq!(plane.issued(), ["token"]);
+    assert!(plane.registration().is_empty());
+    // The roots of its files are for the first contact alone.
+    sleep(Duration::from_mins(35)).await;
+    assert_eq!(plane.issued(), ["token", "certificate"]);
+}

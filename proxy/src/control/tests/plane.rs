@@ -111,6 +111,11 @@ impl Plane {
         plane
     }
 
+    /// The mesh's roots, PEM.
+    pub(super) fn roots(&self) -> String {
+        self.authority.bundle().to_pem(&trust_domain())
+    }
+
     /// A token for `shop/web`.
     pub(super) fn token(&self) -> String {
         let new = NewToken {

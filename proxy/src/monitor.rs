@@ -1,0 +1,65 @@
+//! What others than this machine may ask of a proxy: whether it is ready, its metrics, and probes of the application.
+//!
+//! The kubelet's probes come without a certificate, and a connection to the proxy says nothing about whether the
+//! application listens. The injector therefore points them here, and the proxy probes the application as the kubelet would
+//! have done (Kubernetes, `Probe v1 core`), whatever the application's port lets in.
+
+mod probe;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::USER_AGENT;
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+pub use self::probe::{Probe, Probes};
+use crate::admin::{Admin, Answer, not_allowed, text};
+
+/// The part of the path before the name of a probe.
+const PROBE: &str = "/probe/";
+
+/// Answers the monitoring server's requests.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    admin: Arc<Admin>,
+    probes: Probes,
+}
+
+impl Monitor {
+    pub(crate) fn new(admin: Arc<Admin>, probes: Probes) -> Self {
+        Self { admin, probes }
+    }
+
+    /// `local` is where the connection came to: probes go to the same address.
+    pub(crate) async fn answer(&self, request: &Request<Incoming>, local: SocketAddr) -> Answer {
+        let path = request.uri().path();
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match path {
+            "/ready" | "/live" | "/metrics" => self.admin.answer(request).await,
+            _ if !reads => not_allowed("GET, HEAD"),
+            _ => match path.strip_prefix(PROBE) {
+                Some(name) => self.probe(name, request, local).await,
+                None => text(
+                    StatusCode::NOT_FOUND,
+                    format!(
+                        "there is no {path} here; there is /ready, /live, /metrics and {PROBE}CONTAINER/KIND\n"
+                    ),
+                ),
+            },
+        }
+    }
+
+    async fn probe(&self, name: &str, request: &Request<Incoming>, local: SocketAddr) -> Answer {
+        let Some(probe) = self.probes.get(name) else {
+            return text(StatusCode::NOT_FOUND, format!("there is no probe {name:?}\n"));
+        };
+        match probe.run(local.ip(), request.headers().get(USER_AGENT)).await {
+            Ok((status, body)) => text(status, body),
+            Err(problem) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
