@@ -7,7 +7,10 @@ use weft_identity::ca::IntermediateFiles;
 use weft_mesh::name::TrustDomain;
 
 use crate::config::{DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_TRUST_DOMAIN};
-use crate::{ControlPlaneConfig, default_state_dir};
+use crate::{ControlPlaneConfig, KubernetesConfig, default_state_dir};
+
+/// State folder in a pod: an empty volume, as everything that matters is in the cluster.
+const PODS_STATE: &str = "/var/run/weft";
 
 /// Options of a control plane.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,6 +30,19 @@ pub struct Args {
     /// Trust domain of all identities
     #[arg(long, value_name = "NAME", env = "WEFT_TRUST_DOMAIN", default_value = DEFAULT_TRUST_DOMAIN)]
     pub trust_domain: TrustDomain,
+    /// Take resources and pods from Kubernetes: from the cluster that this runs in, or that KUBECONFIG names
+    #[arg(long, env = "WEFT_KUBERNETES", conflicts_with = "config")]
+    pub kubernetes: bool,
+    /// Secret in weft-system to sign with, with tls.crt, tls.key and ca.crt, such as cert-manager makes [default: an own root
+    /// in Secret weft-ca]
+    #[arg(long, value_name = "NAME", requires = "kubernetes", conflicts_with = "ca_chain")]
+    pub ca_secret: Option<String>,
+    /// Address of the webhook that injects sidecars
+    #[arg(long, value_name = "ADDRESS", requires = "kubernetes")]
+    pub webhook: Option<SocketAddr>,
+    /// File of the injector's settings
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    pub settings: Option<PathBuf>,
     /// Chain of an intermediate CA to sign with, PEM, the signing certificate first
     #[arg(long, value_name = "FILE", requires_all = ["ca_key", "ca_roots"])]
     pub ca_chain: Option<PathBuf>,
@@ -45,12 +61,20 @@ impl Args {
             (Some(chain), Some(key), Some(roots)) => Some(IntermediateFiles { chain, key, roots }),
             _ => None,
         };
+        let kubernetes = self.kubernetes.then_some(KubernetesConfig {
+            ca_secret: self.ca_secret,
+            webhook: self.webhook,
+            settings: self.settings,
+        });
+        // In a pod there is no home, and the root file system is read-only.
+        let state = self.state.or_else(|| kubernetes.is_some().then(|| PODS_STATE.into()));
         ControlPlaneConfig {
             config_dir: self.config,
+            kubernetes,
             listen: self.listen,
             admin: self.admin,
             intermediate,
-            ..ControlPlaneConfig::new(self.state.unwrap_or_else(default_state_dir), self.trust_domain)
+            ..ControlPlaneConfig::new(state.unwrap_or_else(default_state_dir), self.trust_domain)
         }
     }
 }

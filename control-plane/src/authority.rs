@@ -15,6 +15,7 @@ use weft_mesh::name::{Identity, TrustDomain};
 
 use crate::Error;
 use crate::compile::SYSTEM_NAMESPACE;
+use crate::kubernetes::{Material, SharedAuthority};
 
 /// Service account of the control plane's identity.
 const ACCOUNT: &str = "control-plane";
@@ -25,6 +26,7 @@ const RELOAD: Duration = Duration::from_secs(2);
 pub(crate) enum Source {
     Folder(PathBuf),
     Files(IntermediateFiles),
+    Secret(SharedAuthority),
 }
 
 /// The certificate authority in use.
@@ -135,6 +137,10 @@ impl Source {
     fn open(&self, trust_domain: &TrustDomain, now: SystemTime) -> Result<CertificateAuthority, Error> {
         Ok(match self {
             Self::Folder(folder) => CertificateAuthority::open(folder, trust_domain, now)?,
+            Self::Secret(held) => {
+                let Material { own, roots } = held.lock().clone();
+                CertificateAuthority::from_pem(&own, &roots, trust_domain, now)?
+            }
             Self::Files(files) => CertificateAuthority::from_files(files, trust_domain, now)?,
         })
     }

@@ -31,6 +31,8 @@ pub struct ControlPlaneConfig {
     pub admin: SocketAddr,
     /// The trust domain.
     pub trust_domain: TrustDomain,
+    /// The Kubernetes cluster that resources and workloads come from, besides those that register.
+    pub kubernetes: Option<KubernetesConfig>,
     /// An intermediate to sign with; without one there is an own root in the state folder.
     pub intermediate: Option<IntermediateFiles>,
     /// How long a registration outlives its broken stream.
@@ -52,6 +54,7 @@ impl ControlPlaneConfig {
             listen: DEFAULT_LISTEN,
             admin: DEFAULT_ADMIN,
             trust_domain,
+            kubernetes: None,
             intermediate: None,
             grace: Duration::from_secs(10),
             // A client that could not connect for a while tries again within 30 s, and then has to be served.
@@ -60,6 +63,18 @@ impl ControlPlaneConfig {
             max_connections: 10_000,
         }
     }
+}
+
+/// How a control plane uses a Kubernetes cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KubernetesConfig {
+    /// Secret in `weft-system` with an intermediate to sign with, in the form of `kubernetes.io/tls` with `ca.crt`; without
+    /// one there is an own root in the Secret `weft-ca`.
+    pub ca_secret: Option<String>,
+    /// Address of the webhook that injects sidecars; none means that none are injected.
+    pub webhook: Option<SocketAddr>,
+    /// File of the injector's settings.
+    pub settings: Option<PathBuf>,
 }
 
 /// The state folder of this user: `$XDG_STATE_HOME/weft`, else `~/.local/state/weft`.

@@ -35,6 +35,9 @@ pub enum Error {
     /// A name.
     #[error(transparent)]
     Name(#[from] weft_mesh::Error),
+    /// The cluster lacks something.
+    #[error("{0}")]
+    Kubernetes(String),
     /// A setting that makes no sense.
     #[error("{0}")]
     Setting(String),

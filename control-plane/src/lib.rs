@@ -19,6 +19,7 @@ mod discovery;
 mod error;
 mod follow;
 mod index;
+mod kubernetes;
 mod listener;
 mod metrics;
 mod preview;
@@ -33,7 +34,7 @@ mod token;
 
 pub use args::Args;
 pub use check::{Report, check};
-pub use config::{ControlPlaneConfig, default_state_dir};
+pub use config::{ControlPlaneConfig, KubernetesConfig, default_state_dir};
 pub use error::Error;
 pub use preview::{Preview, preview};
 pub use source::Diagnostic;

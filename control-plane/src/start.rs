@@ -25,6 +25,7 @@ use crate::caller::Authenticator;
 use crate::config::ControlPlaneConfig;
 use crate::discovery::Discovery;
 use crate::follow::{ConfigFolder, ConfigStatus};
+use crate::kubernetes::{Accounts, Cluster};
 use crate::listener::Listener;
 use crate::metrics::{Metrics, of_type};
 use crate::refusals::Refusals;
@@ -71,12 +72,20 @@ impl Running {
 /// nobody is told of it before it can be used.
 pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     let state = Arc::new(StateDir::open(&config.state_dir)?);
-    let source = match &config.intermediate {
-        Some(files) => Source::Files(files.clone()),
-        None => Source::Folder(state.ca()),
+    let cluster = match &config.kubernetes {
+        Some(settings) => Some(Cluster::open(settings, &config.trust_domain).await?),
+        None => None,
+    };
+    let source = match (&config.intermediate, &cluster) {
+        (Some(files), _) => Source::Files(files.clone()),
+        (None, Some(cluster)) => Source::Secret(cluster.authority()),
+        (None, None) => Source::Folder(state.ca()),
     };
     let (authority, rotation) = Authority::open(source, &config.trust_domain, config.certificate_life)?;
-    let tokens = TokenIssuer::open(state.path())?;
+    let tokens = match &cluster {
+        Some(cluster) => cluster.tokens(),
+        None => TokenIssuer::open(state.path())?,
+    };
     let metrics = Arc::new(Metrics::default());
     let discovery = Arc::new(Discovery::new(config.trust_domain.clone()));
     discovery.set_bundle(authority.current().bundle());
@@ -106,6 +115,7 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         stop: CancellationToken::new(),
         cut: CancellationToken::new(),
         announcing,
+        cluster,
         discovery,
         registry,
         metrics,
@@ -168,6 +178,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     refusals: Arc<Refusals>,
     announcing: Announcing,
+    cluster: Option<Cluster>,
     /// Lets clients know that it ends.
     stop: CancellationToken,
     /// Ends their connections.
@@ -176,7 +187,7 @@ struct Parts {
 
 impl Parts {
     fn run(
-        self,
+        mut self,
         listener: TcpListener,
         admin: TcpListener,
         folder: ConfigFolder,
@@ -207,8 +218,17 @@ impl Parts {
         tasks.spawn(accepting.run(connections, self.stop.clone()));
         let (authority, facts) = (Arc::clone(&self.authority), Arc::clone(&self.discovery));
         let (state, announcing) = (Arc::clone(&self.state), self.announcing.clone());
+        let accounts = self.cluster.as_ref().map(Cluster::accounts);
+        let roots = self.cluster.as_ref().map(Cluster::roots);
+        if let Some(cluster) = self.cluster.take() {
+            cluster.roots().set(self.authority.current().bundle());
+            tasks.spawn(until_stopped(Box::pin(cluster.follow())));
+        }
         let changed = move |bundle: &TrustBundle| {
             facts.set_bundle(bundle);
+            if let Some(roots) = &roots {
+                roots.set(bundle);
+            }
             if let Err(error) = announcing.announce(&state, bundle) {
                 tracing::error!(%error, "new join tokens name the roots from before");
             }
@@ -231,19 +251,21 @@ impl Parts {
             draining.0.cancelled().await;
             draining.1.drain();
         });
-        tasks.spawn(self.serve(authenticator, discovery, handshaken));
+        tasks.spawn(self.serve(authenticator, accounts, discovery, handshaken));
         tasks
     }
 
     async fn serve(
         self,
         authenticator: Authenticator,
+        accounts: Option<Accounts>,
         discovery: DiscoveryServer,
         connections: mpsc::Receiver<std::io::Result<crate::listener::Connection>>,
     ) {
         let issuer = Issuer {
             authority: self.authority,
             tokens: self.tokens,
+            accounts,
             trust_domain: self.config.trust_domain,
             authenticator: authenticator.clone(),
             metrics: Arc::clone(&self.metrics),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
-use weft_identity::TokenIssuer;
+use weft_identity::{JoinToken, TokenIssuer};
 use weft_mesh::name::{Identity, TrustDomain};
 use weft_proto::v1::identity_server;
 use weft_proto::v1::{IssueRequest, IssueResponse};
@@ -13,6 +13,7 @@ use weft_proto::v1::{IssueRequest, IssueResponse};
 use crate::Error;
 use crate::authority::Authority;
 use crate::caller::{Authenticator, caller};
+use crate::kubernetes::{Accounts, Problem};
 use crate::metrics::Metrics;
 
 const BEARER: &str = "Bearer ";
@@ -21,6 +22,8 @@ const BEARER: &str = "Bearer ";
 pub(crate) struct Issuer {
     pub(crate) authority: Arc<Authority>,
     pub(crate) tokens: TokenIssuer,
+    /// Knows service accounts' tokens, in a cluster.
+    pub(crate) accounts: Option<Accounts>,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) authenticator: Authenticator,
     pub(crate) metrics: Arc<Metrics>,
@@ -29,6 +32,7 @@ pub(crate) struct Issuer {
 /// What proved who the caller is, for the log.
 enum Proof {
     Token(String),
+    Account(String),
     Certificate,
 }
 
@@ -36,7 +40,7 @@ enum Proof {
 #[allow(clippy::result_large_err)]
 impl Issuer {
     /// Who calls: a token counts more than a certificate, so that a workload can become somebody else.
-    fn authenticate(
+    async fn authenticate(
         &self,
         metadata: &MetadataMap,
         extensions: &http::Extensions,
@@ -54,7 +58,15 @@ impl Issuer {
             .to_str()
             .ok()
             .and_then(|header| header.strip_prefix(BEARER))
-            .ok_or_else(|| refuse("authorization: write `Bearer` and a join token".to_owned()))?;
+            .ok_or_else(|| refuse("authorization: write `Bearer` and a token".to_owned()))?;
+        // What is no join token never was ours: it is for the API server to judge.
+        if let Some(accounts) = self.accounts.as_ref().filter(|_| JoinToken::parse(token).is_err()) {
+            return match accounts.review(token).await {
+                Ok((identity, pod)) => Ok((identity, Proof::Account(pod))),
+                Err(Problem::Refused(problem)) => Err(refuse(problem)),
+                Err(Problem::Unavailable(problem)) => Err(Status::unavailable(problem)),
+            };
+        }
         let claims =
             self.tokens.verify(token, SystemTime::now()).map_err(|error| refuse(error.to_string()))?;
         if claims.trust_domain() != self.trust_domain {
@@ -69,7 +81,7 @@ impl Issuer {
 #[tonic::async_trait]
 impl identity_server::Identity for Issuer {
     async fn issue(&self, request: Request<IssueRequest>) -> Result<Response<IssueResponse>, Status> {
-        let (identity, proof) = self.authenticate(request.metadata(), request.extensions())?;
+        let (identity, proof) = self.authenticate(request.metadata(), request.extensions()).await?;
         let address = caller(request.extensions())?.address;
         let IssueRequest { csr, ttl_seconds } = request.into_inner();
         let issued = self
@@ -79,6 +91,7 @@ impl identity_server::Identity for Issuer {
         self.metrics.certificates.inc();
         let (by, token) = match &proof {
             Proof::Token(id) => ("join token", id.as_str()),
+            Proof::Account(pod) => ("service account", pod.as_str()),
             Proof::Certificate => ("certificate", ""),
         };
         tracing::info!(%identity, serial = issued.serial, by, token, peer = %address, "certificate issued");

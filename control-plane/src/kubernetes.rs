@@ -1,0 +1,113 @@
+//! What the control plane keeps in a cluster, and what it asks the cluster: its authority and the key of its tokens in
+//! Secrets, the mesh's roots in a `ConfigMap` of every namespace, and whom a service account's token belongs to.
+
+mod accounts;
+mod roots;
+mod secrets;
+
+use std::time::Duration;
+
+use kube::Client;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::watch;
+use weft_identity::{TokenIssuer, TrustBundle};
+use weft_mesh::name::TrustDomain;
+
+pub(crate) use self::accounts::{Accounts, Problem};
+use self::secrets::Secrets;
+pub(crate) use self::secrets::{Material, Shared as SharedAuthority};
+use crate::Error;
+use crate::compile::SYSTEM_NAMESPACE;
+use crate::config::KubernetesConfig;
+
+/// Who writes, for the API server.
+pub(crate) const FIELD_MANAGER: &str = "weft-control-plane";
+/// Time for the API server to answer a request that somebody waits for.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The cluster that the control plane runs in, or that its kubeconfig names.
+pub(crate) struct Cluster {
+    client: Client,
+    secrets: Secrets,
+    authority: SharedAuthority,
+    tokens: TokenIssuer,
+    accounts: Accounts,
+    roots: watch::Sender<String>,
+    trust_domain: TrustDomain,
+}
+
+impl Cluster {
+    /// Connects, and takes what is in the Secrets; makes them when they are missing. Replicas that start at the same time
+    /// end up with the same.
+    pub(crate) async fn open(settings: &KubernetesConfig, trust_domain: &TrustDomain) -> Result<Self, Error> {
+        let client = Client::try_default().await.map_err(|error| {
+            Error::Kubernetes(format!(
+                "no cluster to connect to: {error}; run it in a pod, or set KUBECONFIG to the file that kubectl uses"
+            ))
+        })?;
+        Self::with(client, settings, trust_domain).await
+    }
+
+    async fn with(
+        client: Client,
+        settings: &KubernetesConfig,
+        trust_domain: &TrustDomain,
+    ) -> Result<Self, Error> {
+        let secrets = Secrets::new(client.clone(), settings.ca_secret.clone());
+        let material = secrets.authority(trust_domain).await?;
+        let tokens = secrets.tokens().await?;
+        Ok(Self {
+            accounts: Accounts::new(client.clone(), trust_domain.clone()),
+            client,
+            secrets,
+            authority: Arc::new(Mutex::new(material)),
+            tokens,
+            roots: watch::Sender::new(String::new()),
+            trust_domain: trust_domain.clone(),
+        })
+    }
+
+    /// The authority's certificates and key, now and later.
+    pub(crate) fn authority(&self) -> SharedAuthority {
+        Arc::clone(&self.authority)
+    }
+
+    /// Makes and verifies join tokens for what is no pod.
+    pub(crate) fn tokens(&self) -> TokenIssuer {
+        self.tokens.clone()
+    }
+
+    /// Knows whom a service account's token belongs to.
+    pub(crate) fn accounts(&self) -> Accounts {
+        self.accounts.clone()
+    }
+
+    /// Where the mesh's roots go.
+    pub(crate) fn roots(&self) -> Roots {
+        Roots { sender: self.roots.clone(), trust_domain: self.trust_domain.clone() }
+    }
+
+    /// Follows the authority's Secret, and keeps the roots in every namespace. Never returns.
+    pub(crate) async fn follow(self) {
+        let published = roots::keep(self.client.clone(), self.roots.subscribe());
+        tokio::join!(self.secrets.follow(&self.authority), published);
+    }
+}
+
+/// Tells namespaces of the mesh's roots.
+#[derive(Clone)]
+pub(crate) struct Roots {
+    sender: watch::Sender<String>,
+    trust_domain: TrustDomain,
+}
+
+impl Roots {
+    /// Makes the roots in every namespace the given ones.
+    pub(crate) fn set(&self, bundle: &TrustBundle) {
+        self.sender.send_replace(bundle.to_pem(&self.trust_domain));
+    }
+}
+
+#[cfg(test)]
+mod tests;
