@@ -15,7 +15,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use weft_xds::server::Server;
 
 use crate::discovery::Discovery;
@@ -45,6 +47,10 @@ pub(crate) struct Admin {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) status: Arc<Mutex<ConfigStatus>>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Whether all that is to be told has been read.
+    pub(crate) synced: watch::Receiver<bool>,
+    /// Cancelled when the end is near.
+    pub(crate) stop: CancellationToken,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -85,7 +91,7 @@ impl Admin {
             return answer;
         }
         match path {
-            "/ready" => text(StatusCode::OK, "ready\n"),
+            "/ready" => self.ready(),
             "/live" => text(StatusCode::OK, "live\n"),
             "/metrics" => match self.metrics.encode(self.levels()) {
                 Ok(metrics) => answer(
@@ -99,6 +105,19 @@ impl Admin {
             "/clients" => json_answer(&self.clients()),
             _ => text(StatusCode::OK, PATHS),
         }
+    }
+
+    fn ready(&self) -> Answer {
+        if self.stop.is_cancelled() {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "not ready\nthe control plane is about to end\n");
+        }
+        if !*self.synced.borrow() {
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not ready\nnot everything in the cluster has been read yet; the log says what can't be watched\n",
+            );
+        }
+        text(StatusCode::OK, "ready\n")
     }
 
     fn levels(&self) -> Levels {

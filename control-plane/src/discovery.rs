@@ -18,7 +18,7 @@ use weft_xds::server::{ClientContext, Lookup, Members, Notifier, ResourceSource}
 
 use self::cache::{Cache, Cached};
 use crate::compile::{self, Reader, Target};
-use crate::index::{Changes, Endpoint, EndpointId, Index, Workload, direct_name, parse_direct_name};
+use crate::index::{Change, Changes, Endpoint, EndpointId, Index, Workload, direct_name, parse_direct_name};
 use crate::resource::{Key, Object};
 
 /// The index and what was compiled of it.
@@ -71,6 +71,11 @@ impl Discovery {
         self.change(|index| index.set_objects(objects))
     }
 
+    /// Applies changes of resources and pods.
+    pub(crate) fn apply(&self, batch: &[Change]) -> Touched {
+        self.change(|index| index.apply(batch))
+    }
+
     /// Adds a workload or changes it.
     pub(crate) fn set_workload(&self, workload: &Arc<Workload>) -> Touched {
         self.change(|index| index.set_workload(workload))
@@ -108,7 +113,7 @@ impl Discovery {
             objects: state.index.objects().count(),
             services: state.index.service_count(),
             endpoints: state.index.endpoint_count(),
-            workloads: state.index.workloads().count(),
+            workloads: state.index.workloads().count() + state.index.pod_count(),
             compiled: state.cache.len(),
         }
     }
@@ -167,7 +172,9 @@ impl Discovery {
             cache.insert_inbound(id, built.clone(), reader.into_facts());
             built
         };
-        let own = index.workload(id).is_some_and(|workload| workload.identity.as_str() == identity);
+        let of_pod = index.pod(id).map(|pod| &pod.identity);
+        let owner = of_pod.or_else(|| index.workload(id).map(|workload| &workload.identity));
+        let own = owner.is_some_and(|owner| owner.as_str() == identity);
         lookup(found.filter(|_| own))
     }
 }

@@ -6,6 +6,7 @@
 mod address;
 mod endpoint;
 mod object;
+mod pod;
 mod service;
 mod workload;
 
@@ -20,6 +21,7 @@ use crate::resource::{Key, Object};
 pub(crate) use address::{direct_name, parse_direct_name};
 pub(crate) use endpoint::{Endpoint, EndpointId, Hop, selects};
 pub(crate) use object::{parent_refs, parents};
+pub(crate) use pod::Pod;
 pub(crate) use service::Service;
 pub(crate) use workload::{Health, Locality, Offer, Workload};
 
@@ -49,6 +51,17 @@ pub(crate) enum Fact {
     Ip(IpAddr),
     /// Which endpoint an address and port belong to.
     Address(SocketAddr),
+    /// The Services of a namespace that select pods, with their ports.
+    Selecting(Arc<str>),
+}
+
+/// A change of what there is.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Put(Arc<Object>),
+    Remove(Key),
+    PutPod(Arc<Pod>),
+    RemovePod(Arc<str>),
 }
 
 /// What a change touched.
@@ -79,6 +92,7 @@ enum Origin {
 pub(crate) struct Index {
     objects: HashMap<Key, Arc<Object>>,
     workloads: HashMap<Arc<str>, Arc<Workload>>,
+    pods: HashMap<Arc<str>, Arc<Pod>>,
 
     /// Routes by parent, in the order of their precedence.
     routes: HashMap<ServiceName, Vec<Arc<Object>>>,
@@ -94,6 +108,8 @@ pub(crate) struct Index {
     ips: HashMap<IpAddr, BTreeSet<ServiceName>>,
 
     slices: HashMap<ServiceName, BTreeSet<Key>>,
+    /// The EndpointSlices that speak of a pod, by its id.
+    slices_of_pod: HashMap<Arc<str>, BTreeSet<Key>>,
     offering: HashMap<ServiceName, BTreeSet<Arc<str>>>,
     by_namespace: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
 
@@ -114,6 +130,24 @@ impl Index {
         for (key, object) in objects {
             if self.objects.get(key).is_none_or(|old| !Arc::ptr_eq(old, object) && **old != **object) {
                 self.put_object(object, &mut changes);
+            }
+        }
+        changes
+    }
+
+    /// Applies changes in their order.
+    pub(crate) fn apply(&mut self, batch: &[Change]) -> Changes {
+        let mut changes = Changes::default();
+        for change in batch {
+            match change {
+                Change::Put(object) => {
+                    if self.objects.get(&object.key).is_none_or(|old| **old != **object) {
+                        self.put_object(object, &mut changes);
+                    }
+                }
+                Change::Remove(key) => self.remove_object(key, &mut changes),
+                Change::PutPod(pod) => self.put_pod(pod, &mut changes),
+                Change::RemovePod(id) => self.remove_pod(id, &mut changes),
             }
         }
         changes

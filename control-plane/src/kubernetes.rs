@@ -68,6 +68,11 @@ impl Cluster {
         })
     }
 
+    /// The client that everything in the cluster shares.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// The authority's certificates and key, now and later.
     pub(crate) fn authority(&self) -> SharedAuthority {
         Arc::clone(&self.authority)

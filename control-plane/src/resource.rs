@@ -30,6 +30,7 @@ pub use filter::{
     UrlRewrite,
 };
 pub use kind::Kind;
+pub(crate) use kind::OWN_GROUP;
 pub use policy::{
     Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule,
     AuthorizationTo, BackendPolicySpec, BackendRetry, Balancing, ConnectionTimeouts, DefaultAuthorization,

@@ -4,6 +4,7 @@
 mod diagnostic;
 mod files;
 mod folder;
+pub(crate) mod kubernetes;
 mod lint;
 mod watch;
 mod yaml;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,6 +31,7 @@ use crate::metrics::{Metrics, of_type};
 use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::service::{Issuer, Registrar, Traffic, TrafficService};
+use crate::source::kubernetes::Watches;
 use crate::state::{Announcement, StateDir};
 
 /// Connections whose handshake is done and that wait for the server.
@@ -215,13 +216,23 @@ impl Parts {
             refusals: Arc::clone(&self.refusals),
             cut: self.cut.clone(),
         };
-        tasks.spawn(accepting.run(connections, self.stop.clone()));
         let (authority, facts) = (Arc::clone(&self.authority), Arc::clone(&self.discovery));
         let (state, announcing) = (Arc::clone(&self.state), self.announcing.clone());
         let accounts = self.cluster.as_ref().map(Cluster::accounts);
+        let (_, nothing_to_read) = watch::channel(true);
+        let mut synced = nothing_to_read;
         let roots = self.cluster.as_ref().map(Cluster::roots);
         if let Some(cluster) = self.cluster.take() {
             cluster.roots().set(self.authority.current().bundle());
+            let watches = Watches::new(
+                cluster.client(),
+                Arc::clone(&self.discovery),
+                Arc::clone(&self.metrics),
+                Arc::clone(&self.status),
+                self.config.trust_domain.clone(),
+            );
+            synced = watches.synced();
+            tasks.spawn(until_stopped(Box::pin(watches.follow())));
             tasks.spawn(until_stopped(Box::pin(cluster.follow())));
         }
         let changed = move |bundle: &TrustBundle| {
@@ -244,7 +255,17 @@ impl Parts {
             traffic: Arc::clone(&self.traffic),
             status: Arc::clone(&self.status),
             metrics: Arc::clone(&self.metrics),
+            synced: synced.clone(),
+            stop: self.stop.clone(),
         };
+        let stop = self.stop.clone();
+        tasks.spawn(async move {
+            // Who knows only a part would tell proxies that the rest is gone.
+            let known = stop.run_until_cancelled(synced.wait_for(|synced| *synced)).await.is_some();
+            if known {
+                accepting.run(connections, stop).await;
+            }
+        });
         tasks.spawn(until_stopped(Box::pin(admin_server.serve(admin))));
         let draining = (self.stop.clone(), discovery.clone());
         tasks.spawn(async move {

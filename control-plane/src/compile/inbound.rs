@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use weft_mesh::name::Identity;
 use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
 
 use super::filter::rate_limit;
 use super::{Reader, SYSTEM_NAMESPACE, protocol, proxy_protocol, resource_ref};
-use crate::index::{Workload, selects};
+use crate::index::selects;
 use crate::resource::{
     Action, AdaptiveConcurrency, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key,
     MeshPolicySpec, PortProxyProtocol, Selector, Spec, TlsMode,
@@ -15,13 +16,17 @@ use crate::resource::{
 
 /// Builds the `Inbound` of a workload; `None` if there is no such workload.
 pub(crate) fn inbound(reader: &Reader<'_>, id: &str) -> Option<v1::Inbound> {
-    let workload = reader.workload(id)?;
-    let policies = Policies::of(reader, workload);
-    // An application that serves two services on one port speaks one protocol on it.
-    let mut ports: BTreeMap<u16, Protocol> = BTreeMap::new();
-    for offer in &workload.offers {
-        ports.entry(offer.application_port).or_insert(offer.protocol);
-    }
+    let (policies, ports) = if let Some(pod) = reader.pod(id) {
+        (Policies::of(reader, &pod.identity, &pod.labels), reader.ports_of(pod))
+    } else {
+        let workload = reader.workload(id)?;
+        // An application that serves two services on one port speaks one protocol on it.
+        let mut ports: BTreeMap<u16, Protocol> = BTreeMap::new();
+        for offer in &workload.offers {
+            ports.entry(offer.application_port).or_insert(offer.protocol);
+        }
+        (Policies::of(reader, &workload.identity, &workload.labels), ports)
+    };
     let ports = ports.into_iter().map(|(port, spoken)| policies.port(port, spoken)).collect();
     Some(v1::Inbound { ports, default_port: Some(policies.port(0, Protocol::Detect)) })
 }
@@ -34,8 +39,8 @@ struct Policies<'a> {
 }
 
 impl<'a> Policies<'a> {
-    fn of(reader: &Reader<'a>, workload: &Workload) -> Self {
-        let namespace = workload.identity.namespace();
+    fn of(reader: &Reader<'a>, identity: &Identity, labels: &BTreeMap<String, String>) -> Self {
+        let namespace = identity.namespace();
         let own = reader.workload_policies(namespace);
         // The system namespace's policies are the mesh's: listed once if the workload is there itself.
         let mesh_wide =
@@ -46,15 +51,13 @@ impl<'a> Policies<'a> {
             own.iter().map(|own| (false, own)).chain(mesh_wide.iter().map(|all| (true, all)))
         {
             match &object.spec {
-                Spec::MeshPolicy(spec) if applies(spec.selector.as_ref(), workload) => {
+                Spec::MeshPolicy(spec) if applies(spec.selector.as_ref(), labels) => {
                     let selecting =
                         spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
                     found.push((mesh_wide, !selecting, spec));
                 }
                 // Who may call a workload is for its own namespace to say.
-                Spec::AuthorizationPolicy(spec)
-                    if !mesh_wide && applies(spec.selector.as_ref(), workload) =>
-                {
+                Spec::AuthorizationPolicy(spec) if !mesh_wide && applies(spec.selector.as_ref(), labels) => {
                     authorization.push(authorization_policy(&object.key, spec));
                 }
                 _ => {}
@@ -114,8 +117,8 @@ fn adaptive_concurrency(bounds: &AdaptiveConcurrency) -> v1::AdaptiveConcurrency
     }
 }
 
-fn applies(selector: Option<&Selector>, workload: &Workload) -> bool {
-    selector.is_none_or(|selector| selects(&selector.match_labels, &workload.labels))
+fn applies(selector: Option<&Selector>, labels: &BTreeMap<String, String>) -> bool {
+    selector.is_none_or(|selector| selects(&selector.match_labels, labels))
 }
 
 fn authorization_policy(key: &Key, spec: &AuthorizationPolicySpec) -> v1::AuthorizationPolicy {

@@ -1,13 +1,14 @@
 //! Reading the index while noting what was read.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use weft_mesh::name::{ServiceName, ServicePort};
+use weft_mesh::protocol::Protocol;
 
-use crate::index::{Fact, Index, Service, Workload};
+use crate::index::{Fact, Index, Pod, Service, Workload};
 use crate::resource::{Key, Object};
 
 /// The index, and the facts that were read of it so far. What is not there was read too: it may appear.
@@ -59,6 +60,17 @@ impl<'a> Reader<'a> {
     pub(super) fn workload(&self, id: &str) -> Option<&'a Arc<Workload>> {
         self.note(Fact::Workload(id.into()));
         self.index.workload(id)
+    }
+
+    pub(super) fn pod(&self, id: &str) -> Option<&'a Arc<Pod>> {
+        self.note(Fact::Workload(id.into()));
+        self.index.pod(id)
+    }
+
+    /// The ports of a pod that Services lead to.
+    pub(super) fn ports_of(&self, pod: &Pod) -> BTreeMap<u16, Protocol> {
+        self.note(Fact::Selecting(pod.identity.namespace().into()));
+        self.index.ports_of(pod)
     }
 
     pub(super) fn host(&self, host: &str) -> Option<&'a ServiceName> {

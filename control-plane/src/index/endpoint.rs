@@ -9,7 +9,7 @@ use weft_xds::EncodedResource;
 
 use super::service::{MembersOf, Port, Service};
 use super::workload::set_in;
-use super::{Changes, Fact, Health, Index, Locality, Offer, Origin, SLICE_SERVICE_LABEL, Workload};
+use super::{Changes, Fact, Health, Index, Locality, Offer, Origin, Pod, SLICE_SERVICE_LABEL, Workload};
 use crate::resource::{
     AddressType, EndpointSliceSpec, ExternalServiceSpec, Object, PortOrName, SliceEndpoint, Spec, Transport,
 };
@@ -83,7 +83,7 @@ impl Index {
                 .map(|workload| of_workload(workload, name, service))
                 .unwrap_or_default(),
             Origin::Object(key) => {
-                self.objects.get(key).map(|object| of_object(object, name, service)).unwrap_or_default()
+                self.objects.get(key).map(|object| self.of_object(object, name, service)).unwrap_or_default()
             }
         }
     }
@@ -176,42 +176,58 @@ pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<Str
     selector.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 
-fn of_object(object: &Object, name: &ServiceName, service: &Service) -> Gift {
-    match &object.spec {
-        Spec::EndpointSlice(slice)
-            if !service.is_external()
-                && *object.key.namespace == *name.namespace()
-                && object.labels.get(SLICE_SERVICE_LABEL).is_some_and(|label| label == name.name()) =>
-        {
-            of_slice(slice, name, service)
+impl Index {
+    fn of_object(&self, object: &Object, name: &ServiceName, service: &Service) -> Gift {
+        match &object.spec {
+            Spec::EndpointSlice(slice)
+                if !service.is_external()
+                    && *object.key.namespace == *name.namespace()
+                    && object.labels.get(SLICE_SERVICE_LABEL).is_some_and(|label| label == name.name()) =>
+            {
+                self.of_slice(slice, name, service)
+            }
+            Spec::ExternalService(spec) if service.is_external() => of_external(spec, name, service),
+            _ => Gift::new(),
         }
-        Spec::ExternalService(spec) if service.is_external() => of_external(spec, name, service),
-        _ => Gift::new(),
     }
-}
 
-fn of_slice(slice: &EndpointSliceSpec, name: &ServiceName, service: &Service) -> Gift {
-    let mut gift = Gift::new();
-    if slice.address_type == AddressType::Fqdn {
-        return gift;
+    fn of_slice(&self, slice: &EndpointSliceSpec, name: &ServiceName, service: &Service) -> Gift {
+        let mut gift = Gift::new();
+        if slice.address_type == AddressType::Fqdn {
+            return gift;
+        }
+        for port in &service.ports {
+            let same = slice.ports.iter().find(|candidate| {
+                candidate.name.as_deref().unwrap_or_default() == port.name
+                    && candidate.protocol.unwrap_or_default() == Transport::Tcp
+            });
+            let Some(number) = same.and_then(|same| same.port) else { continue };
+            for endpoint in &slice.endpoints {
+                let Some(ip) = endpoint.addresses.first().and_then(|address| address.parse().ok()) else {
+                    continue;
+                };
+                let given = self.of_slice_endpoint(endpoint, SocketAddr::new(ip, number), name.namespace());
+                let at = (ServicePort::new(name.clone(), port.number), id_of(given.address));
+                gift.insert(at, Arc::new(given));
+            }
+        }
+        gift
     }
-    for port in &service.ports {
-        let same = slice.ports.iter().find(|candidate| {
-            candidate.name.as_deref().unwrap_or_default() == port.name
-                && candidate.protocol.unwrap_or_default() == Transport::Tcp
-        });
-        let Some(number) = same.and_then(|same| same.port) else { continue };
-        for endpoint in &slice.endpoints {
-            let Some(ip) = endpoint.addresses.first().and_then(|address| address.parse().ok()) else {
-                continue;
-            };
-            let address = SocketAddr::new(ip, number);
-            let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.as_deref());
-            let given = plain(address, 1, slice_health(endpoint), endpoint.zone.as_deref(), pod);
-            gift.insert((ServicePort::new(name.clone(), port.number), id_of(address)), Arc::new(given));
+
+    /// An endpoint of a slice; who it is and whether it is in the mesh is its pod's to say.
+    fn of_slice_endpoint(&self, endpoint: &SliceEndpoint, address: SocketAddr, namespace: &str) -> Endpoint {
+        let name = endpoint.target_ref.as_ref().and_then(|target| target.name.as_deref());
+        let plain = plain(address, 1, slice_health(endpoint), endpoint.zone.as_deref(), name);
+        let Some(pod) = name.and_then(|name| self.pods.get(&*Pod::id(namespace, name))) else { return plain };
+        let meshed = pod.proxy.is_some();
+        Endpoint {
+            identity: meshed.then(|| pod.identity.clone()),
+            hop: if meshed { Hop::Weft } else { Hop::Plain },
+            workload: Arc::clone(&pod.id),
+            version: pod.version().into(),
+            ..plain
         }
     }
-    gift
 }
 
 fn slice_health(endpoint: &SliceEndpoint) -> Health {

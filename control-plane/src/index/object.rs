@@ -79,6 +79,9 @@ impl Index {
     ) {
         let mut affected = BTreeSet::new();
         for (object, present) in [(old, false), (new, true)] {
+            if let Some(object) = object {
+                self.link_pods(object, present);
+            }
             let service = object.and_then(|object| {
                 let name = object.labels.get(SLICE_SERVICE_LABEL)?;
                 ServiceName::new(&object.key.namespace, name).ok()

@@ -55,7 +55,14 @@ impl Service {
     }
 
     fn selects(&self) -> bool {
-        matches!(self.members, MembersOf::Selector(_))
+        self.selector().is_some()
+    }
+
+    pub(super) fn selector(&self) -> Option<&BTreeMap<String, String>> {
+        match &self.members {
+            MembersOf::Selector(selector) => Some(selector),
+            _ => None,
+        }
     }
 
     fn from_spec(spec: &ServiceSpec) -> Option<Self> {
@@ -118,6 +125,7 @@ impl Index {
             }
             if service.selects() {
                 set_in(&mut self.selecting, &namespace, name, present);
+                changes.fact(Fact::Selecting(Arc::clone(&namespace)));
             }
         }
         let ports = |service: &Option<Arc<Service>>| -> BTreeSet<u16> {

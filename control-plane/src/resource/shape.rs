@@ -53,6 +53,36 @@ impl Shape {
         Self::read(schema.as_value())
     }
 
+    /// Removes the fields that are not known here, such as those of a newer API server.
+    pub(crate) fn prune(&self, value: &mut Value) {
+        match (self, value) {
+            (Self::Struct(shape), Value::Object(mapping)) => {
+                let known = |name: &String| {
+                    shape.fields.iter().any(|(field, _)| field == name)
+                        || shape.ignored.contains(name)
+                        || shape.unsupported.contains(name)
+                };
+                mapping.retain(|name, _| known(name));
+                for (name, field) in &shape.fields {
+                    if let Some(value) = mapping.get_mut(name) {
+                        field.prune(value);
+                    }
+                }
+            }
+            (Self::List { items, .. }, Value::Array(values)) => {
+                for value in values {
+                    items.prune(value);
+                }
+            }
+            (Self::Mapping(shape), Value::Object(mapping)) => {
+                for value in mapping.values_mut() {
+                    shape.prune(value);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn read(schema: &Value) -> Self {
         let Some(schema) = schema.as_object() else { return Self::Any };
         if schema.contains_key("x-kubernetes-int-or-string") {

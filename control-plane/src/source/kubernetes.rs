@@ -1,0 +1,288 @@
+//! A Kubernetes cluster: what there is of each kind that is about the mesh, and of pods, by watch.
+//!
+//! Each kind has a task that lists and watches it, and decodes what comes; one task applies it all, many changes at once
+//! where many have come. What can't be reached stays as it was. A resource that is wrong keeps what it said when it was
+//! last right, as long as this process lives.
+
+mod kept;
+mod translate;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, pin_mut};
+use k8s_openapi::api::core::v1::Pod as ClusterPod;
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use weft_mesh::name::TrustDomain;
+
+use self::kept::{Kept, News};
+use super::Diagnostic;
+use crate::discovery::Discovery;
+use crate::follow::ConfigStatus;
+use crate::index::Change;
+use crate::metrics::Metrics;
+use crate::resource::{Key, Kind, Problem, Severity};
+
+/// Batches of news that may wait; a watch that is further ahead waits, too.
+const QUEUE: usize = 256;
+/// Time between looks for kinds that the cluster does not know yet.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Kinds that are watched. What else of a Namespace would matter is on its pods.
+fn kinds() -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(|kind| *kind != Kind::Namespace)
+}
+
+/// Who tells of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Watched {
+    Kind(Kind),
+    Pods,
+}
+
+/// Watches on everything that is about the mesh.
+pub(crate) struct Watches {
+    client: Client,
+    discovery: Arc<Discovery>,
+    metrics: Arc<Metrics>,
+    status: Arc<Mutex<ConfigStatus>>,
+    trust_domain: TrustDomain,
+    synced: watch::Sender<bool>,
+}
+
+impl Watches {
+    pub(crate) fn new(
+        client: Client,
+        discovery: Arc<Discovery>,
+        metrics: Arc<Metrics>,
+        status: Arc<Mutex<ConfigStatus>>,
+        trust_domain: TrustDomain,
+    ) -> Self {
+        Self { client, discovery, metrics, status, trust_domain, synced: watch::Sender::new(false) }
+    }
+
+    /// Whether everything that was there at the beginning has been read.
+    pub(crate) fn synced(&self) -> watch::Receiver<bool> {
+        self.synced.subscribe()
+    }
+
+    /// Never returns.
+    pub(crate) async fn follow(self) {
+        let (news, mut coming) = mpsc::channel(QUEUE);
+        let mut tasks = JoinSet::new();
+        let mut watched = HashSet::from([Watched::Pods]);
+        tasks.spawn(pods(self.client.clone(), self.trust_domain.clone(), news.clone()));
+        let mut state = State::default();
+        // Until it is known once which kinds there are, not everything can have been read.
+        let mut looked = false;
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                _ = look.tick() => {
+                    let missing = kinds().filter(|kind| !watched.contains(&Watched::Kind(*kind)));
+                    match served(&self.client, missing).await {
+                        Ok(found) => {
+                            for (kind, resource) in found {
+                                tracing::info!(%kind, version = resource.version, "watched");
+                                watched.insert(Watched::Kind(kind));
+                                tasks.spawn(objects(self.client.clone(), kind, resource, news.clone()));
+                            }
+                            looked = true;
+                        }
+                        Err(error) => tracing::warn!(%error, "can't ask the API server which kinds it knows; trying again"),
+                    }
+                }
+                count = coming.recv_many(&mut batch, QUEUE) => {
+                    if count == 0 {
+                        std::future::pending::<()>().await;
+                    }
+                    self.apply(&mut state, batch.drain(..));
+                }
+            }
+            if looked && !*self.synced.borrow() && watched.is_subset(&state.read) {
+                tracing::info!(kinds = watched.len(), "everything in the cluster has been read");
+                self.synced.send_replace(true);
+            }
+        }
+    }
+
+    fn apply(&self, state: &mut State, batch: impl Iterator<Item = (Watched, News)>) {
+        let mut changes = Vec::new();
+        let mut judged = false;
+        for (watched, news) in batch {
+            if news.whole {
+                state.read.insert(watched);
+            }
+            for (key, problems) in news.judged {
+                judged = true;
+                state.judge(key, problems);
+            }
+            changes.extend(news.changes);
+        }
+        if judged {
+            self.tell(state);
+        }
+        if changes.is_empty() {
+            return;
+        }
+        self.metrics.config_loads.inc();
+        let touched = self.discovery.apply(&changes);
+        tracing::debug!(changes = changes.len(), destinations = touched.destinations.len(), "applied");
+    }
+
+    /// Tells once of what is wrong.
+    fn tell(&self, state: &State) {
+        let diagnostics = state
+            .problems
+            .iter()
+            .flat_map(|(key, problems)| problems.iter().map(move |problem| diagnostic(key, problem)));
+        let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics.partition(|it| it.severity == Severity::Error);
+        let mut status = self.status.lock();
+        for error in errors.iter().filter(|error| !status.errors.contains(error)) {
+            tracing::error!("refused: {error}");
+        }
+        for warning in warnings.iter().filter(|warning| !status.warnings.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        self.metrics.config_errors.set(i64::try_from(errors.len()).unwrap_or(i64::MAX));
+        status.errors = errors;
+        status.warnings = warnings;
+    }
+}
+
+/// What is known beside the index.
+#[derive(Default)]
+struct State {
+    /// Of whom everything that is there has been read.
+    read: HashSet<Watched>,
+    problems: BTreeMap<Key, Vec<Problem>>,
+}
+
+impl State {
+    fn judge(&mut self, key: Key, problems: Vec<Problem>) {
+        if problems.is_empty() {
+            self.problems.remove(&key);
+        } else {
+            self.problems.insert(key, problems);
+        }
+    }
+}
+
+fn diagnostic(key: &Key, problem: &Problem) -> Diagnostic {
+    Diagnostic {
+        severity: problem.severity,
+        file: "cluster".to_owned(),
+        line: 0,
+        column: 0,
+        resource: format!("{}/{}/{}", key.kind, key.namespace, key.name),
+        field: problem.path.to_string(),
+        reason: problem.reason.clone(),
+    }
+}
+
+/// Which of these kinds the API server has, each in the version that is preferred of those that it has.
+async fn served(
+    client: &Client,
+    kinds: impl Iterator<Item = Kind>,
+) -> Result<Vec<(Kind, ApiResource)>, kube::Error> {
+    let mut known: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for kind in kinds {
+        for version in kind.versions() {
+            let api_version = if kind.group().is_empty() {
+                (*version).to_owned()
+            } else {
+                format!("{}/{version}", kind.group())
+            };
+            if !known.contains_key(&api_version) {
+                known.insert(api_version.clone(), resources(client, kind.group(), &api_version).await?);
+            }
+            let plural =
+                known.get(&api_version).into_iter().flatten().find(|(name, _)| name == kind.as_str());
+            if let Some((_, plural)) = plural {
+                let gvk = GroupVersionKind::gvk(kind.group(), version, kind.as_str());
+                found.push((kind, ApiResource::from_gvk_with_plural(&gvk, plural)));
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The kinds of a group and version, with their plurals; none if there is no such group.
+async fn resources(
+    client: &Client,
+    group: &str,
+    api_version: &str,
+) -> Result<BTreeSet<(String, String)>, kube::Error> {
+    let listed = if group.is_empty() {
+        client.list_core_api_resources(api_version).await
+    } else {
+        client.list_api_group_resources(api_version).await
+    };
+    match listed {
+        Ok(list) => {
+            let whole = list.resources.into_iter().filter(|resource| !resource.name.contains('/'));
+            Ok(whole.map(|resource| (resource.kind, resource.name)).collect())
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Watches one kind. Never returns before the receiver is gone.
+async fn objects(client: Client, kind: Kind, resource: ApiResource, news: mpsc::Sender<(Watched, News)>) {
+    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    pin_mut!(events);
+    let mut kept = Kept::new(move |object: &DynamicObject| translate::key(kind, object));
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::debug!(%kind, %error, "can't watch now; what is in force stays");
+                continue;
+            }
+        };
+        let news_of =
+            kept.take(event, |key, object| translate::object(key, &resource, object), Change::Remove);
+        if let Some(told) = news_of
+            && news.send((Watched::Kind(kind), told)).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Watches pods.
+async fn pods(client: Client, trust_domain: TrustDomain, news: mpsc::Sender<(Watched, News)>) {
+    let events = watcher(Api::<ClusterPod>::all(client), watcher::Config::default()).default_backoff();
+    pin_mut!(events);
+    let mut kept = Kept::new(translate::pod_id);
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::debug!(%error, "can't watch pods now; what is in force stays");
+                continue;
+            }
+        };
+        let news_of = kept.take(event, |id, pod| translate::pod(id, &pod, &trust_domain), Change::RemovePod);
+        if let Some(told) = news_of
+            && news.send((Watched::Pods, told)).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

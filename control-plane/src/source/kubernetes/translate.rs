@@ -1,0 +1,89 @@
+//! From what the API server says to what the index holds; everything else is dropped at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod as ClusterPod;
+use kube::ResourceExt as _;
+use kube::api::{ApiResource, DynamicObject};
+use serde_json::{Map, Value, json};
+use weft_mesh::name::{Identity, TrustDomain};
+
+use super::kept::News;
+use crate::index::{Change, Pod};
+use crate::resource::{Age, Key, Kind, OWN_GROUP, decode};
+
+/// Label of a pod that has a proxy, with the proxy's version.
+const PROXY_LABEL: &str = "mesh.weft.dev/proxy";
+/// Service account of a pod that names none.
+const DEFAULT_ACCOUNT: &str = "default";
+
+pub(super) fn key(kind: Kind, object: &DynamicObject) -> Key {
+    Key { kind, namespace: object.namespace().unwrap_or_default().into(), name: object.name_any().into() }
+}
+
+/// Decodes a resource. One that is wrong changes nothing: what it said before stays.
+pub(super) fn object(key: Key, resource: &ApiResource, object: DynamicObject) -> News {
+    let decoded = decode(&document(key.kind, resource, object), Age::Written("cluster".into(), 0));
+    let changes = decoded.object.map(|object| Change::Put(Arc::new(object)));
+    News { changes: changes.into_iter().collect(), judged: vec![(key, decoded.problems)], whole: false }
+}
+
+/// The resource as a file would say it. Of kinds that are not our own, fields that are not known here are left out: the
+/// API server may be newer.
+fn document(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Value {
+    let mut body = match object.data {
+        Value::Object(body) => body,
+        _ => Map::new(),
+    };
+    body.retain(|name, _| if kind.has_spec() { name == "spec" } else { name != "status" });
+    let mut body = Value::Object(body);
+    if kind.group() != OWN_GROUP {
+        if !kind.has_spec() {
+            kind.shape().prune(&mut body);
+        } else if let Some(spec) = body.get_mut("spec") {
+            kind.shape().prune(spec);
+        }
+    }
+    body["apiVersion"] = json!(resource.api_version);
+    body["kind"] = json!(kind.as_str());
+    body["metadata"] = json!({
+        "name": object.metadata.name,
+        "namespace": object.metadata.namespace,
+        "labels": object.metadata.labels,
+        "creationTimestamp": object.metadata.creation_timestamp,
+    });
+    body
+}
+
+pub(super) fn pod_id(pod: &ClusterPod) -> Arc<str> {
+    Pod::id(&pod.namespace().unwrap_or_default(), &pod.name_any())
+}
+
+/// A pod that has ended, or can't have an identity, is as good as none.
+pub(super) fn pod(id: Arc<str>, pod: &ClusterPod, trust_domain: &TrustDomain) -> News {
+    let change =
+        compact(&id, pod, trust_domain).map_or(Change::RemovePod(id), |pod| Change::PutPod(Arc::new(pod)));
+    News { changes: vec![change], ..News::default() }
+}
+
+fn compact(id: &Arc<str>, pod: &ClusterPod, trust_domain: &TrustDomain) -> Option<Pod> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let spec = pod.spec.as_ref()?;
+    let account = spec.service_account_name.as_deref().filter(|name| !name.is_empty());
+    let identity = Identity::new(trust_domain, &pod.namespace()?, account.unwrap_or(DEFAULT_ACCOUNT)).ok()?;
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let named = ports.filter_map(|port| Some((port.name.clone()?, u16::try_from(port.container_port).ok()?)));
+    Some(Pod {
+        name: pod.name_any().into(),
+        id: Arc::clone(id),
+        identity,
+        labels: pod.metadata.labels.clone().unwrap_or_default(),
+        ports: named.collect::<BTreeMap<_, _>>(),
+        proxy: pod.labels().get(PROXY_LABEL).cloned(),
+    })
+}
