@@ -6,7 +6,9 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, completions, control_plane, demo, example, explain, guard, proxy, run, token};
+use crate::command::{
+    check, completions, control_plane, demo, example, explain, guard, inject, proxy, run, token,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::BrightCyan.on_default().bold())
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     /// Run a sidecar by itself, as a container or a VM does
     #[command(after_help = proxy::EXAMPLES)]
     Proxy(Box<proxy::Args>),
+    /// Give the pods of manifests their sidecars, without a webhook
+    #[command(after_help = inject::EXAMPLES)]
+    Inject(inject::Args),
     /// Check a folder of resources as the control plane would read it
     #[command(after_help = check::EXAMPLES)]
     Check(check::Args),
@@ -78,6 +83,7 @@ impl Command {
             Self::Run(_) => "weft run",
             Self::ControlPlane(_) => "weft control-plane",
             Self::Proxy(_) => "weft proxy",
+            Self::Inject(_) => "weft inject",
             Self::Check(_) => "weft check",
             Self::Explain(_) => "weft explain",
             Self::Token(_) => "weft token",
@@ -93,6 +99,7 @@ impl Command {
             Self::Run(args) => run::run(*args),
             Self::ControlPlane(args) => control_plane::run(args),
             Self::Proxy(args) => proxy::run(*args),
+            Self::Inject(args) => inject::run(&args),
             Self::Check(args) => check::run(&args),
             Self::Explain(args) => explain::run(&args),
             Self::Token(command) => token::run(command),

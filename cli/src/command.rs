@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod example;
 pub(crate) mod explain;
 pub(crate) mod guard;
+pub(crate) mod inject;
 pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod token;

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use weft_identity::{TokenIssuer, TrustBundle};
 use weft_mesh::name::TrustDomain;
 
-pub(crate) use self::accounts::{Accounts, Problem};
+pub(crate) use self::accounts::{AUDIENCE, Accounts, Problem};
+pub(crate) use self::roots::NAME as ROOTS;
 use self::secrets::Secrets;
 pub(crate) use self::secrets::{Material, Shared as SharedAuthority};
 use crate::Error;
@@ -86,6 +87,28 @@ impl Cluster {
     /// Knows whom a service account's token belongs to.
     pub(crate) fn accounts(&self) -> Accounts {
         self.accounts.clone()
+    }
+
+    /// Where the mesh's roots are told from.
+    pub(crate) fn watch_roots(&self) -> watch::Receiver<String> {
+        self.roots.subscribe()
+    }
+
+    /// Whether the cluster knows native sidecars: Kubernetes 1.29 and later.
+    pub(crate) async fn native_sidecars(&self) -> bool {
+        match self.client.apiserver_version().await {
+            Ok(version) => {
+                let number = |text: &str| {
+                    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+                    text.get(..digits).and_then(|digits| digits.parse::<u32>().ok()).unwrap_or_default()
+                };
+                (number(&version.major), number(&version.minor)) >= (1, 29)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "can't ask for the cluster's version; taking it for a recent one");
+                true
+            }
+        }
     }
 
     /// Where the mesh's roots go.

@@ -24,6 +24,20 @@ pub(crate) enum Refused {
     Forbidden,
 }
 
+/// What became of a pod that the webhook was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Admitted {
+    Injected,
+    Left,
+    Refused,
+    Malformed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AdmittedLabels {
+    outcome: Admitted,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct RefusedLabels {
     pub(crate) reason: Refused,
@@ -38,6 +52,8 @@ pub(crate) struct TypeLabels {
 #[derive(Default)]
 pub(crate) struct Metrics {
     pub(crate) refused: Family<RefusedLabels, Counter>,
+    /// Pods that the webhook was asked about.
+    pub(crate) admitted: Family<AdmittedLabels, Counter>,
     pub(crate) connections: Gauge,
     pub(crate) certificates: Counter,
     pub(crate) config_loads: Counter,
@@ -77,6 +93,7 @@ impl Metrics {
     pub(crate) fn encode(&self, levels: Levels) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("weft_control_plane");
         registry.register("refused", "Connections and calls that were refused", self.refused.clone());
+        registry.register("admissions", "Pods that the webhook was asked about", self.admitted.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("certificates_issued", "Certificates issued", self.certificates.clone());
         registry.register("config_loads", "Times that the configuration changed", self.config_loads.clone());
@@ -117,6 +134,10 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
         Ok(text)
+    }
+
+    pub(crate) fn admitted(&self, outcome: Admitted) {
+        self.admitted.get_or_create(&AdmittedLabels { outcome }).inc();
     }
 
     pub(crate) fn count_refused(&self, reason: Refused) {

@@ -1,6 +1,7 @@
 //! Starting a control plane: the one place where its parts are put together.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,19 +26,24 @@ use crate::caller::Authenticator;
 use crate::config::ControlPlaneConfig;
 use crate::discovery::Discovery;
 use crate::follow::{ConfigFolder, ConfigStatus};
+use crate::inject;
 use crate::kubernetes::{Accounts, Cluster};
 use crate::listener::Listener;
 use crate::metrics::{Metrics, of_type};
 use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::service::{Issuer, Registrar, Traffic, TrafficService};
+use crate::settings::Settings;
 use crate::source::kubernetes::Watches;
 use crate::state::{Announcement, StateDir};
+use crate::webhook::{self, Webhook};
 
 /// Connections whose handshake is done and that wait for the server.
 const HANDSHAKEN: usize = 64;
 /// A client that is gone without a word is noticed after at most twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How often the injector's settings are looked at; the kubelet brings a change after about a minute.
+const SETTINGS: Duration = Duration::from_secs(5);
 /// Time for streams to end when the control plane does.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -96,6 +102,16 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         Arc::clone(&discovery),
         Arc::clone(&metrics),
     )?;
+    let webhook = match (&cluster, config.kubernetes.as_ref().and_then(|it| it.webhook)) {
+        (Some(cluster), Some(address)) => {
+            let listener = bind(address, "the webhook", "--webhook").await?;
+            let cluster = inject::Cluster { native_sidecars: cluster.native_sidecars().await };
+            Some((listener, cluster))
+        }
+        _ => None,
+    };
+    let settings_file = config.kubernetes.as_ref().and_then(|it| it.settings.clone());
+    let settings = settings_file.as_deref().map_or_else(|| Ok(Settings::default()), Settings::read)?;
     let listener = bind(config.listen, "discovery and identity", "--listen").await?;
     let admin_listener = bind(config.admin, "the admin interface", "--admin").await?;
     let (address, admin) = (local(&listener, config.listen)?, local(&admin_listener, config.admin)?);
@@ -117,6 +133,7 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         cut: CancellationToken::new(),
         announcing,
         cluster,
+        injector: Injector { webhook, settings: Arc::new(Mutex::new(settings)), file: settings_file },
         discovery,
         registry,
         metrics,
@@ -127,6 +144,39 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     let (stop, cut) = (parts.stop.clone(), parts.cut.clone().drop_guard());
     let tasks = parts.run(listener, admin_listener, folder, rotation);
     Ok(Running { address, admin, stop, tasks, _cut: cut })
+}
+
+/// What injects sidecars.
+struct Injector {
+    webhook: Option<(TcpListener, inject::Cluster)>,
+    settings: Arc<Mutex<Settings>>,
+    file: Option<PathBuf>,
+}
+
+/// Keeps the injector's settings what their file says. Never returns.
+async fn follow_settings(file: Option<PathBuf>, settings: Arc<Mutex<Settings>>) {
+    let Some(file) = file else { return std::future::pending().await };
+    let mut told = String::new();
+    loop {
+        tokio::time::sleep(SETTINGS).await;
+        match Settings::read(&file) {
+            Ok(read) => {
+                told.clear();
+                let mut held = settings.lock();
+                if *held != read {
+                    *held = read;
+                    tracing::info!(file = %file.display(), "injector's settings in force");
+                }
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if problem != told {
+                    tracing::error!("{problem}; the settings in force stay");
+                    told = problem;
+                }
+            }
+        }
+    }
 }
 
 /// What is announced and does not change.
@@ -180,6 +230,7 @@ struct Parts {
     refusals: Arc<Refusals>,
     announcing: Announcing,
     cluster: Option<Cluster>,
+    injector: Injector,
     /// Lets clients know that it ends.
     stop: CancellationToken,
     /// Ends their connections.
@@ -233,6 +284,24 @@ impl Parts {
             );
             synced = watches.synced();
             tasks.spawn(until_stopped(Box::pin(watches.follow())));
+            if let Some((listener, facts)) = self.injector.webhook.take() {
+                let webhook = Webhook {
+                    authority: Arc::clone(&self.authority),
+                    settings: Arc::clone(&self.injector.settings),
+                    cluster: facts,
+                    metrics: Arc::clone(&self.metrics),
+                    life: self.config.certificate_life,
+                };
+                tasks.spawn(until_stopped(Box::pin(async move {
+                    if let Err(error) = webhook.serve(listener).await {
+                        tracing::error!(%error, "the webhook has no certificate and can't serve");
+                    }
+                })));
+                let trusted = webhook::keep_trusted(cluster.client(), cluster.watch_roots());
+                tasks.spawn(until_stopped(Box::pin(trusted)));
+                let (file, settings) = (self.injector.file.take(), Arc::clone(&self.injector.settings));
+                tasks.spawn(until_stopped(Box::pin(follow_settings(file, settings))));
+            }
             tasks.spawn(until_stopped(Box::pin(cluster.follow())));
         }
         let changed = move |bundle: &TrustBundle| {

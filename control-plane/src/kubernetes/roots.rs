@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::FIELD_MANAGER;
 
 /// Name of the `ConfigMap`, and of its one key.
-pub(super) const NAME: &str = "weft-roots";
+pub(crate) const NAME: &str = "weft-roots";
 pub(super) const KEY: &str = "roots.pem";
 /// Time until what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(5);

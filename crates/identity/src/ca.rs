@@ -115,6 +115,33 @@ impl CertificateAuthority {
                 format!("{identity} is not in {}, for which this authority signs", self.trust_domain);
             return Err(Error::invalid("identity to certify", problem));
         }
+        self.sign_names(csr_der, vec![uri_san(identity.as_str())?], ttl, now)
+    }
+
+    /// The same for a server that clients outside the mesh know by DNS names, such as the API server its webhooks. It is
+    /// no workload's: nobody of the mesh believes it.
+    pub fn sign_server(
+        &self,
+        csr_der: &[u8],
+        names: &[&str],
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<IssuedCertificate, Error> {
+        let names = names.iter().map(|name| {
+            let name =
+                Ia5String::try_from(*name).map_err(|error| Error::invalid("DNS name", error.to_string()))?;
+            Ok(SanType::DnsName(name))
+        });
+        self.sign_names(csr_der, names.collect::<Result<_, Error>>()?, ttl, now)
+    }
+
+    fn sign_names(
+        &self,
+        csr_der: &[u8],
+        names: Vec<SanType>,
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<IssuedCertificate, Error> {
         if now > self.not_after {
             return Err(Error::AuthorityExpired { not_after: self.not_after });
         }
@@ -127,7 +154,7 @@ impl CertificateAuthority {
         }
         let begin = now.checked_sub(BACKDATE).unwrap_or(now).max(self.not_before);
         let public_key = request::public_key(csr_der)?;
-        let params = leaf_params(identity, begin, end)?;
+        let params = leaf_params(names, begin, end);
         let leaf = params
             .signed_by(&public_key, &self.issuer)
             .map_err(|error| Error::invalid("certificate", error.to_string()))?;
@@ -150,24 +177,20 @@ impl fmt::Debug for CertificateAuthority {
     }
 }
 
-/// All of a workload's certificate but its key.
-fn leaf_params(
-    identity: &Identity,
-    not_before: SystemTime,
-    not_after: SystemTime,
-) -> Result<CertificateParams, Error> {
+/// All of a certificate but its key.
+fn leaf_params(names: Vec<SanType>, not_before: SystemTime, not_after: SystemTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.not_before = from_unix(unix(not_before)).into();
     params.not_after = from_unix(unix(not_after)).into();
     params.serial_number = Some(serial());
     params.distinguished_name = DistinguishedName::new();
-    params.subject_alt_names = vec![uri_san(identity.as_str())?];
+    params.subject_alt_names = names;
     params.is_ca = IsCa::NoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
-    Ok(params)
+    params
 }
 
 fn uri_san(uri: &str) -> Result<SanType, Error> {

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::{Error, WorkloadCertificate};
+use crate::{Error, WorkloadCertificate, tls};
 
 /// A new private key and the request (PKCS #10, RFC 2986) to certify it.
 ///
@@ -25,6 +26,15 @@ impl KeyAndCsr {
         request.distinguished_name = DistinguishedName::new();
         let csr = request.serialize_request(&key).map_err(failed)?.der().to_vec();
         Ok(Self { key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(), csr })
+    }
+
+    /// Puts the key and the chain (leaf first) that answered the request together, for a server that is no workload.
+    pub fn into_server(
+        self,
+        chain: Vec<CertificateDer<'static>>,
+        alpn: &[&[u8]],
+    ) -> Result<ServerConfig, Error> {
+        tls::named_server(chain, self.key, alpn)
     }
 
     /// The request in DER.

@@ -19,14 +19,14 @@ use aws_lc_rs::rand;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs as suite};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ServerConfig, version};
 use weft_mesh::name::Identity;
 
 use crate::verify::{ClientVerifier, Pinned, ServerVerifier, verify_client};
-use crate::{ExpectedIdentities, Fingerprint, TrustBundle, WorkloadCertificate, x509};
+use crate::{Error, ExpectedIdentities, Fingerprint, TrustBundle, WorkloadCertificate, x509};
 
 /// Several streams of HTTP between two sidecars, in our own framing.
 pub const ALPN_WEFT: &[u8] = b"weft/1";
@@ -164,6 +164,22 @@ pub fn pinned_client(
 ) -> Arc<ClientConfig> {
     let builder = client_builder(Arc::new(ServerVerifier::new(Pinned(roots.into()), expected)));
     Arc::new(finish_client(builder.with_no_client_auth(), alpn))
+}
+
+/// For a server whose clients have no certificates of the mesh.
+pub(crate) fn named_server(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    alpn: &[&[u8]],
+) -> Result<ServerConfig, Error> {
+    let mut config = ServerConfig::builder_with_provider(provider().clone())
+        .with_protocol_versions(&[&version::TLS13])
+        .expect("the provider has suites of TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| Error::invalid("certificate", error.to_string()))?;
+    config.alpn_protocols = owned(alpn);
+    Ok(config)
 }
 
 fn server_config(verifier: ClientVerifier, resolver: Arc<SingleCertAndKey>, alpn: &[&[u8]]) -> ServerConfig {

@@ -172,3 +172,23 @@ fn debugging_shows_no_key() {
     assert!(!format!("{material:?}").contains("PRIVATE"));
     assert!(!format!("{:?}", own()).contains("key"));
 }
+
+#[test]
+fn a_server_is_certified_for_its_dns_names_and_is_no_workload() {
+    let trust_domain: TrustDomain = "cluster.local".parse().unwrap();
+    let now = SystemTime::now();
+    let material = CaMaterial::generate(&trust_domain, now).unwrap();
+    let authority = CertificateAuthority::from_pem(&material, "", &trust_domain, now).unwrap();
+    let key = crate::KeyAndCsr::generate().unwrap();
+    let names = ["control-plane.weft-system.svc"];
+    let issued = authority.sign_server(key.csr_der(), &names, Duration::from_hours(1), now).unwrap();
+    assert!(crate::peer_identity(&issued.chain).is_err(), "it has no SPIFFE id");
+    let leaf = webpki::EndEntityCert::try_from(issued.chain.first().unwrap()).unwrap();
+    for (name, holds) in [("control-plane.weft-system.svc", true), ("other.weft-system.svc", false)] {
+        let name = rustls::pki_types::ServerName::try_from(name).unwrap();
+        assert_eq!(leaf.verify_is_valid_for_subject_name(&name).is_ok(), holds);
+    }
+    key.into_server(issued.chain, &[b"http/1.1"]).unwrap();
+    let new = crate::KeyAndCsr::generate().unwrap();
+    assert!(authority.sign_server(new.csr_der(), &["no name\u{e9}"], Duration::from_hours(1), now).is_err());
+}

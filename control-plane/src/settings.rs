@@ -1,0 +1,200 @@
+//! How sidecars are injected, as an operator has it: the file that `--settings` names.
+
+use std::path::Path;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::Error;
+
+/// Settings of the injector. All have defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    /// The proxy's image.
+    pub proxy_image: String,
+    /// When the kubelet pulls it.
+    pub proxy_image_pull_policy: String,
+    /// Address of the control plane, `host:port`.
+    pub control_plane: String,
+    /// The trust domain.
+    pub trust_domain: String,
+    /// Who redirects a pod's connections to its proxy.
+    pub redirect: Redirect,
+    /// Whether proxies are native sidecars: restartable init containers.
+    pub native_sidecars: NativeSidecars,
+    /// The proxies' log level, or filter.
+    pub log_level: String,
+    /// Requests and limits of a proxy, as in a pod.
+    pub resources: Value,
+    /// Addresses, or blocks such as 10.0.0.0/8, to which connections are not redirected.
+    pub skip_outbound_addresses: Vec<String>,
+    /// Ports, or ranges such as 8000-8100, from which connections are not redirected.
+    pub skip_inbound_ports: Vec<String>,
+    /// Ports, or ranges, to which connections are not redirected.
+    pub skip_outbound_ports: Vec<String>,
+    /// What becomes of pods while nobody can inject: the webhook's `failurePolicy`, kept here to be looked up.
+    pub failure_policy: String,
+}
+
+/// Who redirects a pod's connections to its proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redirect {
+    /// An init container with the capability `NET_ADMIN`.
+    #[default]
+    Init,
+    /// The CNI plugin, so that no pod needs a capability.
+    Cni,
+    /// Nobody: applications use the proxy by the environment's `HTTP_PROXY`, and what arrives is not intercepted.
+    None,
+}
+
+/// Whether proxies are native sidecars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Value", into = "Value")]
+pub enum NativeSidecars {
+    /// Where the cluster knows them (Kubernetes 1.29 and later).
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl From<Value> for NativeSidecars {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Bool(true) => Self::Always,
+            Value::Bool(false) => Self::Never,
+            Value::String(text) if text == "true" => Self::Always,
+            Value::String(text) if text == "false" => Self::Never,
+            _ => Self::Auto,
+        }
+    }
+}
+
+impl From<NativeSidecars> for Value {
+    fn from(native: NativeSidecars) -> Self {
+        match native {
+            NativeSidecars::Auto => json!("auto"),
+            NativeSidecars::Always => json!(true),
+            NativeSidecars::Never => json!(false),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            proxy_image: format!("ghcr.io/weft-mesh/weft-proxy:{}", env!("CARGO_PKG_VERSION")),
+            proxy_image_pull_policy: "IfNotPresent".to_owned(),
+            control_plane: "control-plane.weft-system.svc:15012".to_owned(),
+            trust_domain: "cluster.local".to_owned(),
+            redirect: Redirect::default(),
+            native_sidecars: NativeSidecars::default(),
+            log_level: "info".to_owned(),
+            resources: json!({"requests": {"cpu": "50m", "memory": "32Mi"}}),
+            skip_outbound_addresses: Vec::new(),
+            skip_inbound_ports: Vec::new(),
+            skip_outbound_ports: Vec::new(),
+            failure_policy: "Fail".to_owned(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads settings from YAML; what they don't say has its default.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let empty = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+        if empty {
+            return Ok(Self::default());
+        }
+        let settings: Self = serde_saphyr::from_str(text).map_err(|error| wrong(&error.to_string()))?;
+        settings.check().map_err(|problem| wrong(&problem))?;
+        Ok(settings)
+    }
+
+    /// Reads settings from a file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let fail = |source| Error::Path { what: "injector's settings", path: path.to_owned(), source };
+        Self::parse(&std::fs::read_to_string(path).map_err(fail)?)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (field, ports) in
+            [("skipInboundPorts", &self.skip_inbound_ports), ("skipOutboundPorts", &self.skip_outbound_ports)]
+        {
+            check_ports(ports).map_err(|problem| format!("{field}: {problem}"))?;
+        }
+        check_addresses(&self.skip_outbound_addresses)
+            .map_err(|problem| format!("skipOutboundAddresses: {problem}"))?;
+        if !matches!(&*self.proxy_image_pull_policy, "Always" | "IfNotPresent" | "Never") {
+            let value = &self.proxy_image_pull_policy;
+            return Err(format!("proxyImagePullPolicy: {value:?} is none of Always, IfNotPresent and Never"));
+        }
+        if self.proxy_image.is_empty() {
+            return Err("proxyImage: is empty; name an image".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn wrong(problem: &str) -> Error {
+    Error::Setting(format!("injector's settings: {problem}"))
+}
+
+/// Checks ports and ranges of ports.
+pub(crate) fn check_ports(ports: &[String]) -> Result<(), String> {
+    for text in ports {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let range = first.trim().parse::<u16>().ok().zip(last.trim().parse::<u16>().ok());
+        if !range.is_some_and(|(first, last)| first != 0 && first <= last) {
+            return Err(format!("{text:?} is neither a port nor a range such as 8000-8100"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks addresses and blocks of addresses.
+pub(crate) fn check_addresses(addresses: &[String]) -> Result<(), String> {
+    for text in addresses {
+        if text.parse::<IpNet>().is_err() && text.parse::<std::net::IpAddr>().is_err() {
+            return Err(format!("{text:?} is neither an address nor a block such as 10.0.0.0/8"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let settings =
+            Settings::parse("redirect: cni\nnativeSidecars: false\nskipInboundPorts: ['9000-9010']\n")
+                .unwrap();
+        assert_eq!(settings.redirect, Redirect::Cni);
+        assert_eq!(settings.native_sidecars, NativeSidecars::Never);
+        assert_eq!(settings.log_level, "info");
+        assert_eq!(Settings::parse("# nothing\n").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        for (text, problem) in [
+            ("proxyimage: x", "proxyimage"),
+            ("redirect: maybe", "maybe"),
+            ("skipInboundPorts: ['0']", "skipInboundPorts: \"0\" is neither a port"),
+            ("skipOutboundPorts: ['9-8']", "skipOutboundPorts: \"9-8\""),
+            ("skipOutboundAddresses: [here]", "skipOutboundAddresses: \"here\""),
+            ("proxyImagePullPolicy: Sometimes", "\"Sometimes\" is none of"),
+        ] {
+            let error = Settings::parse(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One `AdmissionReview`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::inject::{Cluster, Outcome, inject};
+use crate::metrics::Admitted;
+use crate::settings::Settings;
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+
+/// What the API server is answered, and what that means; the error is why it asked nothing that can be answered.
+pub(super) fn answer(
+    body: &[u8],
+    settings: &Settings,
+    cluster: Cluster,
+) -> Result<(Value, Admitted), String> {
+    let review: Value =
+        serde_json::from_slice(body).map_err(|error| format!("no AdmissionReview: {error}"))?;
+    if review["apiVersion"] != API_VERSION || review["kind"] != "AdmissionReview" {
+        return Err(format!(
+            "no AdmissionReview of {API_VERSION}: it is {} of {}",
+            review["kind"], review["apiVersion"]
+        ));
+    }
+    let request = &review["request"];
+    let uid = request["uid"].as_str().ok_or("an AdmissionReview without request.uid")?;
+    let (response, outcome) = decide(request, settings, cluster);
+    let mut response = response;
+    response["uid"] = json!(uid);
+    Ok((json!({"apiVersion": API_VERSION, "kind": "AdmissionReview", "response": response}), outcome))
+}
+
+fn decide(request: &Value, settings: &Settings, cluster: Cluster) -> (Value, Admitted) {
+    if request["kind"]["kind"] != "Pod" || request["operation"] != "CREATE" {
+        return (json!({"allowed": true}), Admitted::Left);
+    }
+    let pod = &request["object"];
+    match inject(pod, settings, cluster) {
+        Outcome::Injected(injected) => {
+            let patch = json_patch::diff(pod, &injected);
+            let patch = serde_json::to_vec(&patch).unwrap_or_default();
+            (
+                json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch)}),
+                Admitted::Injected,
+            )
+        }
+        Outcome::Left(reason) => {
+            tracing::debug!(pod = name(request), reason, "no sidecar");
+            (json!({"allowed": true, "warnings": [format!("weft: no sidecar: {reason}")]}), Admitted::Left)
+        }
+        Outcome::Refused(reason) => {
+            tracing::warn!(pod = name(request), reason, "refused");
+            let status = json!({"code": 422, "reason": "Invalid", "message": format!("weft: {reason}")});
+            (json!({"allowed": false, "status": status}), Admitted::Refused)
+        }
+    }
+}
+
+/// A pod as logs name it; one that is made by a controller has no name yet.
+fn name(request: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metadata = &request["object"]["metadata"];
+    let name = text(&metadata["name"]);
+    let name = if name.is_empty() { text(&metadata["generateName"]) + "*" } else { name };
+    format!("{}/{name}", text(&request["namespace"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: Cluster = Cluster { native_sidecars: true };
+
+    fn ask(pod: &Value) -> Value {
+        let review = json!({
+            "apiVersion": API_VERSION, "kind": "AdmissionReview",
+            "request": {"uid": "u-1", "kind": {"kind": "Pod"}, "operation": "CREATE", "namespace": "shop", "object": pod},
+        });
+        let (answer, _) =
+            super::answer(review.to_string().as_bytes(), &Settings::default(), CLUSTER).unwrap();
+        assert_eq!(answer["response"]["uid"], "u-1");
+        answer["response"].clone()
+    }
+
+    #[test]
+    fn the_patch_makes_the_injected_pod_of_the_one_that_was_asked_about() {
+        let mut pod =
+            json!({"metadata": {"generateName": "web-"}, "spec": {"containers": [{"name": "a/b~c"}]}});
+        let response = ask(&pod);
+        assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
+        let patch = STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
+        let Outcome::Injected(expected) = inject(&pod, &Settings::default(), CLUSTER) else { panic!() };
+        json_patch::patch(&mut pod, &serde_json::from_slice::<json_patch::Patch>(&patch).unwrap()).unwrap();
+        assert_eq!(pod, *expected);
+    }
+
+    #[test]
+    fn a_pod_that_is_left_alone_is_let_through_with_a_warning() {
+        let response = ask(&json!({"spec": {"hostNetwork": true, "containers": [{"name": "a"}]}}));
+        assert_eq!(response["allowed"], true);
+        assert!(response["warnings"][0].as_str().unwrap().contains("hostNetwork"), "{response}");
+    }
+
+    #[test]
+    fn a_pod_that_would_not_work_is_refused_with_the_reason() {
+        let response =
+            ask(&json!({"spec": {"securityContext": {"runAsUser": 2102}, "containers": [{"name": "a"}]}}));
+        assert_eq!(response["allowed"], false);
+        assert!(response["status"]["message"].as_str().unwrap().contains("runAsUser"), "{response}");
+    }
+
+    #[test]
+    fn what_is_no_review_is_an_error_that_says_so() {
+        for (body, problem) in [
+            (&b"nonsense"[..], "no AdmissionReview"),
+            (br#"{"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}"#, "v1beta1"),
+            (
+                br#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {}}"#,
+                "request.uid",
+            ),
+        ] {
+            let error = super::answer(body, &Settings::default(), CLUSTER).unwrap_err();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+}
