@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Give the pods of manifests their sidecars, without a webhook
     #[command(after_help = inject::EXAMPLES)]
     Inject(inject::Args),
+    /// Lead the connections of this machine, or network namespace, to its proxy
+    #[command(subcommand)]
+    Redirect(weft_redirect::command::Command),
     /// Check a folder of resources as the control plane would read it
     #[command(after_help = check::EXAMPLES)]
     Check(check::Args),
@@ -84,6 +87,7 @@ impl Command {
             Self::ControlPlane(_) => "weft control-plane",
             Self::Proxy(_) => "weft proxy",
             Self::Inject(_) => "weft inject",
+            Self::Redirect(_) => "weft redirect",
             Self::Check(_) => "weft check",
             Self::Explain(_) => "weft explain",
             Self::Token(_) => "weft token",
@@ -100,6 +104,7 @@ impl Command {
             Self::ControlPlane(args) => control_plane::run(args),
             Self::Proxy(args) => proxy::run(*args),
             Self::Inject(args) => inject::run(&args),
+            Self::Redirect(command) => redirect(&command),
             Self::Check(args) => check::run(&args),
             Self::Explain(args) => explain::run(&args),
             Self::Token(command) => token::run(command),
@@ -108,6 +113,13 @@ impl Command {
             Self::Guard(args) => guard::run(&args),
         }
     }
+}
+
+fn redirect(command: &weft_redirect::command::Command) -> anyhow::Result<ExitCode> {
+    for line in weft_redirect::command::run(command)? {
+        crate::output::line(&line)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
