@@ -117,7 +117,8 @@ impl Command {
 
 fn redirect(command: &weft_redirect::command::Command) -> anyhow::Result<ExitCode> {
     for line in weft_redirect::command::run(command)? {
-        crate::output::line(&line)?;
+        // Whoever reads it may have gone.
+        let _ = crate::output::line(&line);
     }
     Ok(ExitCode::SUCCESS)
 }
