@@ -187,7 +187,11 @@ impl Control {
             .run(demanded),
         );
         tasks.spawn(discovery.answer(self.lookups));
-        tasks.spawn(discovery.run(Arc::clone(&self.transport), self.config.workload_id.clone()));
+        tasks.spawn(discovery.run(
+            Arc::clone(&self.transport),
+            self.config.workload_id.clone(),
+            self.config.transparent_inbound.is_some(),
+        ));
         let telemetry = Telemetry {
             transport: Arc::clone(&self.transport),
             credentials: Arc::clone(&self.credentials),

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weft_mesh::backoff::{Backoff, Jitter};
+use weft_mesh::balance::Hop;
 use weft_mesh::name::{ServicePort, TrustDomain};
 use weft_proto::{Resource, v1};
 use weft_xds::Rejection;
@@ -97,12 +98,15 @@ impl Discovery {
     }
 
     /// Follows discovery from the first certificate on. Never returns.
+    /// `redirected` says that what arrives at the workload's own address comes to the proxy only from elsewhere.
     pub(super) fn run(
         &self,
         transport: Arc<Transport>,
         workload: String,
+        redirected: bool,
     ) -> impl Future<Output = ()> + use<> {
         let discovery = self.clone();
+        let own = redirected.then(|| Arc::from(&*workload));
         async move {
             let mut tls = discovery.0.credentials.watch();
             let Ok(first) = tls.wait_for(Option::is_some).await.map(|tls| tls.clone()) else { return };
@@ -113,7 +117,7 @@ impl Discovery {
             let destinations = builder
                 .handle::<v1::Destination, _>(v1::Destination::TYPE_URL, Destinations(discovery.clone()));
             let endpoints =
-                builder.handle::<v1::Endpoint, _>(v1::Endpoint::TYPE_URL, Endpoints(discovery.clone()));
+                builder.handle::<v1::Endpoint, _>(v1::Endpoint::TYPE_URL, Endpoints(discovery.clone(), own));
             let inbound = Inbounds(discovery.clone(), trust_domain.clone());
             builder.handle::<v1::Inbound, _>(v1::Inbound::TYPE_URL, inbound).subscribe(&workload);
             let bundles = Bundles(discovery.clone());
@@ -197,7 +201,8 @@ impl Handler<v1::Destination> for Destinations {
     }
 }
 
-struct Endpoints(Discovery);
+/// Takes endpoints; the second is the workload whose own are the application itself.
+struct Endpoints(Discovery, Option<Arc<str>>);
 
 impl Handler<v1::Endpoint> for Endpoints {
     fn apply(&mut self, changes: Changes<v1::Endpoint>) -> Vec<Rejection> {
@@ -210,7 +215,13 @@ impl Handler<v1::Endpoint> for Endpoints {
                     continue;
                 };
                 match convert::endpoint(id, &wire) {
-                    Ok(endpoint) => model.endpoint(&service, endpoint),
+                    Ok(mut endpoint) => {
+                        // Within the own network nothing is redirected: there is the application itself.
+                        if self.1.as_ref() == Some(&endpoint.workload) {
+                            endpoint.hop = Hop::Plain;
+                        }
+                        model.endpoint(&service, endpoint);
+                    }
                     Err(error) => refused.push(reject(&update.name, &error)),
                 }
             }

@@ -1,3 +1,5 @@
+use weft_mesh::balance::Hop;
+
 use super::*;
 
 /// A destination that leads to a service in the namespace `shop`, port 80.
@@ -143,4 +145,31 @@ async fn a_service_that_does_not_exist_has_no_endpoints() {
     plane.end_service("shop/reviews:80");
     settle().await;
     assert_eq!(endpoints(&sidecar, "shop/reviews:80"), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_own_endpoint_is_the_application_itself_where_connections_are_redirected() {
+    for (redirected, hop) in [(true, Hop::Plain), (false, Hop::Weft)] {
+        let plane = Plane::start();
+        plane.set("web:80", &leading_to("web"));
+        plane.serve("shop/web:80", &[]);
+        let endpoint = v1::Endpoint {
+            address: "10.0.0.1".into(),
+            port: 8080,
+            identities: vec!["spiffe://mesh.example/ns/shop/sa/web".into()],
+            hop: v1::Hop::Weft.into(),
+            weight: 1,
+            workload: WORKLOAD.into(),
+            ..v1::Endpoint::default()
+        };
+        plane.set("shop/web:80/own", &endpoint);
+        let transparent_inbound = redirected.then(|| "127.0.0.1:0".parse().unwrap());
+        let config = ProxyConfig { transparent_inbound, ..config(&plane) };
+        let sidecar = Sidecar::start_with(&plane, config, Vec::new()).await;
+        sidecar.look_up("web:80").await.unwrap();
+        settle().await;
+        let snapshot = sidecar.snapshot();
+        let set = &snapshot.endpoints[&"shop/web:80".parse().unwrap()];
+        assert_eq!(set.endpoints.iter().map(|it| it.hop).collect::<Vec<_>>(), [hop]);
+    }
 }
