@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use weft_identity::TrustBundle;
 use weft_mesh::name::{ServiceName, ServicePort, TrustDomain};
 use weft_proto::{Resource, v1};
@@ -25,6 +26,8 @@ use crate::resource::{Key, Object};
 pub(crate) struct Discovery {
     state: Mutex<State>,
     notifier: Notifier,
+    /// Counts changes of what there is.
+    changes: watch::Sender<u64>,
     trust_domain: TrustDomain,
 }
 
@@ -58,12 +61,27 @@ pub(crate) struct Counts {
 
 impl Discovery {
     pub(crate) fn new(trust_domain: TrustDomain) -> Self {
-        Self { state: Mutex::default(), notifier: Notifier::new(), trust_domain }
+        Self {
+            state: Mutex::default(),
+            notifier: Notifier::new(),
+            changes: watch::Sender::new(0),
+            trust_domain,
+        }
     }
 
     /// Through which streams hear of changes.
     pub(crate) fn notifier(&self) -> &Notifier {
         &self.notifier
+    }
+
+    /// Changes whenever what there is does.
+    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Looks at what there is.
+    pub(crate) fn inspect<R>(&self, look: impl FnOnce(&Index) -> R) -> R {
+        look(&self.state.lock().index)
     }
 
     /// Makes the resources of the configuration the given ones.
@@ -123,6 +141,7 @@ impl Discovery {
         let changes = change(&mut state.index);
         let touched = state.touched(&changes);
         drop(state);
+        self.changes.send_modify(|count| *count += 1);
         self.notifier.changed(v1::Destination::TYPE_URL, touched.destinations.iter().map(|name| &**name));
         self.notifier.changed(v1::Inbound::TYPE_URL, touched.inbounds.iter().map(|name| &**name));
         self.notifier.changed(v1::Endpoint::TYPE_URL, touched.endpoints.iter().map(String::as_str));

@@ -34,6 +34,8 @@ pub enum Outcome {
     Injected(Box<Value>),
     /// It stays as it is, for this reason.
     Left(String),
+    /// It has its sidecar already, and lacks nothing.
+    Complete,
     /// It would not work, for this reason, and is better not made.
     Refused(String),
 }
@@ -144,13 +146,12 @@ impl Injection<'_> {
 
     /// Another webhook may have added containers since: their probes are taken over, too.
     fn again(mut self, redirect: Redirect) -> Result<Outcome, String> {
-        let done = || Outcome::Left("it has its sidecar already".to_owned());
         if redirect == Redirect::None {
-            return Ok(done());
+            return Ok(Outcome::Complete);
         }
         let probes = probes::take(&mut self.pod["spec"])?;
         if probes.is_empty() {
-            return Ok(done());
+            return Ok(Outcome::Complete);
         }
         containers::add_probes(&mut self.pod["spec"], probes);
         Ok(Outcome::Injected(Box::new(self.pod)))

@@ -32,6 +32,7 @@ mod settings;
 mod source;
 mod start;
 mod state;
+mod status;
 mod token;
 mod webhook;
 

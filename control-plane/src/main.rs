@@ -1,5 +1,6 @@
 //! A Weft control plane and nothing else, for images.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,7 +19,8 @@ struct Program {
 async fn main() -> ExitCode {
     let args = Program::parse().args;
     let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

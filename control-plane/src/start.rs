@@ -1,13 +1,15 @@
 //! Starting a control plane: the one place where its parts are put together.
 
+mod cluster;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -19,6 +21,7 @@ use weft_proto::v1::registration_server::RegistrationServer;
 use weft_proto::v1::telemetry_server::TelemetryServer;
 use weft_xds::server::{ClientContext, Config, Observer, Server as DiscoveryServer};
 
+use self::cluster::{Injector, Joined};
 use crate::Error;
 use crate::admin::Admin;
 use crate::authority::{Authority, Source};
@@ -34,16 +37,12 @@ use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::service::{Issuer, Registrar, Traffic, TrafficService};
 use crate::settings::Settings;
-use crate::source::kubernetes::Watches;
 use crate::state::{Announcement, StateDir};
-use crate::webhook::{self, Webhook};
 
 /// Connections whose handshake is done and that wait for the server.
 const HANDSHAKEN: usize = 64;
 /// A client that is gone without a word is noticed after at most twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// How often the injector's settings are looked at; the kubelet brings a change after about a minute.
-const SETTINGS: Duration = Duration::from_secs(5);
 /// Time for streams to end when the control plane does.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -146,39 +145,6 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     Ok(Running { address, admin, stop, tasks, _cut: cut })
 }
 
-/// What injects sidecars.
-struct Injector {
-    webhook: Option<(TcpListener, inject::Cluster)>,
-    settings: Arc<Mutex<Settings>>,
-    file: Option<PathBuf>,
-}
-
-/// Keeps the injector's settings what their file says. Never returns.
-async fn follow_settings(file: Option<PathBuf>, settings: Arc<Mutex<Settings>>) {
-    let Some(file) = file else { return std::future::pending().await };
-    let mut told = String::new();
-    loop {
-        tokio::time::sleep(SETTINGS).await;
-        match Settings::read(&file) {
-            Ok(read) => {
-                told.clear();
-                let mut held = settings.lock();
-                if *held != read {
-                    *held = read;
-                    tracing::info!(file = %file.display(), "injector's settings in force");
-                }
-            }
-            Err(error) => {
-                let problem = error.to_string();
-                if problem != told {
-                    tracing::error!("{problem}; the settings in force stay");
-                    told = problem;
-                }
-            }
-        }
-    }
-}
-
 /// What is announced and does not change.
 #[derive(Clone)]
 struct Announcing {
@@ -246,12 +212,8 @@ impl Parts {
         rotation: Rotation,
     ) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        let until_stopped = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
-            let stop = self.stop.clone();
-            async move {
-                let _ = stop.run_until_cancelled(work).await;
-            }
-        };
+        let stop = self.stop.clone();
+        let until_stopped = |work| until_stopped(&stop, work);
         let authenticator = Authenticator::new(Arc::clone(&self.refusals));
         let observer = Watched(Arc::clone(&self.metrics));
         let notifier = self.discovery.notifier().clone();
@@ -269,41 +231,7 @@ impl Parts {
         };
         let (authority, facts) = (Arc::clone(&self.authority), Arc::clone(&self.discovery));
         let (state, announcing) = (Arc::clone(&self.state), self.announcing.clone());
-        let accounts = self.cluster.as_ref().map(Cluster::accounts);
-        let (_, nothing_to_read) = watch::channel(true);
-        let mut synced = nothing_to_read;
-        let roots = self.cluster.as_ref().map(Cluster::roots);
-        if let Some(cluster) = self.cluster.take() {
-            cluster.roots().set(self.authority.current().bundle());
-            let watches = Watches::new(
-                cluster.client(),
-                Arc::clone(&self.discovery),
-                Arc::clone(&self.metrics),
-                Arc::clone(&self.status),
-                self.config.trust_domain.clone(),
-            );
-            synced = watches.synced();
-            tasks.spawn(until_stopped(Box::pin(watches.follow())));
-            if let Some((listener, facts)) = self.injector.webhook.take() {
-                let webhook = Webhook {
-                    authority: Arc::clone(&self.authority),
-                    settings: Arc::clone(&self.injector.settings),
-                    cluster: facts,
-                    metrics: Arc::clone(&self.metrics),
-                    life: self.config.certificate_life,
-                };
-                tasks.spawn(until_stopped(Box::pin(async move {
-                    if let Err(error) = webhook.serve(listener).await {
-                        tracing::error!(%error, "the webhook has no certificate and can't serve");
-                    }
-                })));
-                let trusted = webhook::keep_trusted(cluster.client(), cluster.watch_roots());
-                tasks.spawn(until_stopped(Box::pin(trusted)));
-                let (file, settings) = (self.injector.file.take(), Arc::clone(&self.injector.settings));
-                tasks.spawn(until_stopped(Box::pin(follow_settings(file, settings))));
-            }
-            tasks.spawn(until_stopped(Box::pin(cluster.follow())));
-        }
+        let Joined { accounts, roots, mut synced } = self.join_cluster(&mut tasks);
         let changed = move |bundle: &TrustBundle| {
             facts.set_bundle(bundle);
             if let Some(roots) = &roots {
@@ -327,12 +255,12 @@ impl Parts {
             synced: synced.clone(),
             stop: self.stop.clone(),
         };
-        let stop = self.stop.clone();
+        let stopping = self.stop.clone();
         tasks.spawn(async move {
             // Who knows only a part would tell proxies that the rest is gone.
-            let known = stop.run_until_cancelled(synced.wait_for(|synced| *synced)).await.is_some();
+            let known = stopping.run_until_cancelled(synced.wait_for(|synced| *synced)).await.is_some();
             if known {
-                accepting.run(connections, stop).await;
+                accepting.run(connections, stopping).await;
             }
         });
         tasks.spawn(until_stopped(Box::pin(admin_server.serve(admin))));
@@ -386,6 +314,17 @@ impl Parts {
         }
         // The state folder is another's from here on.
         drop(self.state);
+    }
+}
+
+/// Work that ends when the control plane does.
+fn until_stopped(
+    stop: &CancellationToken,
+    work: Pin<Box<dyn Future<Output = ()> + Send>>,
+) -> impl Future<Output = ()> + use<> {
+    let stop = stop.clone();
+    async move {
+        let _ = stop.run_until_cancelled(work).await;
     }
 }
 

@@ -96,6 +96,7 @@ fn one(
     };
     match inject(pod, settings, cluster) {
         Outcome::Injected(injected) => *pod = *injected,
+        Outcome::Complete => {}
         Outcome::Left(reason) => notes.push(format!("{kind} {name} gets no sidecar: {reason}")),
         Outcome::Refused(reason) => bail!("{kind} {name}: {reason}"),
     }

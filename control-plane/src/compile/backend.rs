@@ -23,12 +23,27 @@ pub(super) fn service_backend(reader: &Reader<'_>, port: &ServicePort, spoken: P
     v1::Backend { service: Some(service_port(port)), protocol: protocol(spoken).into(), policy }
 }
 
+/// Why a reference leads nowhere.
+#[derive(Debug)]
+pub(crate) struct Unresolved {
+    /// Gateway API's word for it (`RouteConditionReason`).
+    pub(crate) reason: &'static str,
+    /// What is wrong, and what to do.
+    pub(crate) message: String,
+}
+
+impl Unresolved {
+    fn new(reason: &'static str, message: String) -> Self {
+        Self { reason, message }
+    }
+}
+
 /// Resolves a reference that a route makes; the error says why its share is answered with 500.
 pub(crate) fn resolve(
     reader: &Reader<'_>,
     from: &Key,
     reference: &BackendReference,
-) -> Result<v1::Backend, String> {
+) -> Result<v1::Backend, Unresolved> {
     let namespace = reference.namespace.as_deref().unwrap_or(&from.namespace);
     let kind = reference.kind.as_deref().unwrap_or("Service");
     let group = reference.group.as_deref().unwrap_or_default();
@@ -37,26 +52,29 @@ pub(crate) fn resolve(
         .into_iter()
         .any(|known| known.as_str() == kind && known.group() == group);
     if !known {
-        return Err(format!("{group}/{kind} is no kind of backend; refer to a Service"));
+        let message = format!("{group}/{kind} is no kind of backend; refer to a Service");
+        return Err(Unresolved::new("InvalidKind", message));
     }
     if *namespace != *from.namespace && !is_granted(reader, from, group, kind, namespace, &reference.name) {
-        return Err(format!(
+        let message = format!(
             "{kind} {namespace}/{} may not be referred to from namespace {}; add a ReferenceGrant to namespace {namespace}",
             reference.name, from.namespace
-        ));
+        );
+        return Err(Unresolved::new("RefNotPermitted", message));
     }
-    let missing = || format!("there is no {kind} {namespace}/{}", reference.name);
+    let absent = |message: String| Unresolved::new("BackendNotFound", message);
+    let missing = || absent(format!("there is no {kind} {namespace}/{}", reference.name));
     let name = ServiceName::new(namespace, &reference.name).map_err(|_| missing())?;
     let service = reader.service(&name).filter(|service| service.is_external() == (kind != "Service"));
     let service = service.ok_or_else(missing)?;
     let number = match (reference.port, service.ports.as_slice()) {
         (Some(port), _) => port,
         (None, [only]) => only.number,
-        (None, _) => return Err(format!("{kind} {name} is referred to without a port")),
+        (None, _) => return Err(absent(format!("{kind} {name} is referred to without a port"))),
     };
     let port = service.port(number).ok_or_else(|| {
         let ports: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
-        format!("{kind} {name} has no port {number}; it has {}", ports.join(", "))
+        absent(format!("{kind} {name} has no port {number}; it has {}", ports.join(", ")))
     })?;
     Ok(service_backend(reader, &ServicePort::new(name, number), port.protocol))
 }

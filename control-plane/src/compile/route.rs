@@ -129,7 +129,7 @@ fn backends(reader: &Reader<'_>, key: &Key, refs: &[RouteBackend]) -> Vec<v1::We
 fn target(reader: &Reader<'_>, key: &Key, reference: &BackendReference) -> weighted_backend::Target {
     match resolve(reader, key, reference) {
         Ok(backend) => weighted_backend::Target::Backend(backend),
-        Err(reason) => weighted_backend::Target::Invalid(reason),
+        Err(unresolved) => weighted_backend::Target::Invalid(unresolved.message),
     }
 }
 

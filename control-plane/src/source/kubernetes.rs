@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use weft_mesh::name::TrustDomain;
 
 use self::kept::{Kept, News};
+pub(crate) use self::translate::{decode_object, key as key_of_object};
 use super::Diagnostic;
 use crate::discovery::Discovery;
 use crate::follow::ConfigStatus;
@@ -189,7 +190,7 @@ fn diagnostic(key: &Key, problem: &Problem) -> Diagnostic {
 }
 
 /// Which of these kinds the API server has, each in the version that is preferred of those that it has.
-async fn served(
+pub(crate) async fn served(
     client: &Client,
     kinds: impl Iterator<Item = Kind>,
 ) -> Result<Vec<(Kind, ApiResource)>, kube::Error> {

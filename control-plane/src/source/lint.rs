@@ -85,7 +85,9 @@ impl Lint<'_> {
             let at = item(&field(at, "filters"), index);
             if let Some(mirror) = &filter.request_mirror {
                 let reader = Reader::new(self.index);
-                if let Err(reason) = resolve(&reader, &object.key, &mirror.backend_ref) {
+                if let Err(reason) = resolve(&reader, &object.key, &mirror.backend_ref)
+                    .map_err(|unresolved| unresolved.message)
+                {
                     self.warn(object, &at, format!("{reason}; nothing is mirrored until then"));
                 }
             }
@@ -99,7 +101,8 @@ impl Lint<'_> {
     }
 
     fn backend(&mut self, object: &Object, at: &FieldPath, reference: &BackendReference) {
-        if let Err(reason) = resolve(&Reader::new(self.index), &object.key, reference) {
+        let resolved = resolve(&Reader::new(self.index), &object.key, reference);
+        if let Err(reason) = resolved.map_err(|unresolved| unresolved.message) {
             self.warn(object, at, format!("{reason}; its share is answered with 500 until then"));
         }
     }

@@ -46,6 +46,7 @@ fn decide(request: &Value, settings: &Settings, cluster: Cluster) -> (Value, Adm
                 Admitted::Injected,
             )
         }
+        Outcome::Complete => (json!({"allowed": true}), Admitted::Left),
         Outcome::Left(reason) => {
             tracing::debug!(pod = name(request), reason, "no sidecar");
             (json!({"allowed": true, "warnings": [format!("weft: no sidecar: {reason}")]}), Admitted::Left)

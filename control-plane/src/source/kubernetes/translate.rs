@@ -11,22 +11,28 @@ use weft_mesh::name::{Identity, TrustDomain};
 
 use super::kept::News;
 use crate::index::{Change, Pod};
-use crate::resource::{Age, Key, Kind, OWN_GROUP, decode};
+use crate::resource::{Age, Decoded, Key, Kind, OWN_GROUP, decode};
 
 /// Label of a pod that has a proxy, with the proxy's version.
 const PROXY_LABEL: &str = "mesh.weft.dev/proxy";
 /// Service account of a pod that names none.
 const DEFAULT_ACCOUNT: &str = "default";
 
-pub(super) fn key(kind: Kind, object: &DynamicObject) -> Key {
+/// Which resource it is.
+pub(crate) fn key(kind: Kind, object: &DynamicObject) -> Key {
     Key { kind, namespace: object.namespace().unwrap_or_default().into(), name: object.name_any().into() }
 }
 
 /// Decodes a resource. One that is wrong changes nothing: what it said before stays.
 pub(super) fn object(key: Key, resource: &ApiResource, object: DynamicObject) -> News {
-    let decoded = decode(&document(key.kind, resource, object), Age::Written("cluster".into(), 0));
+    let decoded = decode_object(key.kind, resource, object);
     let changes = decoded.object.map(|object| Change::Put(Arc::new(object)));
     News { changes: changes.into_iter().collect(), judged: vec![(key, decoded.problems)], whole: false }
+}
+
+/// Decodes a resource as the API server has it.
+pub(crate) fn decode_object(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Decoded {
+    decode(&document(kind, resource, object), Age::Written("cluster".into(), 0))
 }
 
 /// The resource as a file would say it. Of kinds that are not our own, fields that are not known here are left out: the

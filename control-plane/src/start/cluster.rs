@@ -1,0 +1,116 @@
+//! The parts that a control plane has in a cluster alone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Parts, until_stopped};
+use crate::inject;
+use crate::kubernetes::{Accounts, Cluster, Roots};
+use crate::settings::Settings;
+use crate::source::kubernetes::Watches;
+use crate::status;
+use crate::webhook::{self, Webhook};
+
+/// How often the injector's settings are looked at; the kubelet brings a change after about a minute.
+const SETTINGS: Duration = Duration::from_secs(5);
+
+/// What injects sidecars.
+pub(super) struct Injector {
+    pub(super) webhook: Option<(TcpListener, inject::Cluster)>,
+    pub(super) settings: Arc<Mutex<Settings>>,
+    pub(super) file: Option<PathBuf>,
+}
+
+/// Keeps the injector's settings what their file says. Never returns.
+async fn follow_settings(file: Option<PathBuf>, settings: Arc<Mutex<Settings>>) {
+    let Some(file) = file else { return std::future::pending().await };
+    let mut told = String::new();
+    loop {
+        tokio::time::sleep(SETTINGS).await;
+        match Settings::read(&file) {
+            Ok(read) => {
+                told.clear();
+                let mut held = settings.lock();
+                if *held != read {
+                    *held = read;
+                    tracing::info!(file = %file.display(), "injector's settings in force");
+                }
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                if problem != told {
+                    tracing::error!("{problem}; the settings in force stay");
+                    told = problem;
+                }
+            }
+        }
+    }
+}
+
+/// What others need of the cluster.
+pub(super) struct Joined {
+    pub(super) accounts: Option<Accounts>,
+    pub(super) roots: Option<Roots>,
+    /// Whether all that is to be told has been read.
+    pub(super) synced: watch::Receiver<bool>,
+}
+
+impl Parts {
+    /// Starts what works with the cluster, if there is one.
+    pub(super) fn join_cluster(&mut self, tasks: &mut JoinSet<()>) -> Joined {
+        let accounts = self.cluster.as_ref().map(Cluster::accounts);
+        let (_, mut synced) = watch::channel(true);
+        let roots = self.cluster.as_ref().map(Cluster::roots);
+        if let Some(cluster) = self.cluster.take() {
+            cluster.roots().set(self.authority.current().bundle());
+            let watches = Watches::new(
+                cluster.client(),
+                Arc::clone(&self.discovery),
+                Arc::clone(&self.metrics),
+                Arc::clone(&self.status),
+                self.config.trust_domain.clone(),
+            );
+            synced = watches.synced();
+            tasks.spawn(until_stopped(&self.stop, Box::pin(watches.follow())));
+            let writer = status::Writer::new(cluster.client(), Arc::clone(&self.discovery));
+            let (lease, mut known) = (status::Lease::new(cluster.client()), synced.clone());
+            tasks.spawn(until_stopped(
+                &self.stop,
+                Box::pin(async move {
+                    // Who knows only a part would say that the rest is missing.
+                    let _ = known.wait_for(|synced| *synced).await;
+                    lease.hold(&writer).await;
+                }),
+            ));
+            if let Some((listener, facts)) = self.injector.webhook.take() {
+                let webhook = Webhook {
+                    authority: Arc::clone(&self.authority),
+                    settings: Arc::clone(&self.injector.settings),
+                    cluster: facts,
+                    metrics: Arc::clone(&self.metrics),
+                    life: self.config.certificate_life,
+                };
+                tasks.spawn(until_stopped(
+                    &self.stop,
+                    Box::pin(async move {
+                        if let Err(error) = webhook.serve(listener).await {
+                            tracing::error!(%error, "the webhook has no certificate and can't serve");
+                        }
+                    }),
+                ));
+                let trusted = webhook::keep_trusted(cluster.client(), cluster.watch_roots());
+                tasks.spawn(until_stopped(&self.stop, Box::pin(trusted)));
+                let (file, settings) = (self.injector.file.take(), Arc::clone(&self.injector.settings));
+                tasks.spawn(until_stopped(&self.stop, Box::pin(follow_settings(file, settings))));
+            }
+            tasks.spawn(until_stopped(&self.stop, Box::pin(cluster.follow())));
+        }
+        Joined { accounts, roots, synced }
+    }
+}

@@ -1,0 +1,13 @@
+//! What the control plane says of routes in their status (Gateway API, `RouteParentStatus`): whether each parent takes
+//! them, and whether all that they refer to is there. One replica at a time writes it.
+
+mod judge;
+mod lease;
+mod mesh;
+mod writer;
+
+pub(crate) use lease::Lease;
+pub(crate) use writer::Writer;
+
+/// Who writes what is ours of a status.
+pub(crate) const CONTROLLER: &str = "mesh.weft.dev/controller";

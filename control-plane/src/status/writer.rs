@@ -1,0 +1,163 @@
+//! Writing what is to be said, wherever it is not said yet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, pin_mut};
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::judge::{Route, wanted};
+use super::mesh;
+use crate::discovery::Discovery;
+use crate::resource::{Key, Kind};
+use crate::source::kubernetes::{decode_object, key_of_object, served};
+
+/// Changes that come close after each other are looked at together.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// How often it is looked for kinds that the cluster did not know, and for what somebody else has written.
+const AGAIN: Duration = Duration::from_secs(30);
+/// Events that may wait.
+const QUEUE: usize = 1024;
+
+const ROUTES: [Kind; 4] = [Kind::HttpRoute, Kind::GrpcRoute, Kind::TlsRoute, Kind::TcpRoute];
+
+/// Writes the status of routes and of the mesh.
+pub(crate) struct Writer {
+    client: Client,
+    discovery: Arc<Discovery>,
+    changed: watch::Receiver<u64>,
+}
+
+/// What became of a route.
+enum News {
+    Is(Box<Route>),
+    Gone(Key),
+}
+
+impl Writer {
+    pub(crate) fn new(client: Client, discovery: Arc<Discovery>) -> Self {
+        let changed = discovery.changed();
+        Self { client, discovery, changed }
+    }
+
+    /// Never returns; may be dropped at any time.
+    pub(crate) async fn run(&self) {
+        let mut changed = self.changed.clone();
+        let (news, mut coming) = mpsc::channel(QUEUE);
+        let mut tasks = JoinSet::new();
+        let mut watched: HashMap<Kind, ApiResource> = HashMap::new();
+        let mut routes: HashMap<Key, Route> = HashMap::new();
+        let mut again = tokio::time::interval(AGAIN);
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                _ = again.tick() => {
+                    if let Err(error) = mesh::tell(&self.client).await {
+                        tracing::debug!(%error, "can't write the mesh's own status now");
+                    }
+                    let missing = ROUTES.into_iter().filter(|kind| !watched.contains_key(kind));
+                    for (kind, resource) in served(&self.client, missing).await.unwrap_or_default() {
+                        tasks.spawn(follow(self.client.clone(), kind, resource.clone(), news.clone()));
+                        watched.insert(kind, resource);
+                    }
+                }
+                _ = coming.recv_many(&mut batch, QUEUE) => {}
+                _ = changed.changed() => {}
+            }
+            tokio::time::sleep(TOGETHER).await;
+            while let Ok(more) = coming.try_recv() {
+                batch.push(more);
+            }
+            changed.borrow_and_update();
+            for news in batch.drain(..) {
+                match news {
+                    News::Is(route) => {
+                        routes.insert(route.key.clone(), *route);
+                    }
+                    News::Gone(key) => {
+                        routes.remove(&key);
+                    }
+                }
+            }
+            self.write(&mut routes, &watched).await;
+        }
+    }
+
+    async fn write(&self, routes: &mut HashMap<Key, Route>, watched: &HashMap<Kind, ApiResource>) {
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let due: Vec<(Key, Vec<Value>)> = self.discovery.inspect(|index| {
+            let judged = routes.values().map(|route| (route.key.clone(), wanted(route, index, &now)));
+            judged.filter_map(|(key, wanted)| Some((key, wanted?))).collect()
+        });
+        for (key, parents) in due {
+            let (Some(route), Some(resource)) = (routes.get_mut(&key), watched.get(&key.kind)) else {
+                continue;
+            };
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &key.namespace, resource);
+            // With the version that was judged: who changed it meanwhile causes it to be judged again.
+            let patch = json!({
+                "metadata": {"resourceVersion": route.resource_version},
+                "status": {"parents": parents},
+            });
+            match api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                Ok(written) => {
+                    route.status = parents;
+                    route.resource_version = written.metadata.resource_version.unwrap_or_default();
+                }
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => tracing::warn!(route = %key, %error, "can't write its status; trying again"),
+            }
+        }
+    }
+}
+
+/// Watches one kind of routes. Never returns before the receiver is gone.
+async fn follow(client: Client, kind: Kind, resource: ApiResource, news: mpsc::Sender<News>) {
+    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    pin_mut!(events);
+    while let Some(event) = events.next().await {
+        let told = match event {
+            Ok(Event::Apply(object) | Event::InitApply(object)) => {
+                News::Is(Box::new(route(kind, &resource, object)))
+            }
+            Ok(Event::Delete(object)) => News::Gone(key_of_object(kind, &object)),
+            Ok(Event::Init | Event::InitDone) => continue,
+            Err(error) => {
+                tracing::debug!(%kind, %error, "can't watch now");
+                continue;
+            }
+        };
+        if news.send(told).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn route(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Route {
+    let list = |pointer: &str| {
+        let found = object.data.pointer(pointer).and_then(Value::as_array);
+        found.cloned().unwrap_or_default()
+    };
+    let (parents, status) = (list("/spec/parentRefs"), list("/status/parents"));
+    let generation = object.metadata.generation.unwrap_or_default();
+    let resource_version = object.metadata.resource_version.clone().unwrap_or_default();
+    let key = key_of_object(kind, &object);
+    let decoded = decode_object(kind, resource, object);
+    Route {
+        key,
+        generation,
+        parents,
+        status,
+        resource_version,
+        object: decoded.object,
+        problems: decoded.problems,
+    }
+}
