@@ -43,6 +43,8 @@ use crate::state::{Announcement, StateDir};
 const HANDSHAKEN: usize = 64;
 /// A client that is gone without a word is noticed after at most twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Time for the nodes of a cluster to hear that this replica is not ready any more.
+const LINGER: Duration = Duration::from_secs(4);
 /// Time for streams to end when the control plane does.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -53,6 +55,9 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where the admin interface is.
     pub admin: SocketAddr,
+    /// Says that it is not ready any more, before it ends.
+    retire: CancellationToken,
+    linger: Duration,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     // Cuts off whoever is still connected, last.
@@ -60,8 +65,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends the streams of all clients, then everything. Registrations stay for the next start.
+    /// Ends the streams of all clients, then everything. Registrations stay for the next start. In a cluster it first says
+    /// that it is not ready and goes on for a while: nodes send connections here until they have heard of it.
     pub async fn stop(mut self) {
+        self.retire.cancel();
+        tokio::time::sleep(self.linger).await;
         self.stop.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         // Whoever does not hear that it is over is cut off.
@@ -128,6 +136,7 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         traffic: Arc::new(Traffic::new(Arc::clone(&metrics))),
         refusals: Arc::new(Refusals::new(Arc::clone(&metrics))),
         authority: Arc::new(authority),
+        retire: CancellationToken::new(),
         stop: CancellationToken::new(),
         cut: CancellationToken::new(),
         announcing,
@@ -140,9 +149,10 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         state,
         config,
     };
-    let (stop, cut) = (parts.stop.clone(), parts.cut.clone().drop_guard());
+    let (stop, retire, cut) = (parts.stop.clone(), parts.retire.clone(), parts.cut.clone().drop_guard());
+    let linger = if parts.config.kubernetes.is_some() { LINGER } else { Duration::ZERO };
     let tasks = parts.run(listener, admin_listener, folder, rotation);
-    Ok(Running { address, admin, stop, tasks, _cut: cut })
+    Ok(Running { address, admin, retire, linger, stop, tasks, _cut: cut })
 }
 
 /// What is announced and does not change.
@@ -197,6 +207,8 @@ struct Parts {
     announcing: Announcing,
     cluster: Option<Cluster>,
     injector: Injector,
+    /// Lets readiness know that it will end.
+    retire: CancellationToken,
     /// Lets clients know that it ends.
     stop: CancellationToken,
     /// Ends their connections.
@@ -253,7 +265,7 @@ impl Parts {
             status: Arc::clone(&self.status),
             metrics: Arc::clone(&self.metrics),
             synced: synced.clone(),
-            stop: self.stop.clone(),
+            stop: self.retire.clone(),
         };
         let stopping = self.stop.clone();
         tasks.spawn(async move {
