@@ -1,0 +1,244 @@
+//! A cluster with Weft installed, as tests use it: through kubectl, like everybody else.
+//!
+//! The tests run where `WEFT_TEST_KUBECONFIG` names a kubeconfig; elsewhere each is skipped with a line that says so. The
+//! cluster has to have the mesh and the image that `WEFT_TEST_IMAGE` names (default `weft.test/weft:dev`), which holds
+//! the program `weft` at `/weft`.
+
+use std::env;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longest time for anything in the cluster to come about.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Pause between looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    kubeconfig: String,
+}
+
+impl Cluster {
+    /// The cluster to test in; none, with a line, where there is none.
+    pub fn find(test: &str) -> Option<Self> {
+        let kubeconfig = env::var("WEFT_TEST_KUBECONFIG").ok();
+        if kubeconfig.is_none() {
+            println!(
+                "skipped {test}: it needs a cluster with Weft installed; with one, run \
+                 WEFT_TEST_KUBECONFIG=FILE cargo test -p weft-cluster-tests -- --test-threads=1 {test}"
+            );
+        }
+        kubeconfig.map(|kubeconfig| Self { kubeconfig })
+    }
+
+    /// What kubectl says.
+    ///
+    /// # Panics
+    ///
+    /// When it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.try_kubectl(arguments, "")
+            .unwrap_or_else(|said| panic!("kubectl {}: {said}", arguments.join(" ")))
+    }
+
+    /// Makes resources what this YAML says.
+    ///
+    /// # Panics
+    ///
+    /// When the API server refuses them.
+    pub fn apply(&self, yaml: &str) {
+        self.try_kubectl(&["apply", "-f", "-"], yaml).unwrap_or_else(|said| panic!("kubectl apply: {said}"));
+    }
+
+    /// The same, and what is said when it fails.
+    pub fn try_kubectl(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+        let mut child = Command::new("kubectl")
+            .args(["--kubeconfig", &self.kubeconfig])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).map_err(|error| error.to_string())?;
+        }
+        let ended = child.wait_with_output().map_err(|error| error.to_string())?;
+        if ended.status.success() {
+            Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&ended.stderr).into_owned())
+        }
+    }
+
+    /// Looks until something is there.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come about.
+    pub fn until<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come about");
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// A namespace whose pods get sidecars; it goes with the test.
+#[derive(Debug)]
+pub struct Namespace<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Its name.
+    pub name: String,
+}
+
+impl<'a> Namespace<'a> {
+    /// Makes it.
+    pub fn new(cluster: &'a Cluster, name: &str) -> Self {
+        let name = format!("weft-test-{name}-{:x}", std::process::id());
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{mesh.weft.dev/inject: enabled}}}}\n"
+        ));
+        Self { cluster, name }
+    }
+
+    /// What kubectl says of this namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.cluster.kubectl(&[&["-n", &self.name], arguments].concat())
+    }
+
+    /// Makes resources of this namespace.
+    pub fn apply(&self, yaml: &str) {
+        let applied = self.cluster.try_kubectl(&["-n", &self.name, "apply", "-f", "-"], yaml);
+        applied.unwrap_or_else(|said| panic!("kubectl apply: {said}"));
+    }
+
+    /// Runs the demo's service `reviews`, and waits until it takes requests.
+    pub fn serve(&self, replicas: u32) {
+        let image = image();
+        self.apply(&format!(
+            "
+apiVersion: v1
+kind: Service
+metadata: {{name: reviews}}
+spec:
+  selector: {{app: reviews}}
+  ports: [{{name: http, port: 80, targetPort: 9080, appProtocol: http}}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: reviews}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: reviews}}}}
+  template:
+    metadata: {{labels: {{app: reviews, version: v1}}}}
+    spec:
+      containers:
+      - name: reviews
+        image: {image}
+        imagePullPolicy: IfNotPresent
+        command: [/weft, example, reviews, --version, v1, --host, 0.0.0.0, --port, '9080']
+        readinessProbe: {{tcpSocket: {{port: 9080}}, periodSeconds: 1}}
+        securityContext: {{runAsNonRoot: true, runAsUser: 1000, allowPrivilegeEscalation: false}}
+"
+        ));
+        self.rolled_out();
+    }
+
+    /// Waits until `reviews` is as it should be.
+    pub fn rolled_out(&self) {
+        self.kubectl(&["rollout", "status", "deployment/reviews", "--timeout=120s"]);
+    }
+
+    /// Begins to send requests to `reviews`, through a sidecar, at a constant rate.
+    pub fn load(&self, rate: u32, seconds: u32) -> Load<'_> {
+        let image = image();
+        self.apply(&format!(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {{name: load}}
+spec:
+  restartPolicy: Never
+  containers:
+  - name: load
+    image: {image}
+    imagePullPolicy: IfNotPresent
+    command: [/weft, example, load, 'http://reviews/reviews/1', --rate, '{rate}', --duration, {seconds}s, --timeout, 5s]
+"
+        ));
+        self.kubectl(&["wait", "pod/load", "--for=condition=Ready", "--timeout=60s"]);
+        Load { namespace: self }
+    }
+
+    /// The sum of a counter over the pods with this label, of the series that hold all of these parts.
+    pub fn counted(&self, selector: &str, metric: &str, parts: &[&str]) -> f64 {
+        let names =
+            self.kubectl(&["get", "pods", "-l", selector, "-o", "jsonpath={.items[*].metadata.name}"]);
+        let metrics = names.split_whitespace().filter_map(|pod| {
+            let path = format!("/api/v1/namespaces/{}/pods/{pod}:15020/proxy/metrics", self.name);
+            self.cluster.try_kubectl(&["get", "--raw", &path], "").ok()
+        });
+        metrics.map(|text| sum(&text, metric, parts)).sum()
+    }
+}
+
+impl Drop for Namespace<'_> {
+    fn drop(&mut self) {
+        // What is left of it is the cluster's to clear away.
+        let _ = self.cluster.try_kubectl(&["delete", "namespace", &self.name, "--wait=false"], "");
+    }
+}
+
+/// The sum of a counter in Prometheus' text, of the series that hold all of these parts.
+pub fn sum(text: &str, metric: &str, parts: &[&str]) -> f64 {
+    text.lines()
+        .filter(|line| line.starts_with(metric) && parts.iter().all(|part| line.contains(part)))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+fn image() -> String {
+    env::var("WEFT_TEST_IMAGE").unwrap_or_else(|_| "weft.test/weft:dev".to_owned())
+}
+
+/// Requests that are being sent.
+#[derive(Debug)]
+pub struct Load<'a> {
+    namespace: &'a Namespace<'a>,
+}
+
+impl Load<'_> {
+    /// Waits for the end; gives what became of the requests, and prints it.
+    pub fn finish(self, test: &str) -> Outcome {
+        let namespace = self.namespace;
+        namespace.cluster.until("the end of the load", |_| {
+            let phase = namespace.kubectl(&["get", "pod", "load", "-o", "jsonpath={.status.phase}"]);
+            (phase == "Succeeded" || phase == "Failed").then_some(())
+        });
+        let said = namespace.kubectl(&["logs", "load", "-c", "load", "--tail=1"]);
+        println!("{test}: {}", said.trim());
+        let summary: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        let number = |field: &str| summary[field].as_u64().unwrap_or_default();
+        Outcome { sent: number("sent"), failed: number("failed") }
+    }
+}
+
+/// What became of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How many were sent.
+    pub sent: u64,
+    /// How many of them had no good answer.
+    pub failed: u64,
+}
