@@ -8,8 +8,9 @@ use crate::backoff::{Backoff, Jitter};
 use crate::budget::RetryBudget;
 use crate::deadline::Deadline;
 
-/// Retries of what provably was not processed, whatever the route says.
-const UNPROCESSED_RETRIES: u32 = 2;
+/// Retries of what provably was not processed, whatever the route says: enough to get past several endpoints that have gone
+/// at once, as when a deployment is scaled down. The budget bounds them all the same.
+const UNPROCESSED_RETRIES: u32 = 5;
 /// Longest backoff, as a multiple of the first, where a route sets the first.
 const BACKOFF_GROWTH: u32 = 10;
 
@@ -211,12 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_processed_is_retried_twice_without_a_policy() {
+    fn what_was_not_processed_is_retried_a_few_times_without_a_policy() {
         let retried =
             |retries| matches!(case(retries).decide(None, Happened::NotProcessed), Decision::Retry { .. });
-        assert_eq!([0, 1, 2].map(retried), [true, true, false]);
-        let policy = RetryPolicy::new(4, [], [], None);
-        assert!(matches!(case(3).decide(Some(&policy), Happened::NotProcessed), Decision::Retry { .. }));
+        assert_eq!([0, 1, 4, 5].map(retried), [true, true, true, false]);
+        let policy = RetryPolicy::new(7, [], [], None);
+        assert!(matches!(case(6).decide(Some(&policy), Happened::NotProcessed), Decision::Retry { .. }));
     }
 
     #[test]
