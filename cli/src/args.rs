@@ -7,7 +7,7 @@ use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    check, completions, control_plane, demo, example, explain, guard, inject, proxy, run, token,
+    check, completions, control_plane, demo, example, explain, guard, inject, install, proxy, run, token,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -24,6 +24,7 @@ Examples:
   weft run -- curl http://web:8080/           one request through the mesh
   weft check mesh/                            what is wrong in the YAML, before it is used
   weft explain GET http://web:8080/ --config mesh/   what would become of a request, and why
+  weft install | kubectl apply -f -           the mesh in a Kubernetes cluster
 
 Exit codes:
   0  all went well
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     /// Say what would become of a request, and why
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Args),
+    /// Print what to apply to a Kubernetes cluster
+    #[command(after_help = install::EXAMPLES)]
+    Install(install::Args),
     /// Make tokens with which sidecars join the mesh
     #[command(subcommand)]
     Token(token::Command),
@@ -90,6 +94,7 @@ impl Command {
             Self::Redirect(_) => "weft redirect",
             Self::Check(_) => "weft check",
             Self::Explain(_) => "weft explain",
+            Self::Install(_) => "weft install",
             Self::Token(_) => "weft token",
             Self::Example(_) => "weft example",
             Self::Completions(_) => "weft completions",
@@ -107,6 +112,7 @@ impl Command {
             Self::Redirect(command) => redirect(&command),
             Self::Check(args) => check::run(&args),
             Self::Explain(args) => explain::run(&args),
+            Self::Install(args) => install::run(&args),
             Self::Token(command) => token::run(command),
             Self::Example(program) => example::run(program),
             Self::Completions(args) => Ok(completions::run(&args)),
@@ -157,6 +163,7 @@ mod tests {
             "weft check mesh --output json",
             "weft explain GET http://web:8080/ -H a:b --from shop/web --config mesh --output json",
             "weft explain CONNECT db:5432 --proxy 127.0.0.1:15000",
+            "weft install --set controlPlane.replicas=3 -f mesh.yaml --set-string image.tag=1",
             "weft token create --identity shop/web --ttl 1h",
             "weft example reviews --version v3",
             "weft completions fish",

@@ -8,6 +8,7 @@ pub(crate) mod example;
 pub(crate) mod explain;
 pub(crate) mod guard;
 pub(crate) mod inject;
+pub(crate) mod install;
 pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod token;

@@ -4,6 +4,7 @@ mod args;
 mod command;
 mod demo;
 mod exit;
+mod install;
 mod output;
 mod process;
 mod run;

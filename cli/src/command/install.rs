@@ -1,0 +1,49 @@
+//! `weft install`: what to apply to a cluster.
+
+use std::process::ExitCode;
+
+use crate::install::{Overrides, Values, documents, yaml};
+use crate::output;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  weft install | kubectl apply -f -
+  weft install --set controlPlane.replicas=3 --set proxy.redirect=cni --set cni.enabled=true | kubectl apply -f -
+  weft install --values mesh.yaml | kubectl diff -f -
+  weft install --show-values
+
+Values are those of the Helm chart in k8s/chart, which renders the same, except that `namespace.create` is true here.
+The kinds of Gateway API have to be in the cluster for routes; `weft check` says what is missing before and after.
+
+Exit codes:
+  0  the documents are on stdout
+  1  a value is unknown or wrong
+  2  wrong usage";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Print the values that would be used instead of the documents
+    #[arg(long)]
+    show_values: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let values = args.overrides.apply(&base())?;
+    let text = if args.show_values {
+        yaml::document(&serde_json::to_value(&values)?)
+    } else {
+        yaml::stream(&documents(&values))
+    };
+    // The line break at the end is the printer's.
+    let _ = output::line(text.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The defaults, for a cluster that has no namespace of the mesh yet.
+pub(crate) fn base() -> Values {
+    let mut values = Values::default();
+    values.namespace.create = true;
+    values
+}

@@ -1,0 +1,75 @@
+//! The plugin that redirects traffic, on every node.
+
+use serde_json::{Value, json};
+
+use super::{INJECT_LABEL, VERSION, Values, labelled, metadata, unless_empty, workload};
+
+const NAME: &str = "weft-cni";
+
+/// The `DaemonSet` that installs the plugin on its node, and takes it away at its end.
+pub(super) fn documents(values: &Values) -> Vec<Value> {
+    let cni = &values.cni;
+    if !cni.enabled {
+        return Vec::new();
+    }
+    let selected = json!({ "app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "weft" });
+    let mut labels = selected.clone();
+    labels["app.kubernetes.io/version"] = json!(VERSION);
+    labels[INJECT_LABEL] = json!("disabled");
+    let mut pod = json!({
+        "automountServiceAccountToken": false,
+        "containers": [container(values)],
+        // Pods that start at the same time as their node wait for the plugin.
+        "priorityClassName": "system-node-critical",
+        "serviceAccountName": NAME,
+        "terminationGracePeriodSeconds": 10,
+        "volumes": [
+            { "hostPath": { "path": cni.bin_dir, "type": "Directory" }, "name": "bin" },
+            { "hostPath": { "path": cni.conf_dir, "type": "DirectoryOrCreate" }, "name": "conf" },
+        ],
+    });
+    unless_empty(&mut pod, "tolerations", &cni.tolerations);
+    let secrets: Vec<Value> = values.image.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+    unless_empty(&mut pod, "imagePullSecrets", secrets);
+    vec![
+        labelled(json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": metadata(NAME),
+            "automountServiceAccountToken": false,
+        })),
+        labelled(json!({
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": metadata(NAME),
+            "spec": {
+                "selector": { "matchLabels": selected },
+                "template": { "metadata": { "labels": labels }, "spec": pod },
+                "updateStrategy": { "rollingUpdate": { "maxUnavailable": 1 }, "type": "RollingUpdate" },
+            },
+        })),
+    ]
+}
+
+fn container(values: &Values) -> Value {
+    let mut made = json!({
+        "name": NAME,
+        "image": values.image(NAME),
+        "imagePullPolicy": values.image.pull_policy,
+        "args": ["install", "--bin-dir=/host/bin", "--conf-dir=/host/conf"],
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": { "drop": ["ALL"] },
+            "readOnlyRootFilesystem": true,
+            // The node's folders are root's.
+            "runAsUser": 0,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "volumeMounts": [
+            { "mountPath": "/host/bin", "name": "bin" },
+            { "mountPath": "/host/conf", "name": "conf" },
+        ],
+    });
+    unless_empty(&mut made, "resources", workload::resources(&values.cni.resources));
+    made
+}
