@@ -22,7 +22,7 @@ spec:
   ports: [{name: http, port: 80, targetPort: 9080}]
 ";
 
-/// What leaves programs of this user is redirected; the proxies run as another.
+/// The user of programs that are redirected; the proxies are root.
 const USER: &str = "1000";
 
 /// A process that ends with the test.
@@ -75,12 +75,17 @@ fn token(state: &Path, identity: &str) -> String {
 
 #[test]
 fn a_program_that_dials_a_cluster_ip_goes_through_the_mesh() {
-    in_own_network("a_program_that_dials_a_cluster_ip_goes_through_the_mesh", &["nft", "setpriv"], || {
+    in_own_network("a_program_that_dials_a_cluster_ip_goes_through_the_mesh", &["setpriv"], || {
         let folder = tempfile::tempdir().unwrap();
         let (mesh, state) = (folder.path().join("mesh"), folder.path().join("state"));
         fs::create_dir(&mesh).unwrap();
         fs::write(mesh.join("service.yaml"), SERVICE).unwrap();
-        run("ip", &["address", "add", "10.9.9.9/32", "dev", "lo"]);
+        // A network that the service's address is routed to; nobody answers there.
+        run("ip", &["link", "add", "pods", "type", "veth", "peer", "name", "away"]);
+        run("ip", &["address", "add", "10.9.9.1/24", "dev", "pods"]);
+        for end in ["pods", "away"] {
+            run("ip", &["link", "set", end, "up"]);
+        }
         let (config, state_dir) = (mesh.to_str().unwrap(), state.to_str().unwrap());
         // Ports are this network's own, and so may be fixed.
         let control_plane =
@@ -100,17 +105,7 @@ fn a_program_that_dials_a_cluster_ip_goes_through_the_mesh() {
             Process::weft(&[&client[..], &transparent].concat(), Some(&token(&state, "default/client")));
         wait_for(15014, "/clients", "\"health\": \"Ready\"");
         wait_for(15021, "/ready", "200 OK");
-        run(
-            "nft",
-            &[&format!(
-                "table inet weft {{
-                    chain output {{
-                        type nat hook output priority -100
-                        meta skuid {USER} ip daddr 10.9.9.9 tcp dport 80 redirect to :15001
-                    }}
-                }}"
-            )],
-        );
+        run(env!("CARGO_BIN_EXE_weft"), &["redirect", "apply", "--user", "0"]);
         let called = Command::new("setpriv")
             .args(["--reuid", USER, "--clear-groups", "--"])
             .arg(env!("CARGO_BIN_EXE_weft"))
@@ -120,6 +115,9 @@ fn a_program_that_dials_a_cluster_ip_goes_through_the_mesh() {
         let said = String::from_utf8_lossy(&called.stdout);
         let summary = said.lines().last().unwrap_or_default();
         assert!(summary.contains("\"failed\":0") && summary.contains("\"v1\":"), "{said}");
+        let shown = Command::new(env!("CARGO_BIN_EXE_weft")).args(["redirect", "show"]).output().unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout);
+        assert!(shown.contains("packets  all else: through the sidecar's port 15001"), "{shown}");
         wait_for(15021, "/metrics", "peer=\"spiffe://cluster.local/ns/default/sa/reviews\"");
     });
 }

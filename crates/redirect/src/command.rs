@@ -1,144 +1,193 @@
-//! `redirect`: the same for the proxy's own program, which runs in pods, and for `weft redirect`, on machines.
+//! `redirect apply`, `remove` and `show`, for the programs that have them.
 
-use std::net::IpAddr;
-
+use clap::{Args, Subcommand};
 use ipnet::IpNet;
 
-use crate::{Error, PortRange, Rules, iptables, nft};
+use crate::backend::{Backend, apply, remove, show};
+use crate::error::Error;
+use crate::list::{List, Span};
+use crate::rules::{Families, Inbound, Rules};
 
-/// Leads the connections of this network namespace to the proxy, and no longer.
-#[derive(Clone, Debug, clap::Subcommand)]
+/// Examples, for help texts.
+pub const APPLY_EXAMPLES: &str = "\
+Examples:
+  redirect apply                                  all TCP of this machine or pod through the sidecar
+  redirect apply --skip-outbound-ports 25,8000-8010 --skip-outbound-addresses 10.0.0.0/8,fd00::/8
+  redirect apply --tproxy                         the application sees the addresses of its clients
+
+It needs NET_ADMIN. Applying again replaces the rules at once, without a moment between.";
+
+/// Examples, for help texts.
+pub const REMOVE_EXAMPLES: &str = "\
+Examples:
+  redirect remove    connections go directly again; those that are open stay as they are";
+
+/// Examples, for help texts.
+pub const SHOW_EXAMPLES: &str = "\
+Examples:
+  redirect show    each rule in words, with the packets that it decided about";
+
+/// What to do with the redirection of this network namespace.
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Redirect; in place of what an earlier `apply` did
-    Apply(Apply),
-    /// Redirect no longer
-    Remove {
-        /// Which packet filter
-        #[arg(long, value_enum, default_value_t)]
-        backend: Backend,
-    },
-    /// Say what is redirected
-    Show {
-        /// Which packet filter
-        #[arg(long, value_enum, default_value_t)]
-        backend: Backend,
-    },
+    /// Lead connections through the sidecar
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply(Box<ApplyArgs>),
+    /// Let connections go directly again
+    #[command(after_help = REMOVE_EXAMPLES)]
+    Remove,
+    /// Show the rules in words, and what went through them
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show,
 }
 
-/// What `apply` is told.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Apply {
-    /// Port of the proxy for connections that leave
-    #[arg(long, value_name = "PORT", default_value_t = 15001)]
+/// What is redirected.
+#[derive(Debug, Clone, Args)]
+pub struct ApplyArgs {
+    /// Port of the sidecar that takes what the workload opens
+    #[arg(long, value_name = "PORT", default_value_t = 15001, value_parser = clap::value_parser!(u16).range(1..))]
     outbound_port: u16,
-    /// Port of the proxy for connections that arrive; 0 leaves them alone
+    /// Port of the sidecar that takes what is opened to the workload; 0 leaves that alone
     #[arg(long, value_name = "PORT", default_value_t = 15006)]
     inbound_port: u16,
-    /// User that the proxy runs as: its own connections are left alone; repeatable
-    #[arg(long = "user", value_name = "UID", default_values_t = [2102])]
+    /// User that the sidecar runs as: its own connections are left alone; repeatable
+    #[arg(long = "user", value_name = "ID", default_values_t = [2102])]
     users: Vec<u32>,
-    /// Users whose connections are left alone besides
-    #[arg(long, value_name = "UIDS", value_delimiter = ',')]
-    skip_users: Vec<u32>,
-    /// Mark of packets that are left alone, such as 0x2102
-    #[arg(long, value_name = "MARK", value_parser = mark)]
-    mark: Option<u32>,
-    /// Ports and ranges of ports at which connections that arrive are left alone, such as 9000,9100-9200
-    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
-    skip_inbound_ports: Vec<PortRange>,
-    /// Ports and ranges of ports to which connections that leave are left alone
-    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
-    skip_outbound_ports: Vec<PortRange>,
-    /// Addresses and blocks to which connections that leave are left alone, such as 169.254.169.254,10.0.0.0/8
-    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',', value_parser = block)]
-    skip_outbound_addresses: Vec<IpNet>,
-    /// Which packet filter
+    /// Group that the sidecar runs as, likewise; repeatable
+    #[arg(long = "group", value_name = "ID", default_values_t = [2102])]
+    groups: Vec<u32>,
+    /// Mark of packets that are left alone
+    #[arg(long, value_name = "MARK", default_value = "0x2102", value_parser = mark)]
+    mark: u32,
+    /// Ports of the workload that are reached directly, such as 22,8000-8010
+    #[arg(long, value_name = "PORTS", default_value = "", hide_default_value = true)]
+    skip_inbound_ports: List<Span<u16>>,
+    /// Ports that the workload reaches directly, such as 25,8000-8010
+    #[arg(long, value_name = "PORTS", default_value = "", hide_default_value = true)]
+    skip_outbound_ports: List<Span<u16>>,
+    /// Addresses that the workload reaches directly, such as `10.0.0.0/8,192.0.2.1,fd00::/8`
+    #[arg(long, value_name = "ADDRESSES", default_value = "", hide_default_value = true)]
+    skip_outbound_addresses: List<IpNet>,
+    /// Users whose connections are left alone, by number, such as 0,1000-1010
+    #[arg(long, value_name = "USERS", default_value = "", hide_default_value = true)]
+    skip_users: List<Span<u32>>,
+    /// Way into the kernel
     #[arg(long, value_enum, default_value_t)]
     backend: Backend,
-}
-
-/// A packet filter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Backend {
-    /// `nf_tables`, or iptables where the kernel has only that
-    #[default]
-    Auto,
-    /// `nf_tables`, without any program beside
-    Nft,
-    /// The programs of iptables
-    Iptables,
+    /// Families of addresses
+    #[arg(long, value_enum, default_value_t)]
+    families: Families,
+    /// Keep the addresses of clients, for the application too; the sidecar then needs `NET_ADMIN` itself
+    #[arg(long)]
+    tproxy: bool,
 }
 
 fn mark(text: &str) -> Result<u32, String> {
     let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16),
-        None => text.parse(),
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
     };
-    parsed.map_err(|_| format!("{text:?} is no mark: write a number such as 0x2102"))
+    parsed
+        .filter(|mark| *mark != 0)
+        .ok_or_else(|| format!("{text:?} is not a mark: write a number such as 0x2102"))
 }
 
-fn block(text: &str) -> Result<IpNet, Error> {
-    let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.trim().parse::<IpNet>().or_else(|_| address()).map_err(|_| Error::Address(text.to_owned()))
-}
-
-impl Apply {
+impl ApplyArgs {
     fn rules(&self) -> Rules {
+        let args = self.clone();
         Rules {
-            outbound_port: self.outbound_port,
-            inbound_port: Some(self.inbound_port).filter(|port| *port != 0),
-            users: self.users.iter().chain(&self.skip_users).copied().collect(),
-            mark: self.mark,
-            skip_inbound_ports: self.skip_inbound_ports.clone(),
-            skip_outbound_ports: self.skip_outbound_ports.clone(),
-            skip_outbound_addresses: self.skip_outbound_addresses.clone(),
+            outbound_port: args.outbound_port,
+            inbound_port: Some(args.inbound_port).filter(|port| *port != 0),
+            users: args.users,
+            groups: args.groups,
+            mark: args.mark,
+            skip_inbound_ports: args.skip_inbound_ports.0,
+            skip_outbound_ports: args.skip_outbound_ports.0,
+            skip_outbound_addresses: args.skip_outbound_addresses.0,
+            skip_users: args.skip_users.0,
+            inbound: if args.tproxy { Inbound::Tproxy } else { Inbound::Redirect },
+            families: args.families,
         }
     }
 }
 
-impl Backend {
-    /// By this filter, or by the first that the kernel has.
-    fn run<T>(
-        self,
-        nft: impl Fn() -> Result<T, Error>,
-        iptables: impl Fn() -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        match self {
-            Self::Nft => nft(),
-            Self::Iptables => iptables(),
-            Self::Auto => match nft() {
-                Err(error) if error.is_unsupported() => iptables().map_err(|other| match other {
-                    Error::Program { .. } => error,
-                    other => other,
-                }),
-                outcome => outcome,
-            },
-        }
-    }
-}
-
-/// Does what is asked; gives lines to print.
+/// Does it, and gives lines to print.
 pub fn run(command: &Command) -> Result<Vec<String>, Error> {
     match command {
-        Command::Apply(apply) => {
-            let rules = apply.rules();
-            apply.backend.run(|| nft::apply(&rules), || iptables::apply(&rules))?;
+        Command::Apply(args) => {
+            let rules = args.rules();
+            let used = apply(&rules, args.backend)?;
+            let inbound = rules.inbound_port.map_or("direct".to_owned(), |port| format!("to port {port}"));
             Ok(vec![format!(
-                "connections that leave go to port {}, those that arrive {}",
-                rules.outbound_port,
-                rules.inbound_port.map_or_else(
-                    || "where they were meant to go".to_owned(),
-                    |port| format!("to port {port}")
-                ),
+                "TCP goes through the sidecar by {used}: outbound to port {}, inbound {inbound}",
+                rules.outbound_port
             )])
         }
-        Command::Remove { backend } => {
-            backend.run(nft::remove, iptables::remove)?;
-            Ok(vec!["nothing is redirected".to_owned()])
+        Command::Remove if remove()? => Ok(vec!["TCP goes directly again".to_owned()]),
+        Command::Remove => Ok(vec!["there was nothing to remove: TCP goes directly".to_owned()]),
+        Command::Show => {
+            let (mut lines, mut chain) = (Vec::new(), String::new());
+            for rule in show()? {
+                if rule.chain != chain {
+                    lines.push(format!("{}:", rule.chain));
+                    chain = rule.chain;
+                }
+                lines.push(format!("{:>9} packets  {}", rule.packets, rule.words));
+            }
+            if lines.is_empty() {
+                lines.push("nothing is redirected: TCP goes directly".to_owned());
+            }
+            Ok(lines)
         }
-        Command::Show { backend } => {
-            let lines = backend.run(nft::show, iptables::show)?;
-            Ok(if lines.is_empty() { vec!["nothing is redirected".to_owned()] } else { lines })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn rules(options: &str) -> Result<Rules, String> {
+        let line = format!("redirect apply {options}");
+        match Program::try_parse_from(line.split_whitespace()).map(|program| program.command) {
+            Ok(Command::Apply(args)) => Ok(args.rules()),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn options_become_rules() {
+        assert_eq!(rules("").unwrap(), Rules::default());
+        // As the injector writes them, also where a pod leaves nothing out.
+        let line =
+            "--outbound-port 15001 --inbound-port 15006 --user 2102 --mark 0x2102 --skip-inbound-ports=";
+        assert_eq!(rules(line).unwrap(), Rules::default());
+        let told =
+            rules("--inbound-port 0 --mark 7 --skip-users 5-9 --skip-outbound-ports 25,80-90 --tproxy");
+        let told = told.unwrap();
+        assert_eq!((told.inbound_port, told.mark, told.inbound), (None, 7, Inbound::Tproxy));
+        assert_eq!(told.skip_users, [Span { first: 5, last: 9 }]);
+        assert_eq!(told.skip_outbound_ports, [Span::one(25), Span { first: 80, last: 90 }]);
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        for (options, named) in [
+            ("--skip-inbound-ports http", "\"http\" is not a port"),
+            ("--skip-outbound-addresses 10.0.0.0/40", "\"10.0.0.0/40\" is not an address"),
+            ("--mark red", "\"red\" is not a mark"),
+            ("--outbound-port 0", "0 is not in"),
+        ] {
+            let error = rules(options).unwrap_err();
+            assert!(error.contains(named), "{error}");
         }
     }
 }

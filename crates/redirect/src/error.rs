@@ -1,58 +1,79 @@
-//! The one error of this crate.
+//! What can go wrong, and what to do about it.
 
 use std::io;
 
-/// Why connections can't be redirected.
+/// Why rules could not be applied, removed or shown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A port or a range of ports.
-    #[error("{0:?} is neither a port nor a range of ports such as 8000-8100")]
-    Port(String),
-    /// An address or a block.
-    #[error("{0:?} is neither an address nor a block such as 10.0.0.0/8")]
-    Address(String),
-    /// The kernel was not willing.
-    #[error("{what}: {source}{hint}")]
+    /// The caller lacks the capability.
+    #[error(
+        "{what}: not permitted; it needs the capability NET_ADMIN in the network namespace: run it as root, or add \
+         NET_ADMIN to the container's securityContext.capabilities, or use the CNI plugin instead"
+    )]
+    NotPermitted {
+        /// What was tried.
+        what: String,
+    },
+    /// The kernel has no `nf_tables`.
+    #[error(
+        "the kernel has no nf_tables ({0}): load it on the node (modprobe nf_tables), or use --backend iptables where the \
+         programs of iptables are installed"
+    )]
+    NoNfTables(io::Error),
+    /// The kernel lacks a part of `nf_tables`.
+    #[error("{what}: the kernel lacks {module}; load it on the node: modprobe {module}")]
+    NoModule {
+        /// The rule that needs it.
+        what: String,
+        /// The kernel module.
+        module: &'static str,
+    },
+    /// The kernel refused something.
+    #[error("{what}: {source}")]
     Kernel {
-        /// What was asked.
-        what: &'static str,
+        /// What it refused.
+        what: String,
         /// Its answer.
         source: io::Error,
-        /// What to do, after `; `.
+    },
+    /// A program that is not there.
+    #[error(
+        "{program} is not in PATH: install iptables, or use --backend nft with a kernel that has nf_tables"
+    )]
+    NoProgram {
+        /// The program.
+        program: &'static str,
+    },
+    /// Neither way into the kernel works.
+    #[error("{nft}; and {iptables}")]
+    Neither {
+        /// Why not by `nf_tables`.
+        nft: Box<Error>,
+        /// Why not by iptables.
+        iptables: Box<Error>,
+    },
+    /// A program that failed.
+    #[error("{program} failed: {said}{hint}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// What it wrote to standard error.
+        said: String,
+        /// What to do.
         hint: &'static str,
     },
-    /// A program that is needed.
-    #[error("{program}: {problem}")]
-    Program {
-        /// Its name.
-        program: String,
-        /// What happened.
-        problem: String,
-    },
+    /// The kernel said something that cannot be read.
+    #[error("the kernel's answer cannot be read: {0}")]
+    Unreadable(&'static str),
 }
 
 impl Error {
-    pub(crate) fn kernel(what: &'static str, source: io::Error) -> Self {
-        use rustix::io::Errno;
-        let hint = match source.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::PERM | Errno::ACCESS) => {
-                "; it takes the capability NET_ADMIN in this network namespace: run as root, or add it to the container"
-            }
-            Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOENT) => {
-                "; the kernel lacks nf_tables with NAT: load the modules nf_tables and nft_redir, or use --backend iptables"
-            }
-            _ => "",
-        };
-        Self::Kernel { what, source, hint }
-    }
-
-    /// Whether the kernel has no such filter, so that another one may do.
-    pub fn is_unsupported(&self) -> bool {
-        use rustix::io::Errno;
-        let Self::Kernel { source, .. } = self else { return false };
-        matches!(
-            source.raw_os_error().map(Errno::from_raw_os_error),
-            Some(Errno::PROTONOSUPPORT | Errno::AFNOSUPPORT | Errno::OPNOTSUPP | Errno::NOENT)
-        )
+    /// An error of the kernel, said of what was tried.
+    pub(crate) fn of(what: impl Into<String>, source: io::Error) -> Self {
+        let what = what.into();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            return Self::NotPermitted { what };
+        }
+        Self::Kernel { what, source }
     }
 }

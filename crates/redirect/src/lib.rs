@@ -1,15 +1,21 @@
-//! Leads the connections of a pod, or of a machine, to its proxy.
+//! Leads the connections of a workload through its sidecar, by what the kernel does with packets.
 //!
-//! [`Rules`] say what is redirected and what is not; [`nft`] and [`iptables`] put them into the kernel's packet filter.
-//! The first speaks netlink to the kernel and needs no program beside, the second is for machines whose kernel has only
-//! the older filter.
+//! [`Rules`] say what is wanted. [`plan`] makes an ordered list of matches and actions of them, once for both ways into
+//! the kernel: [`nft`] speaks `nf_tables` over netlink and needs no program at all; [`iptables`] writes what
+//! `iptables-restore` reads, for kernels without `nf_tables`. [`apply`], [`remove`] and [`show`] choose between the two.
 
+pub mod backend;
 pub mod command;
-mod error;
+pub mod error;
 pub mod iptables;
-mod netlink;
+pub mod list;
+pub mod netlink;
 pub mod nft;
-mod rules;
+pub mod plan;
+pub mod route;
+pub mod rules;
 
+pub use backend::{Backend, Shown, Used, apply, remove, show};
 pub use error::Error;
-pub use rules::{Chain, Condition, PortRange, Rule, Rules, Verdict};
+pub use list::{List, Span};
+pub use rules::{Families, Inbound, Rules};

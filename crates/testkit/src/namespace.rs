@@ -1,7 +1,12 @@
 //! Tests in a network of their own: what they redirect and listen on disturbs nobody.
 
 use std::env;
-use std::process::Command;
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Set in the process that runs inside.
 const INSIDE: &str = "WEFT_TEST_NAMESPACE";
@@ -51,6 +56,79 @@ pub fn run(program: &str, arguments: &[&str]) {
     let ended = ended.unwrap_or_else(|error| panic!("{program}: {error}"));
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{program} {}: {said}", arguments.join(" "));
+}
+
+/// Another network, joined to this one by a cable; it ends with this value.
+#[derive(Debug)]
+pub struct Neighbour {
+    /// What keeps the network while nothing runs in it.
+    holder: Child,
+    network: File,
+}
+
+impl Neighbour {
+    /// Joins a new network to that of the caller. Addresses are written with their prefix, such as `10.0.0.1/24`.
+    ///
+    /// # Panics
+    ///
+    /// When a network can't be made.
+    pub fn joined(here: &[&str], there: &[&str]) -> Self {
+        let mut holder = Command::new("unshare");
+        holder.args(["--net", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let holder = holder.spawn().expect("unshare is there");
+        let pid = holder.id().to_string();
+        let path = format!("/proc/{pid}/ns/net");
+        let own = fs::read_link("/proc/thread-self/ns/net").expect("a network of one's own");
+        while fs::read_link(&path).expect("the holder runs") == own {
+            thread::yield_now();
+        }
+        let network = File::open(path).expect("the holder runs");
+        run("ip", &["link", "add", "near", "type", "veth", "peer", "name", "far", "netns", &pid]);
+        let neighbour = Self { holder, network };
+        connect("near", here);
+        neighbour.enter(|| {
+            run("ip", &["link", "set", "lo", "up"]);
+            connect("far", there);
+        });
+        neighbour
+    }
+
+    /// Runs something in the other network, on a thread of its own. Sockets that it makes stay there.
+    ///
+    /// # Panics
+    ///
+    /// When it panics.
+    pub fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let entered = scope.spawn(|| {
+                move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("root may enter a network");
+                inside()
+            });
+            entered.join().expect("what runs in the other network does not panic")
+        })
+    }
+
+    /// Where the other network can be entered from, as runtimes of containers name it.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/ns/net", self.holder.id())
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+fn connect(interface: &str, addresses: &[&str]) {
+    for address in addresses {
+        // Without waiting whether somebody else has the same address of IPv6.
+        let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+        run("ip", &[&["address", "add", address, "dev", interface], nodad].concat());
+    }
+    run("ip", &["link", "set", interface, "up"]);
 }
 
 fn is_there(tool: &str) -> bool {
