@@ -4,11 +4,14 @@
 mod annotations;
 mod containers;
 mod probes;
+pub(crate) mod resources;
+mod shape;
 
 use serde_json::{Map, Value, json};
 use weft_xds::Version;
 
 use self::annotations::Annotations;
+use crate::compile::SYSTEM_NAMESPACE;
 use crate::settings::{NativeSidecars, Redirect, Settings};
 
 /// Label of pods and namespaces that says whether pods get a sidecar.
@@ -30,8 +33,13 @@ const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// What became of a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The pod with its sidecar.
-    Injected(Box<Value>),
+    /// It gets its sidecar.
+    Injected {
+        /// The pod with it.
+        pod: Box<Value>,
+        /// What its owner had better know.
+        warnings: Vec<String>,
+    },
     /// It stays as it is, for this reason.
     Left(String),
     /// It has its sidecar already, and lacks nothing.
@@ -47,10 +55,18 @@ pub struct Cluster {
     pub native_sidecars: bool,
 }
 
+/// Namespaces of the cluster and of the mesh itself: what runs there must start before any webhook answers.
+const SYSTEM_NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", SYSTEM_NAMESPACE];
+/// The time that a pod has to end where it names none, in seconds.
+const GRACE: u64 = 30;
+
 /// Gives a pod (a `Pod`, or the template of one) its sidecar. That its namespace or the pod itself asks for one is known
-/// already.
-pub fn inject(pod: &Value, settings: &Settings, cluster: Cluster) -> Outcome {
-    if let Some(reason) = left_alone(pod) {
+/// already; `namespace` is where it is made, where that is known.
+pub fn inject(pod: &Value, namespace: Option<&str>, settings: &Settings, cluster: Cluster) -> Outcome {
+    if let Err(problem) = shape::check(pod) {
+        return Outcome::Refused(format!("{problem}, so this is no pod"));
+    }
+    if let Some(reason) = left_alone(pod, namespace) {
         return Outcome::Left(reason);
     }
     match (Injection { pod: pod.clone(), settings, cluster }).run() {
@@ -60,36 +76,63 @@ pub fn inject(pod: &Value, settings: &Settings, cluster: Cluster) -> Outcome {
 }
 
 /// Why a pod gets no sidecar.
-fn left_alone(pod: &Value) -> Option<String> {
-    let label =
-        pod.pointer("/metadata/labels").and_then(|labels| labels.get(INJECT_LABEL)).and_then(Value::as_str);
-    if label.is_some_and(|label| label != "enabled") {
-        return Some(format!("its label {INJECT_LABEL} is {:?}", label.unwrap_or_default()));
+fn left_alone(pod: &Value, namespace: Option<&str>) -> Option<String> {
+    let (labels, spec) = (&pod["metadata"]["labels"], &pod["spec"]);
+    match &labels[INJECT_LABEL] {
+        Value::Null => {
+            let namespace = namespace.or_else(|| pod["metadata"]["namespace"].as_str());
+            if let Some(system) = namespace.filter(|name| SYSTEM_NAMESPACES.contains(name)) {
+                return Some(format!(
+                    "it is in namespace {system}, where only pods with the label {INJECT_LABEL}: enabled get one"
+                ));
+            }
+        }
+        Value::String(label) if label == "enabled" => {}
+        other => return Some(format!("its label {INJECT_LABEL} is {other}, not \"enabled\"")),
     }
-    let spec = pod.get("spec")?;
-    if spec.get("hostNetwork") == Some(&json!(true)) {
+    if spec["hostNetwork"] == true {
         return Some(
             "it uses the network of its node (hostNetwork), where redirecting would concern every other pod"
                 .to_owned(),
         );
     }
-    if spec.pointer("/os/name") == Some(&json!("windows")) {
+    if spec["os"]["name"] == "windows" {
         return Some("it runs on Windows, for which there is no proxy".to_owned());
     }
-    let annotation = |name: &str| pod.pointer("/metadata/annotations").and_then(|it| it.get(name));
-    if annotation("kubernetes.io/config.mirror").is_some() {
+    if !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null() {
         return Some("it is the mirror of a static pod, which the API server can't change".to_owned());
     }
-    let own = annotation(STATUS_ANNOTATION).is_none();
-    if own && all_containers(spec).any(|container| container["name"] == PROXY) {
-        return Some(format!("it has a container {PROXY} of its own"));
+    if spec["containers"].as_array().is_none_or(Vec::is_empty) {
+        return Some("it has no containers".to_owned());
     }
-    None
+    if is_injected(pod) {
+        return None;
+    }
+    let own = [PROXY, REDIRECT].into_iter().find(|name| all_containers(spec).any(|it| it["name"] == *name));
+    own.map(|name| format!("it has a container {name} of its own"))
+}
+
+/// Whether a pod has its sidecar. The annotation alone, as copied with a template, is none.
+fn is_injected(pod: &Value) -> bool {
+    !pod["metadata"]["annotations"][STATUS_ANNOTATION].is_null()
+        && all_containers(&pod["spec"]).any(|container| container["name"] == PROXY)
 }
 
 fn all_containers(spec: &Value) -> impl Iterator<Item = &Value> {
-    let of = |list: &str| spec.get(list).and_then(Value::as_array).into_iter().flatten();
-    of("initContainers").chain(of("containers"))
+    items(spec, "initContainers").chain(items(spec, "containers"))
+}
+
+fn items<'a>(spec: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+    spec[list].as_array().into_iter().flatten()
+}
+
+/// Moves the container of this name within its list.
+fn move_to(spec: &mut Value, list: &str, name: &str, at: usize) {
+    let Some(items) = spec.get_mut(list).and_then(Value::as_array_mut) else { return };
+    if let Some(found) = items.iter().position(|item| item["name"] == name) {
+        let item = items.remove(found);
+        items.insert(at.min(items.len()), item);
+    }
 }
 
 /// A pod that is given a sidecar.
@@ -101,10 +144,10 @@ struct Injection<'a> {
 
 impl Injection<'_> {
     fn run(mut self) -> Result<Outcome, String> {
-        let annotations = Annotations::of(&self.pod, self.settings)?;
-        if self.pod.pointer("/metadata/annotations").is_some_and(|it| it.get(STATUS_ANNOTATION).is_some()) {
-            return self.again(annotations.redirect);
+        if is_injected(&self.pod) {
+            return self.again();
         }
+        let mut annotations = Annotations::of(&self.pod, self.settings)?;
         let native = annotations.native.unwrap_or(match self.settings.native_sidecars {
             NativeSidecars::Auto => self.cluster.native_sidecars,
             NativeSidecars::Always => true,
@@ -117,13 +160,28 @@ impl Injection<'_> {
                     .to_owned(),
             ));
         }
-        self.check_users(annotations.redirect)?;
+        let mut warnings = std::mem::take(&mut annotations.warnings);
+        self.check_conflicts(annotations.redirect)?;
+        let grace = self.pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(GRACE);
         let mut probes = Map::new();
         if annotations.redirect != Redirect::None {
-            probes = probes::take(&mut self.pod["spec"])?;
+            probes = probes::take(&mut self.pod["spec"], grace)?;
         }
-        let proxy = containers::proxy(self.settings, &annotations, &probes, native);
+        let mut proxy = containers::proxy(self.settings, &annotations, &probes, native, grace);
         let spec = &mut self.pod["spec"];
+        if annotations.redirect == Redirect::None && spec["securityContext"]["runAsUser"] != 0 {
+            // Nothing goes by the user here, and some platforms give each namespace its own; the image names one, too.
+            if let Some(context) = proxy["securityContext"].as_object_mut() {
+                context.retain(|field, _| !matches!(&**field, "runAsUser" | "runAsGroup"));
+            }
+        }
+        if !native && annotations.redirect == Redirect::Cni && !spec["initContainers"].is_null() {
+            warnings.push(
+                "its init containers run before its proxy and are redirected to it by the CNI plugin, so that they reach \
+                 nobody: use native sidecars, or run them as a user that is skipped"
+                    .to_owned(),
+            );
+        }
         if native {
             insert(spec, "initContainers", 0, proxy);
         } else {
@@ -141,20 +199,35 @@ impl Injection<'_> {
             insert(spec, "volumes", usize::MAX, volume);
         }
         self.mark(&annotations);
-        Ok(Outcome::Injected(Box::new(self.pod)))
+        Ok(Outcome::Injected { pod: Box::new(self.pod), warnings })
     }
 
-    /// Another webhook may have added containers since: their probes are taken over, too.
-    fn again(mut self, redirect: Redirect) -> Result<Outcome, String> {
-        if redirect == Redirect::None {
+    /// Another webhook may have added containers since: they are treated like those that were there, and what has to be
+    /// first comes first again. What was decided then stays, whatever settings say now.
+    fn again(mut self) -> Result<Outcome, String> {
+        let before = self.pod.clone();
+        let grace = self.pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(GRACE);
+        let spec = &mut self.pod["spec"];
+        let native = items(spec, "initContainers").any(|container| container["name"] == PROXY);
+        if native {
+            move_to(spec, "initContainers", REDIRECT, 0);
+            move_to(spec, "initContainers", PROXY, 0);
+        } else {
+            move_to(spec, "initContainers", REDIRECT, usize::MAX);
+            move_to(spec, "containers", PROXY, 0);
+        }
+        if containers::is_explicit(spec) {
+            containers::point_to_proxy(spec);
+        } else {
+            let probes = probes::take(spec, grace)?;
+            if !probes.is_empty() {
+                containers::add_probes(spec, probes);
+            }
+        }
+        if self.pod == before {
             return Ok(Outcome::Complete);
         }
-        let probes = probes::take(&mut self.pod["spec"])?;
-        if probes.is_empty() {
-            return Ok(Outcome::Complete);
-        }
-        containers::add_probes(&mut self.pod["spec"], probes);
-        Ok(Outcome::Injected(Box::new(self.pod)))
+        Ok(Outcome::Injected { pod: Box::new(self.pod), warnings: Vec::new() })
     }
 
     /// Whether the pod is made to end by itself.
@@ -163,25 +236,36 @@ impl Injection<'_> {
         matches!(policy, Some("Never" | "OnFailure"))
     }
 
-    /// What runs as the proxy's user would not be redirected, and so get around every policy.
-    fn check_users(&self, redirect: Redirect) -> Result<(), String> {
-        if redirect == Redirect::None {
-            return Ok(());
-        }
+    /// What can't be beside a proxy.
+    fn check_conflicts(&self, redirect: Redirect) -> Result<(), String> {
         let spec = &self.pod["spec"];
-        let user = |place: &Value| place.pointer("/securityContext/runAsUser").and_then(Value::as_u64);
-        let taken = |who: &str| {
-            format!(
-                "{who} runs as user {USER}, which is the proxy's: its connections would not be redirected; choose another runAsUser"
-            )
-        };
-        if user(spec) == Some(USER) {
-            return Err(taken("the pod"));
+        for name in [containers::TOKEN_VOLUME, containers::ROOTS_VOLUME] {
+            if items(spec, "volumes").any(|volume| volume["name"] == name) {
+                return Err(format!(
+                    "its volume {name} has the name of one of the proxy's; choose another name"
+                ));
+            }
         }
-        match all_containers(spec).find(|container| user(container) == Some(USER)) {
-            Some(container) => Err(taken(&format!("container {}", container["name"]))),
-            None => Ok(()),
+        for container in all_containers(spec) {
+            let ports = container["ports"].as_array().into_iter().flatten();
+            let taken = ports.filter_map(|port| port["containerPort"].as_u64());
+            if let Some(port) = taken.into_iter().find(|port| containers::ports(redirect).contains(port)) {
+                return Err(format!(
+                    "container {} listens on port {port}, which is the proxy's; choose another containerPort",
+                    container["name"]
+                ));
+            }
+            // What runs as the proxy's user would not be redirected, and so get around every policy.
+            let user = |place: &Value| place["securityContext"]["runAsUser"].as_u64();
+            if redirect != Redirect::None && user(container).or_else(|| user(spec)) == Some(USER) {
+                return Err(format!(
+                    "container {} runs as user {USER}, which is the proxy's: its connections would not be redirected; \
+                     choose another runAsUser",
+                    container["name"]
+                ));
+            }
         }
+        Ok(())
     }
 
     fn mark(&mut self, annotations: &Annotations) {

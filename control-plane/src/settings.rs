@@ -5,8 +5,15 @@ use std::path::Path;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use weft_mesh::name::TrustDomain;
 
 use crate::Error;
+use crate::inject::resources;
+
+/// Levels of a log, from least to most.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// Fields that are lists.
+const LISTS: [&str; 3] = ["skipOutboundAddresses", "skipInboundPorts", "skipOutboundPorts"];
 
 /// Settings of the injector. All have defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +60,7 @@ pub enum Redirect {
 
 /// Whether proxies are native sidecars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Value", into = "Value")]
+#[serde(try_from = "Value", into = "Value")]
 pub enum NativeSidecars {
     /// Where the cluster knows them (Kubernetes 1.29 and later).
     #[default]
@@ -64,14 +71,17 @@ pub enum NativeSidecars {
     Never,
 }
 
-impl From<Value> for NativeSidecars {
-    fn from(value: Value) -> Self {
+impl TryFrom<Value> for NativeSidecars {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
         match value {
-            Value::Bool(true) => Self::Always,
-            Value::Bool(false) => Self::Never,
-            Value::String(text) if text == "true" => Self::Always,
-            Value::String(text) if text == "false" => Self::Never,
-            _ => Self::Auto,
+            Value::Bool(true) => Ok(Self::Always),
+            Value::Bool(false) => Ok(Self::Never),
+            Value::String(text) if text == "true" => Ok(Self::Always),
+            Value::String(text) if text == "false" => Ok(Self::Never),
+            Value::String(text) if text == "auto" => Ok(Self::Auto),
+            other => Err(format!("nativeSidecars: {other} is none of auto, true and false")),
         }
     }
 }
@@ -117,6 +127,36 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Reads settings from YAML, then changes single fields: each `FIELD=VALUE`, with dots between the names of nested fields
+    /// and commas between the items of a list.
+    pub fn parse_with(text: &str, changes: &[String]) -> Result<Self, Error> {
+        let mut settings: Value = serde_saphyr::from_str(text).map_err(|error| wrong(&error.to_string()))?;
+        if settings.is_null() {
+            settings = json!({});
+        }
+        for change in changes {
+            let (field, value) =
+                change.split_once('=').filter(|(field, _)| !field.is_empty()).ok_or_else(|| {
+                    wrong(&format!("{change:?} is no change; write FIELD=VALUE, such as redirect=cni"))
+                })?;
+            let value = if LISTS.contains(&field) {
+                value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
+            } else {
+                Value::from(value)
+            };
+            let mut place = &mut settings;
+            for name in field.split('.') {
+                let fields = place
+                    .as_object_mut()
+                    .ok_or_else(|| wrong(&format!("{field}: {name} is in no object")))?;
+                place = fields.entry(name).or_insert_with(|| json!({}));
+            }
+            *place = value;
+        }
+        // JSON is YAML: errors are the same as those of a file.
+        Self::parse(&settings.to_string())
+    }
+
     /// Reads settings from a file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let fail = |source| Error::Path { what: "injector's settings", path: path.to_owned(), source };
@@ -138,12 +178,37 @@ impl Settings {
         if self.proxy_image.is_empty() {
             return Err("proxyImage: is empty; name an image".to_owned());
         }
-        Ok(())
+        if !matches!(&*self.failure_policy, "Fail" | "Ignore") {
+            return Err(format!("failurePolicy: {:?} is neither Fail nor Ignore", self.failure_policy));
+        }
+        let control_plane = self.control_plane.rsplit_once(':');
+        let control_plane =
+            control_plane.filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if control_plane.is_none() {
+            let value = &self.control_plane;
+            return Err(format!("controlPlane: {value:?} is no address; write host:port"));
+        }
+        self.trust_domain.parse::<TrustDomain>().map_err(|error| format!("trustDomain: {error}"))?;
+        check_log_level(&self.log_level).map_err(|problem| format!("logLevel: {problem}"))?;
+        resources::check(&self.resources).map_err(|problem| format!("resources{problem}"))
     }
 }
 
 fn wrong(problem: &str) -> Error {
     Error::Setting(format!("injector's settings: {problem}"))
+}
+
+/// Checks a level, or a filter of `TARGET=LEVEL` with commas.
+pub(crate) fn check_log_level(text: &str) -> Result<(), String> {
+    let known = |level: &str| LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known));
+    let level = |part: &str| part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_owned();
+    if text.split(',').all(|part| known(&level(part))) {
+        return Ok(());
+    }
+    Err(format!(
+        "{text:?} is no level; write one of {}, or a filter such as info,weft_proxy=debug",
+        LEVELS.join(", ")
+    ))
 }
 
 /// Checks ports and ranges of ports.
@@ -192,8 +257,43 @@ mod tests {
             ("skipOutboundPorts: ['9-8']", "skipOutboundPorts: \"9-8\""),
             ("skipOutboundAddresses: [here]", "skipOutboundAddresses: \"here\""),
             ("proxyImagePullPolicy: Sometimes", "\"Sometimes\" is none of"),
+            ("nativeSidecars: maybe", "nativeSidecars: \"maybe\" is none of"),
+            ("failurePolicy: Retry", "failurePolicy: \"Retry\" is neither"),
+            ("controlPlane: here", "controlPlane: \"here\" is no address"),
+            ("trustDomain: A B", "trustDomain: "),
+            ("logLevel: loud", "logLevel: \"loud\" is no level"),
+            ("resources: {limits: {cpu: lots}}", "resources.limits.cpu: \"lots\" is no quantity"),
+            ("resources: {limit: {cpu: 1}}", "resources.limit: is neither requests nor limits"),
+            (
+                "resources: {requests: {cpu: 2}, limits: {cpu: 1}}",
+                "resources.requests.cpu: 2 is more than the limit, 1",
+            ),
         ] {
             let error = Settings::parse(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn single_fields_change_what_the_file_says() {
+        let changes = [
+            "redirect=none",
+            "resources.limits.cpu=500m",
+            "skipInboundPorts=9000, 9010-9020",
+            "nativeSidecars=true",
+        ];
+        let changes = changes.map(str::to_owned);
+        let settings = Settings::parse_with("redirect: cni\nlogLevel: debug\n", &changes).unwrap();
+        assert_eq!(settings.redirect, Redirect::None);
+        assert_eq!(settings.log_level, "debug");
+        assert_eq!(settings.resources, json!({"limits": {"cpu": "500m"}}));
+        assert_eq!(settings.skip_inbound_ports, ["9000", "9010-9020"]);
+        assert_eq!(settings.native_sidecars, NativeSidecars::Always);
+        assert_eq!(Settings::parse_with("", &[]).unwrap(), Settings::default());
+        for (change, problem) in
+            [("redirect", "FIELD=VALUE"), ("redirects=cni", "redirects"), ("logLevel.x.y=1", "logLevel")]
+        {
+            let error = Settings::parse_with("", &[change.to_owned()]).unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
         }
     }

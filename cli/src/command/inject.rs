@@ -91,11 +91,15 @@ fn one(
     };
     let name =
         manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("without a name").to_owned();
+    let namespace = manifest.pointer("/metadata/namespace").and_then(Value::as_str).map(str::to_owned);
     let Some(pod) = manifest.pointer_mut(place) else {
         bail!("{kind} {name} has no {}", place.trim_start_matches('/').replace('/', "."));
     };
-    match inject(pod, settings, cluster) {
-        Outcome::Injected(injected) => *pod = *injected,
+    match inject(pod, namespace.as_deref(), settings, cluster) {
+        Outcome::Injected { pod: injected, warnings } => {
+            notes.extend(warnings.into_iter().map(|warning| format!("{kind} {name}: {warning}")));
+            *pod = *injected;
+        }
         Outcome::Complete => {}
         Outcome::Left(reason) => notes.push(format!("{kind} {name} gets no sidecar: {reason}")),
         Outcome::Refused(reason) => bail!("{kind} {name}: {reason}"),

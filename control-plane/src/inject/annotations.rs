@@ -4,9 +4,31 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::settings::{Redirect, Settings, check_addresses, check_ports};
+use super::resources;
+use crate::settings::{Redirect, Settings, check_addresses, check_log_level, check_ports};
 
 const PREFIX: &str = "mesh.weft.dev/";
+/// Annotations of requests and limits, and where each goes.
+const RESOURCES: [(&str, &str, &str); 4] = [
+    ("proxy-cpu-request", "requests", "cpu"),
+    ("proxy-cpu-limit", "limits", "cpu"),
+    ("proxy-memory-request", "requests", "memory"),
+    ("proxy-memory-limit", "limits", "memory"),
+];
+/// Every annotation that is read or written.
+const KNOWN: [&str; 11] = [
+    "skip-inbound-ports",
+    "skip-outbound-ports",
+    "skip-outbound-addresses",
+    "proxy-cpu-request",
+    "proxy-cpu-limit",
+    "proxy-memory-request",
+    "proxy-memory-limit",
+    "log-level",
+    "redirect",
+    "native-sidecar",
+    "status",
+];
 
 /// What is in force for one pod.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +40,8 @@ pub(super) struct Annotations {
     pub(super) skip_outbound_ports: Vec<String>,
     pub(super) skip_outbound_addresses: Vec<String>,
     pub(super) resources: Value,
+    /// What is there and says nothing.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Annotations {
@@ -25,23 +49,10 @@ impl Annotations {
     /// expected.
     pub(super) fn of(pod: &Value, settings: &Settings) -> Result<Self, String> {
         let notes = Notes(pod.pointer("/metadata/annotations"));
-        let mut resources = settings.resources.clone();
-        for (name, place, resource) in [
-            ("proxy-cpu-request", "requests", "cpu"),
-            ("proxy-cpu-limit", "limits", "cpu"),
-            ("proxy-memory-request", "requests", "memory"),
-            ("proxy-memory-limit", "limits", "memory"),
-        ] {
-            if let Some(value) = notes.get(name)? {
-                if quantity(value).is_none() {
-                    return Err(wrong(name, value, "a quantity such as 100m or 64Mi"));
-                }
-                if !resources.is_object() {
-                    resources = Value::Object(serde_json::Map::new());
-                }
-                super::object(&mut resources, place).insert(resource.to_owned(), value.into());
-            }
-        }
+        let warnings = notes.unknown();
+        let resources = notes.resources(settings)?;
+        let log_level = notes.get("log-level")?.unwrap_or(&settings.log_level).to_owned();
+        check_log_level(&log_level).map_err(|problem| format!("annotation {PREFIX}log-level: {problem}"))?;
         Ok(Self {
             redirect: match notes.get("redirect")? {
                 None => settings.redirect,
@@ -51,7 +62,7 @@ impl Annotations {
                 Some(other) => return Err(wrong("redirect", other, "init, cni or none")),
             },
             native: notes.parsed("native-sidecar", "true or false")?,
-            log_level: notes.get("log-level")?.unwrap_or(&settings.log_level).to_owned(),
+            log_level,
             skip_inbound_ports: notes.list(
                 "skip-inbound-ports",
                 &settings.skip_inbound_ports,
@@ -68,6 +79,7 @@ impl Annotations {
                 check_addresses,
             )?,
             resources,
+            warnings,
         })
     }
 }
@@ -82,6 +94,44 @@ impl<'a> Notes<'a> {
             Some(Value::String(text)) => Ok(Some(text.trim())),
             Some(other) => Err(wrong(name, &other.to_string(), "text, in quotes")),
         }
+    }
+
+    /// Annotations that look like the injector's and are not.
+    fn unknown(&self) -> Vec<String> {
+        let names = self.0.and_then(Value::as_object).into_iter().flat_map(serde_json::Map::keys);
+        let unknown = names.filter_map(|name| name.strip_prefix(PREFIX)).filter(|name| !KNOWN.contains(name));
+        unknown
+            .map(|name| match name {
+                "inject" => format!("{PREFIX}inject is a label; as an annotation it says nothing"),
+                _ => format!(
+                    "annotation {PREFIX}{name} is unknown and says nothing; known are {}",
+                    KNOWN.join(", ")
+                ),
+            })
+            .collect()
+    }
+
+    /// Requests and limits. A request of the settings gives way to a limit of the pod.
+    fn resources(&self, settings: &Settings) -> Result<Value, String> {
+        let mut resources = settings.resources.clone();
+        for (annotation, field, name) in RESOURCES {
+            if let Some(text) = self.get(annotation)? {
+                let value = Value::from(text);
+                if resources::quantity(&value).is_none() {
+                    return Err(wrong(annotation, text, "a quantity such as 100m or 64Mi"));
+                }
+                resources::set(&mut resources, field, name, value);
+            }
+        }
+        while let Some((name, request, limit)) = resources::above_limit(&resources) {
+            let asked = format!("proxy-{name}-request");
+            if let Some(text) = self.get(&asked)? {
+                return Err(wrong(&asked, text, &format!("no more than the limit, {limit}")));
+            }
+            tracing::debug!(resource = name, %request, %limit, "the request of the settings gives way");
+            resources::set(&mut resources, "requests", &name, limit);
+        }
+        Ok(resources)
     }
 
     fn parsed<T: FromStr>(&self, name: &str, expected: &str) -> Result<Option<T>, String> {
@@ -106,25 +156,4 @@ impl<'a> Notes<'a> {
 
 fn wrong(name: &str, value: &str, expected: &str) -> String {
     format!("annotation {PREFIX}{name} is {value:?}; write {expected}")
-}
-
-/// A Kubernetes quantity in thousandths, rounded up.
-pub(super) fn quantity(text: &str) -> Option<u64> {
-    let digits = text.find(|char: char| !char.is_ascii_digit() && char != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 = number.parse().ok()?;
-    let factor = match unit {
-        "" => 1e3,
-        "m" => 1.0,
-        "k" => 1e6,
-        "M" => 1e9,
-        "G" => 1e12,
-        "T" => 1e15,
-        "Ki" => 1024e3,
-        "Mi" => 1024.0 * 1024e3,
-        "Gi" => 1024.0 * 1024.0 * 1024e3,
-        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024e3,
-        _ => return None,
-    };
-    Some((number * factor).ceil() as u64)
 }

@@ -2,19 +2,24 @@
 
 use serde_json::{Map, Value, json};
 
-use super::annotations::{Annotations, quantity};
-use super::{PROXY, REDIRECT, USER};
+use super::annotations::Annotations;
+use super::resources::quantity;
+use super::{PROXY, REDIRECT, USER, items};
 use crate::kubernetes::AUDIENCE;
 use crate::settings::{Redirect, Settings};
 
 /// Where readiness, metrics and probes are.
 pub(super) const MONITOR_PORT: u16 = 15020;
+const ADMIN_PORT: u16 = 15000;
 const OUTBOUND_PORT: u16 = 15001;
 const INBOUND_PORT: u16 = 15006;
 /// The HTTP proxy of pods that are not redirected.
 const EXPLICIT_PORT: u16 = 15008;
 /// Mark of the proxy's packets.
 const MARK: &str = "0x2102";
+/// Names of the proxy's volumes.
+pub(super) const TOKEN_VOLUME: &str = "weft-token";
+pub(super) const ROOTS_VOLUME: &str = "weft-roots";
 const TOKEN_FOLDER: &str = "/var/run/secrets/weft";
 const ROOTS_FOLDER: &str = "/var/run/weft";
 /// Life of the token that proves the service account, in seconds; the kubelet renews it.
@@ -25,11 +30,33 @@ const WORKERS: u64 = 2;
 /// Startup is looked at every second, up to so often: the control plane may still be starting, too.
 const STARTUP_LOOKS: u32 = 300;
 
+/// Of the time that a pod has to end, what is left when its proxy's requests are cut off, in seconds.
+const END: u64 = 5;
+/// What a proxy's requests have without being told, in seconds.
+const DRAIN: u64 = 25;
+
+/// Ports that a proxy takes.
+pub(super) fn ports(redirect: Redirect) -> Vec<u64> {
+    let own: &[u16] = match redirect {
+        Redirect::None => &[ADMIN_PORT, EXPLICIT_PORT, MONITOR_PORT],
+        Redirect::Init | Redirect::Cni => &[ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT, MONITOR_PORT],
+    };
+    own.iter().copied().map(u64::from).collect()
+}
+
+/// Whether an injected pod's applications are told of their proxy, rather than redirected to it.
+pub(super) fn is_explicit(spec: &Value) -> bool {
+    let proxy = super::all_containers(spec).find(|container| container["name"] == PROXY);
+    proxy.is_some_and(|proxy| items(proxy, "args").any(|arg| arg == "--outbound"))
+}
+
+/// The sidecar. `grace` is how long the pod has to end, in seconds.
 pub(super) fn proxy(
     settings: &Settings,
     annotations: &Annotations,
     probes: &Map<String, Value>,
     native: bool,
+    grace: u64,
 ) -> Value {
     let mut args = vec!["--monitor".to_owned(), format!("[::]:{MONITOR_PORT}")];
     if annotations.redirect == Redirect::None {
@@ -37,6 +64,10 @@ pub(super) fn proxy(
     } else {
         args.extend(["--transparent-outbound".to_owned(), format!("[::]:{OUTBOUND_PORT}")]);
         args.extend(["--transparent-inbound".to_owned(), format!("[::]:{INBOUND_PORT}")]);
+    }
+    let drain = grace.saturating_sub(END).max(1);
+    if drain != DRAIN {
+        args.extend(["--drain-timeout".to_owned(), drain.to_string()]);
     }
     let ready = json!({"path": "/ready", "port": MONITOR_PORT});
     let mut container = json!({
@@ -62,8 +93,8 @@ pub(super) fn proxy(
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
-            {"name": "weft-token", "mountPath": TOKEN_FOLDER, "readOnly": true},
-            {"name": "weft-roots", "mountPath": ROOTS_FOLDER, "readOnly": true},
+            {"name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": true},
+            {"name": ROOTS_VOLUME, "mountPath": ROOTS_FOLDER, "readOnly": true},
         ],
     });
     if native {
@@ -76,11 +107,7 @@ fn environment(settings: &Settings, annotations: &Annotations, probes: &Map<Stri
     let field =
         |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     let value = |name: &str, value: &str| json!({"name": name, "value": value});
-    let limit = annotations.resources.pointer("/limits/cpu").and_then(|limit| match limit {
-        Value::String(text) => quantity(text),
-        Value::Number(number) => number.as_f64().map(|number| (number * 1e3).ceil() as u64),
-        _ => None,
-    });
+    let limit = annotations.resources.pointer("/limits/cpu").and_then(quantity);
     let workers = limit.map_or(WORKERS, |thousandths| thousandths.div_ceil(1000).max(1));
     let mut environment = vec![
         value("WEFT_CONTROL_PLANE", &settings.control_plane),
@@ -159,11 +186,13 @@ pub(super) fn redirect(settings: &Settings, annotations: &Annotations) -> Value 
 }
 
 /// Tells the application's containers of the proxy, for what goes over plain HTTP: the mesh encrypts it. What they are told
-/// already stays.
+/// already stays. Init containers that run before a plain sidecar are told of none.
 pub(super) fn point_to_proxy(spec: &mut Value) {
     let proxy = format!("http://127.0.0.1:{EXPLICIT_PORT}");
-    for list in ["initContainers", "containers"] {
-        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+    let native = items(spec, "initContainers").any(|container| container["name"] == PROXY);
+    let lists: &[&str] = if native { &["initContainers", "containers"] } else { &["containers"] };
+    for list in lists {
+        for container in spec.get_mut(*list).and_then(Value::as_array_mut).into_iter().flatten() {
             if container["name"] == PROXY {
                 continue;
             }
@@ -185,7 +214,7 @@ pub(super) fn point_to_proxy(spec: &mut Value) {
 pub(super) fn volumes() -> [Value; 2] {
     let token = json!({"path": "token", "audience": AUDIENCE, "expirationSeconds": TOKEN_LIFE});
     [
-        json!({"name": "weft-token", "projected": {"sources": [{"serviceAccountToken": token}]}}),
-        json!({"name": "weft-roots", "configMap": {"name": crate::kubernetes::ROOTS}}),
+        json!({"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}}),
+        json!({"name": ROOTS_VOLUME, "configMap": {"name": crate::kubernetes::ROOTS}}),
     ]
 }

@@ -15,7 +15,8 @@ const HOOKS: [(&str, &str); 2] = [("postStart", "post-start"), ("preStop", "pre-
 const HANDLERS: [&str; 3] = ["httpGet", "tcpSocket", "grpc"];
 
 /// Points every probe over the network to the proxy, and gives what they were.
-pub(super) fn take(spec: &mut Value) -> Result<Map<String, Value>, String> {
+/// `grace` is how long the pod has to end, in seconds: hooks may take so long.
+pub(super) fn take(spec: &mut Value, grace: u64) -> Result<Map<String, Value>, String> {
     let mut taken = Map::new();
     for list in ["initContainers", "containers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
@@ -34,6 +35,9 @@ pub(super) fn take(spec: &mut Value) -> Result<Map<String, Value>, String> {
                 if let Some(handler) = container.pointer_mut(&format!("/lifecycle/{hook}")) {
                     let key = format!("{name}/{kind}");
                     take_one(handler, &key, &ports, &mut taken)?;
+                    if let Some(Value::Object(hook)) = taken.get_mut(&key) {
+                        hook.entry("timeoutSeconds").or_insert(json!(grace.max(1)));
+                    }
                 }
             }
         }
@@ -53,24 +57,55 @@ fn take_one(
     if done {
         return Ok(());
     }
-    let mut original = Map::new();
-    for handler in HANDLERS {
-        if let Some(mut asked) = fields.remove(handler) {
-            asked["port"] = json!(number(&asked["port"], ports).ok_or_else(|| {
-                format!("probe {key} is for port {}, which its container does not name", asked["port"])
-            })?);
-            original.insert(handler.to_owned(), asked);
-        }
-    }
-    if original.is_empty() {
+    // What the API server refuses is left as it is, so that it does.
+    let handlers = HANDLERS
+        .iter()
+        .chain(&["exec"])
+        .filter(|handler| fields.get(**handler).is_some_and(|it| !it.is_null()));
+    if handlers.count() != 1 {
         return Ok(());
     }
-    if let Some(timeout) = fields.get("timeoutSeconds") {
+    let Some(handler) =
+        HANDLERS.into_iter().find(|handler| fields.get(*handler).is_some_and(Value::is_object))
+    else {
+        return Ok(());
+    };
+    let Some(Value::Object(mut asked)) = fields.get(handler).cloned() else { return Ok(()) };
+    asked.retain(|_, value| !value.is_null());
+    if !headers(&mut asked) {
+        return Ok(());
+    }
+    let port = asked.get("port").unwrap_or(&Value::Null);
+    let number = number(port, ports)
+        .ok_or_else(|| format!("probe {key} is for port {port}, which its container does not name"))?;
+    if !(1..=u64::from(u16::MAX)).contains(&number) {
+        return Err(format!("probe {key} is for port {number}; write one from 1 to 65535"));
+    }
+    asked.insert("port".to_owned(), json!(number));
+    let mut original = Map::from_iter([(handler.to_owned(), Value::Object(asked))]);
+    if let Some(timeout) = fields.get("timeoutSeconds").filter(|timeout| timeout.is_u64()) {
         original.insert("timeoutSeconds".to_owned(), timeout.clone());
+    }
+    for handler in HANDLERS {
+        fields.remove(handler);
     }
     fields.insert("httpGet".to_owned(), json!({"path": path, "port": MONITOR_PORT, "scheme": "HTTP"}));
     taken.insert(key.to_owned(), Value::Object(original));
     Ok(())
+}
+
+/// Gives every header a value, and says whether all are headers.
+fn headers(asked: &mut Map<String, Value>) -> bool {
+    let Some(headers) = asked.get_mut("httpHeaders") else { return true };
+    let Some(headers) = headers.as_array_mut() else { return false };
+    headers.iter_mut().all(|header| {
+        let Some(header) = header.as_object_mut() else { return false };
+        let value = header.entry("value").or_insert(Value::Null);
+        if value.is_null() {
+            *value = json!("");
+        }
+        value.is_string() && header.get("name").is_some_and(Value::is_string)
+    })
 }
 
 /// The number of a port, which may be given by the name that the container gives it.

@@ -11,8 +11,8 @@ fn pod(yaml: &str) -> Value {
 }
 
 fn injected(pod: &Value, cluster: Cluster) -> Value {
-    match inject(pod, &Settings::default(), cluster) {
-        Outcome::Injected(pod) => *pod,
+    match inject(pod, None, &Settings::default(), cluster) {
+        Outcome::Injected { pod, .. } => *pod,
         other => panic!("{other:?}"),
     }
 }
@@ -55,7 +55,7 @@ fn without_native_sidecars_it_is_the_first_container_and_redirection_the_last_st
 fn a_job_gets_a_sidecar_that_ends_or_none() {
     let job = pod("{spec: {restartPolicy: OnFailure, containers: [{name: work, image: w}]}}");
     assert_eq!(names(&injected(&job, NATIVE), "initContainers"), [PROXY, REDIRECT]);
-    let Outcome::Left(reason) = inject(&job, &Settings::default(), PLAIN) else { panic!() };
+    let Outcome::Left(reason) = inject(&job, None, &Settings::default(), PLAIN) else { panic!() };
     assert!(reason.contains("would never end"), "{reason}");
 }
 
@@ -106,7 +106,7 @@ spec:
     assert_eq!(
         probes,
         json!({
-            "app/pre-stop": {"httpGet": {"path": "/bye", "port": 8080}},
+            "app/pre-stop": {"httpGet": {"path": "/bye", "port": 8080}, "timeoutSeconds": 30},
             "app/readiness": {"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTPS"}, "timeoutSeconds": 2},
             "app/startup": {"grpc": {"port": 9090, "service": "shop"}},
             "cache/startup": {"tcpSocket": {"port": 6379}},
@@ -180,7 +180,7 @@ fn pods_that_can_have_no_sidecar_are_left_with_a_reason() {
         ),
         ("{spec: {containers: [{name: a}, {name: weft-proxy}]}}", "of its own"),
     ] {
-        match inject(&pod(yaml), &Settings::default(), NATIVE) {
+        match inject(&pod(yaml), None, &Settings::default(), NATIVE) {
             Outcome::Left(said) => assert!(said.contains(reason), "{said}"),
             other => panic!("{yaml}: {other:?}"),
         }
@@ -196,7 +196,7 @@ fn what_would_not_work_is_refused_with_what_to_do() {
         ),
         (
             "{spec: {securityContext: {runAsUser: 2102}, containers: [{name: a}]}}",
-            "the pod runs as user 2102",
+            "container \"a\" runs as user 2102",
         ),
         (
             "{metadata: {annotations: {mesh.weft.dev/skip-inbound-ports: many}}, spec: {containers: [{name: a}]}}",
@@ -212,7 +212,7 @@ fn what_would_not_work_is_refused_with_what_to_do() {
         ),
         ("{spec: {containers: [{name: a, livenessProbe: {tcpSocket: {port: web}}}]}}", "does not name"),
     ] {
-        match inject(&pod(yaml), &Settings::default(), NATIVE) {
+        match inject(&pod(yaml), None, &Settings::default(), NATIVE) {
             Outcome::Refused(said) => assert!(said.contains(reason), "{said}"),
             other => panic!("{yaml}: {other:?}"),
         }
@@ -227,7 +227,7 @@ fn a_container_that_comes_later_has_its_probes_taken_over_too() {
     let again = injected(&pod, NATIVE);
     assert_eq!(again["spec"]["containers"][1]["readinessProbe"]["httpGet"]["path"], "/probe/late/readiness");
     assert!(variable(&again, "WEFT_PROBES").unwrap().contains("late/readiness"));
-    assert_eq!(inject(&again, &Settings::default(), NATIVE), Outcome::Complete);
+    assert_eq!(inject(&again, None, &Settings::default(), NATIVE), Outcome::Complete);
 }
 
 fn container() -> impl Strategy<Value = Value> {
@@ -258,11 +258,67 @@ proptest! {
         let pod = json!({"metadata": {}, "spec": {"containers": containers, "initContainers": init}});
         let settings = Settings { redirect, ..Settings::default() };
         let cluster = Cluster { native_sidecars: native };
-        let Outcome::Injected(once) = inject(&pod, &settings, cluster) else { panic!() };
-        let again = inject(&once, &settings, cluster);
+        let Outcome::Injected { pod: once, .. } = inject(&pod, None, &settings, cluster) else { panic!() };
+        let again = inject(&once, None, &settings, cluster);
         prop_assert_eq!(again, Outcome::Complete);
         // The application's own containers stay, in their order.
         let own = |pod: &Value| names(pod, "containers").into_iter().filter(|name| name != PROXY).collect::<Vec<_>>();
         prop_assert_eq!(own(&once), own(&pod));
     }
+
+    #[test]
+    fn whatever_a_manifest_holds_is_answered(pod in json(), place in select(vec!["", "/spec", "/metadata", "/spec/containers/0", "/spec/containers/0/livenessProbe", "/metadata/annotations"])) {
+        let mut whole = json!({
+            "metadata": {"annotations": {}},
+            "spec": {"containers": [{"name": "a", "livenessProbe": {"httpGet": {"port": 1}}}]},
+        });
+        *whole.pointer_mut(place).unwrap() = pod;
+        if let Outcome::Injected { pod: injected, .. } = inject(&whole, None, &Settings::default(), NATIVE) {
+            let patch = json_patch::diff(&whole, &injected);
+            json_patch::patch(&mut whole, &patch).unwrap();
+            prop_assert_eq!(&whole, &*injected);
+        }
+    }
+}
+
+/// JSON whose keys are often those of a pod.
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = select(vec![
+        json!(null),
+        json!(true),
+        json!(8080),
+        json!(-1),
+        json!(""),
+        json!("web"),
+        json!("Always"),
+    ]);
+    let key = select(vec![
+        "spec",
+        "metadata",
+        "containers",
+        "initContainers",
+        "name",
+        "ports",
+        "env",
+        "labels",
+        "annotations",
+        "httpGet",
+        "tcpSocket",
+        "port",
+        "httpHeaders",
+        "lifecycle",
+        "preStop",
+        "livenessProbe",
+        "volumes",
+        "securityContext",
+        "mesh.weft.dev/status",
+        "mesh.weft.dev/redirect",
+    ]);
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::hash_map(key.clone().prop_map(str::to_owned), inner, 0..4)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
 }

@@ -37,12 +37,18 @@ fn decide(request: &Value, settings: &Settings, cluster: Cluster) -> (Value, Adm
         return (json!({"allowed": true}), Admitted::Left);
     }
     let pod = &request["object"];
-    match inject(pod, settings, cluster) {
-        Outcome::Injected(injected) => {
+    match inject(pod, request["namespace"].as_str(), settings, cluster) {
+        Outcome::Injected { pod: injected, warnings } => {
             let patch = json_patch::diff(pod, &injected);
             let patch = serde_json::to_vec(&patch).unwrap_or_default();
+            let warnings: Vec<String> = warnings.iter().map(|warning| format!("weft: {warning}")).collect();
             (
-                json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch)}),
+                json!({
+                    "allowed": true,
+                    "patchType": "JSONPatch",
+                    "patch": STANDARD.encode(patch),
+                    "warnings": warnings,
+                }),
                 Admitted::Injected,
             )
         }
@@ -92,7 +98,10 @@ mod tests {
         let response = ask(&pod);
         assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
         let patch = STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
-        let Outcome::Injected(expected) = inject(&pod, &Settings::default(), CLUSTER) else { panic!() };
+        let Outcome::Injected { pod: expected, .. } = inject(&pod, None, &Settings::default(), CLUSTER)
+        else {
+            panic!()
+        };
         json_patch::patch(&mut pod, &serde_json::from_slice::<json_patch::Patch>(&patch).unwrap()).unwrap();
         assert_eq!(pod, *expected);
     }
@@ -125,5 +134,18 @@ mod tests {
             let error = super::answer(body, &Settings::default(), CLUSTER).unwrap_err();
             assert!(error.contains(problem), "{error}");
         }
+    }
+
+    #[test]
+    fn an_annotation_that_says_nothing_is_warned_of() {
+        let notes = json!({"mesh.weft.dev/skip-inbound-port": "80"});
+        let response =
+            ask(&json!({"metadata": {"annotations": notes}, "spec": {"containers": [{"name": "a"}]}}));
+        assert!(response["patch"].is_string(), "{response}");
+        let warning = response["warnings"][0].as_str().unwrap();
+        assert!(
+            warning.starts_with("weft: annotation mesh.weft.dev/skip-inbound-port is unknown"),
+            "{warning}"
+        );
     }
 }
