@@ -55,7 +55,13 @@ pub(crate) fn resolve(
         let message = format!("{group}/{kind} is no kind of backend; refer to a Service");
         return Err(Unresolved::new("InvalidKind", message));
     }
-    if *namespace != *from.namespace && !is_granted(reader, from, group, kind, namespace, &reference.name) {
+    // Whoever sends requests to a Service may send them there by a route, too: no grant is needed for a parent.
+    let is_parent =
+        || ServiceName::new(namespace, &reference.name).is_ok_and(|name| reader.is_parent(from, &name));
+    if *namespace != *from.namespace
+        && !is_parent()
+        && !is_granted(reader, from, group, kind, namespace, &reference.name)
+    {
         let message = format!(
             "{kind} {namespace}/{} may not be referred to from namespace {}; add a ReferenceGrant to namespace {namespace}",
             reference.name, from.namespace

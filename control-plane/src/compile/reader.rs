@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weft_mesh::name::{ServiceName, ServicePort};
 use weft_mesh::protocol::Protocol;
 
-use crate::index::{Fact, Index, Pod, Service, Workload};
+use crate::index::{Fact, Index, Pod, Service, Workload, parents};
 use crate::resource::{Key, Object};
 
 /// The index, and the facts that were read of it so far. What is not there was read too: it may appear.
@@ -35,6 +35,11 @@ impl<'a> Reader<'a> {
     pub(super) fn routes(&self, service: &ServiceName) -> &'a [Arc<Object>] {
         self.note(Fact::Routes(service.clone()));
         self.index.routes(service)
+    }
+
+    /// Whether a route belongs to a service. Its own change is the service's routes'.
+    pub(super) fn is_parent(&self, route: &Key, service: &ServiceName) -> bool {
+        parents(self.index.object(route)).contains(service)
     }
 
     pub(super) fn policies(&self, service: &ServiceName) -> &'a [Arc<Object>] {

@@ -317,3 +317,16 @@ fn tls_routes_keep_their_hostnames_and_tcp_routes_take_the_rest() {
     assert_eq!(weights, [3, 1, 1]);
     assert!(matches!(found.tcp_backends[2].target, Some(weighted_backend::Target::Invalid(_))));
 }
+
+#[test]
+fn a_consumers_route_may_lead_to_its_parent_without_a_grant() {
+    let index = index(&[&route(
+        "web",
+        "{backendRefs: [{name: cart, namespace: shop, port: 80}, {name: pay, namespace: shop, port: 80}]}",
+    )]);
+    let found = dialled(&index, "cart.shop:80", "web").unwrap();
+    let rule = &found.http_routes[0].rules[0];
+    let backends = backends(rule);
+    assert_eq!(backends[0].0, "shop/cart:80");
+    assert!(backends[1].0.contains("may not be referred to from namespace web"), "{backends:?}");
+}
