@@ -2,6 +2,8 @@
 //! namespace and whether the cluster knows native sidecars; `shapes/NAME.out.yaml` holds what came out of it.
 //! `WEFT_WRITE_SHAPES=1 cargo test -p weft-control-plane --test inject` writes the latter anew.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
