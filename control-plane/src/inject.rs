@@ -271,7 +271,16 @@ impl Injection<'_> {
     fn mark(&mut self, annotations: &Annotations) {
         let version = env!("CARGO_PKG_VERSION");
         let revision = serde_json::to_vec(self.settings).unwrap_or_default();
-        let status = json!({"version": version, "revision": Version::of(&revision).to_string()}).to_string();
+        // The CNI plugin reads the rest, and asks nobody.
+        let status = json!({
+            "version": version,
+            "revision": Version::of(&revision).to_string(),
+            "redirect": annotations.redirect,
+            "skipInboundPorts": annotations.skip_inbound_ports,
+            "skipOutboundPorts": annotations.skip_outbound_ports,
+            "skipOutboundAddresses": annotations.skip_outbound_addresses,
+        })
+        .to_string();
         let first = self.pod.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten();
         let first = first.filter_map(|it| it["name"].as_str()).find(|name| *name != PROXY).map(str::to_owned);
         let metadata = object(&mut self.pod, "metadata");

@@ -3,8 +3,10 @@
 //! [`Rules`] say what is wanted. [`plan`] makes an ordered list of matches and actions of them, once for both ways into
 //! the kernel: [`nft`] speaks `nf_tables` over netlink and needs no program at all; [`iptables`] writes what
 //! `iptables-restore` reads, for kernels without `nf_tables`. [`apply`], [`remove`] and [`show`] choose between the two.
+//! [`cni`] does it for pods whose containers may not.
 
 pub mod backend;
+pub mod cni;
 pub mod command;
 pub mod error;
 pub mod iptables;
