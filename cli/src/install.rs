@@ -2,6 +2,8 @@
 //!
 //! The Helm chart in `k8s/chart` renders the same; a test compares both for many values.
 
+#[cfg(test)]
+mod chart;
 mod overrides;
 mod render;
 mod values;
