@@ -13,7 +13,6 @@ pub const APPLY_EXAMPLES: &str = "\
 Examples:
   redirect apply                                  all TCP of this machine or pod through the sidecar
   redirect apply --skip-outbound-ports 25,8000-8010 --skip-outbound-addresses 10.0.0.0/8,fd00::/8
-  redirect apply --tproxy                         the application sees the addresses of its clients
 
 It needs NET_ADMIN. Applying again replaces the rules at once, without a moment between.";
 
@@ -77,8 +76,9 @@ pub struct ApplyArgs {
     /// Families of addresses
     #[arg(long, value_enum, default_value_t)]
     families: Families,
-    /// Keep the addresses of clients, for the application too; the sidecar then needs `NET_ADMIN` itself
-    #[arg(long)]
+    /// Keep the addresses of clients. For a listener with `IP_TRANSPARENT`, which weft-proxy does not have: with it,
+    /// new inbound connections would be dropped
+    #[arg(long, hide = true)]
     tproxy: bool,
 }
 
