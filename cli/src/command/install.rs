@@ -13,7 +13,7 @@ Examples:
   weft install --show-values
 
 Values are those of the Helm chart in k8s/chart, which renders the same, except that `namespace.create` is true here.
-The kinds of Gateway API have to be in the cluster for routes; `weft check` says what is missing before and after.
+The kinds of Gateway API have to be in the cluster for routes; what it lacks is in the control plane's log.
 
 Exit codes:
   0  the documents are on stdout
