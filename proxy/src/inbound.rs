@@ -19,6 +19,7 @@ use crate::config::Offer;
 use crate::http::client::Client;
 use crate::snapshot::Snapshot;
 use crate::stats::{Direction, Edge, EdgeKey, Stats};
+use crate::stream::door::{Entering, door};
 use crate::stream::{listener, socket};
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
@@ -129,6 +130,23 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
             None
         }
     });
+}
+
+/// Serves what the workload sends to itself.
+pub fn listen_own(worker: &Rc<Worker>, stop: CancellationToken) {
+    let (door, mut entering) = door();
+    if worker.door.set(door).is_err() {
+        return;
+    }
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(stop.run_until_cancelled_owned(async move {
+        while let Some(Entering { stream, destination }) = entering.recv().await {
+            let arrival = Arrival { service: "".into(), port: destination.port(), application: destination };
+            // A caller within the workload has its address, and no port of its own.
+            let peer = SocketAddr::new(destination.ip(), 0);
+            tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, arrival));
+        }
+    }));
 }
 
 fn accept(

@@ -2,6 +2,7 @@
 //! were meant to go.
 
 pub(crate) mod announced;
+pub mod door;
 pub mod gathered;
 pub mod listener;
 pub mod prefixed;

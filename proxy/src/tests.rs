@@ -14,6 +14,7 @@ mod faults;
 mod limits;
 mod names;
 pub(crate) mod network;
+mod own;
 mod protocols;
 mod resilience;
 mod retries;

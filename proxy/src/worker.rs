@@ -1,6 +1,6 @@
 //! A worker: one thread, one runtime, and all that the connections on it use.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -21,6 +21,7 @@ use crate::outbound::Passthrough;
 use crate::shared::Shared;
 use crate::snapshot::{Backend, Snapshot};
 use crate::start::Listeners;
+use crate::stream::door::Door;
 use crate::upstream::service::Service;
 use crate::{inbound, outbound};
 
@@ -36,6 +37,8 @@ pub struct Worker {
     pub passthrough: Passthrough,
     /// What the inbound side keeps: connections to the application.
     pub inbound: Inbound,
+    /// The way to the inbound side for requests to the own workload, where connections are redirected.
+    pub door: OnceCell<Door>,
     snapshot: RefCell<Cache<Arc<arc_swap::ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     services: RefCell<HashMap<ServicePort, Rc<Service>, foldhash::fast::RandomState>>,
     began: std::time::Instant,
@@ -48,6 +51,7 @@ impl Worker {
             passthrough: Passthrough::new(own),
             began: now(),
             inbound: Inbound::default(),
+            door: OnceCell::new(),
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
             services: RefCell::default(),
             shared,
@@ -140,6 +144,7 @@ fn listen(worker: &Rc<Worker>, listeners: &Listeners, stop: &CancellationToken) 
     }
     if let Some(bound) = &listeners.transparent_inbound {
         inbound::listen_transparent(worker, bound.listener()?, stop.clone());
+        inbound::listen_own(worker, stop.clone());
     }
     Ok(())
 }

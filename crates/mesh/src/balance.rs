@@ -77,6 +77,8 @@ pub struct Endpoint {
     pub workload: Arc<str>,
     /// Version label of the workload; may be empty.
     pub version: Arc<str>,
+    /// Whether it belongs to the caller's own workload, and can't be reached from there as others reach it.
+    pub own: bool,
 }
 
 impl Endpoint {

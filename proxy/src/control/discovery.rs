@@ -7,7 +7,6 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use weft_mesh::backoff::{Backoff, Jitter};
-use weft_mesh::balance::Hop;
 use weft_mesh::name::{ServicePort, TrustDomain};
 use weft_proto::{Resource, v1};
 use weft_xds::Rejection;
@@ -201,7 +200,7 @@ impl Handler<v1::Destination> for Destinations {
     }
 }
 
-/// Takes endpoints; the second is the workload whose own are the application itself.
+/// Takes endpoints; the second is the own workload, where nothing is redirected to its proxy that comes from within.
 struct Endpoints(Discovery, Option<Arc<str>>);
 
 impl Handler<v1::Endpoint> for Endpoints {
@@ -216,10 +215,7 @@ impl Handler<v1::Endpoint> for Endpoints {
                 };
                 match convert::endpoint(id, &wire) {
                     Ok(mut endpoint) => {
-                        // Within the own network nothing is redirected: there is the application itself.
-                        if self.1.as_ref() == Some(&endpoint.workload) {
-                            endpoint.hop = Hop::Plain;
-                        }
+                        endpoint.own = self.1.as_ref() == Some(&endpoint.workload);
                         model.endpoint(&service, endpoint);
                     }
                     Err(error) => refused.push(reject(&update.name, &error)),

@@ -199,6 +199,7 @@ pub fn endpoint(id: &str, wire: &v1::Endpoint) -> Result<Endpoint, Error> {
         locality: Locality { region: locality.region.into(), zone: locality.zone.into() },
         workload: wire.workload.as_str().into(),
         version: wire.version.as_str().into(),
+        own: false,
     })
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Time without traffic after which the kernel asks whether the peer is still there, far below the 350 s after which
@@ -22,9 +22,8 @@ const KEEPALIVE_QUESTIONS: u32 = 3;
 pub enum Socket {
     /// Through the kernel.
     Tcp(TcpStream),
-    /// Within a test.
-    #[cfg(test)]
-    Memory(tokio::io::DuplexStream),
+    /// Within this process.
+    Within(DuplexStream),
 }
 
 impl Socket {
@@ -32,7 +31,7 @@ impl Socket {
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         #[cfg(test)]
         if let Some(connecting) = crate::tests::network::connect(address) {
-            return connecting.await.map(Self::Memory);
+            return connecting.await.map(Self::Within);
         }
         let stream = TcpStream::connect(address).await?;
         configure(&stream)?;
@@ -76,8 +75,7 @@ impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            #[cfg(test)]
-            Self::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Within(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -86,8 +84,7 @@ impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            #[cfg(test)]
-            Self::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Within(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -98,32 +95,28 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            #[cfg(test)]
-            Self::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Within(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
-            #[cfg(test)]
-            Self::Memory(stream) => stream.is_write_vectored(),
+            Self::Within(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            #[cfg(test)]
-            Self::Memory(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Within(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            #[cfg(test)]
-            Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Within(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

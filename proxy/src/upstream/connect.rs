@@ -21,6 +21,7 @@ use weft_mesh::reason::Reason;
 use super::named::Named;
 use super::room::{Held, Room};
 use crate::error::{BoxFailure, Failure};
+use crate::stream::door::Door;
 use crate::stream::socket::Socket;
 
 /// Time for a TCP connection, unless the service's policy says otherwise.
@@ -41,6 +42,7 @@ pub struct Connector {
 #[derive(Debug, Clone)]
 enum To {
     Address(SocketAddr),
+    Own(SocketAddr, Door),
     Name(Named),
 }
 
@@ -59,6 +61,13 @@ impl Connector {
     /// Connects with TLS; the configuration holds who the peer may be and what is offered by ALPN.
     pub fn tls(address: SocketAddr, config: Arc<rustls::ClientConfig>) -> Self {
         Self { to: To::Address(address), tls: Some(config), room: None, header: None }
+    }
+
+    /// Reaches the address, which is the own workload's, through this proxy's own inbound side.
+    #[must_use]
+    pub fn through(self, door: &Door) -> Self {
+        let To::Address(address) = self.to else { return self };
+        Self { to: To::Own(address, door.clone()), ..self }
     }
 
     /// Counts its connections among those that a service may have, and keeps to the service's limits.
@@ -84,7 +93,7 @@ impl Connector {
     /// What it leads to, as the authority of a request that has none of its own.
     pub fn authority(&self) -> Option<Authority> {
         match &self.to {
-            To::Address(address) => address.to_string().parse().ok(),
+            To::Address(address) | To::Own(address, _) => address.to_string().parse().ok(),
             To::Name(named) => named.name().parse().ok(),
         }
     }
@@ -102,12 +111,16 @@ impl Connector {
 
     async fn open(&self) -> Result<Io, BoxFailure> {
         let timeout = self.room.as_ref().map_or(CONNECT_TIMEOUT, |room| room.connect_timeout());
-        let address = match &self.to {
-            To::Address(address) => *address,
+        let (address, mut stream) = match &self.to {
+            To::Address(address) => (*address, tcp(*address, timeout).await?),
+            To::Own(address, door) => {
+                let stream = door.open(*address);
+                let stream = stream.map_err(|error| failed(format!("connecting to {address}: {error}")))?;
+                (*address, Socket::Within(stream))
+            }
             // Rare and large: what every request carries along stays small.
             To::Name(named) => return Ok(Io::Plain(Box::pin(named.connect(timeout)).await?)),
         };
-        let mut stream = tcp(address, timeout).await?;
         if let Some(header) = &self.header {
             // It is short enough for what every socket takes at once.
             stream

@@ -25,6 +25,7 @@ use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
 use crate::snapshot::Tls;
 use crate::stats::{Direction, Edge, EdgeKey, Retirement, Stats};
+use crate::stream::door::Door;
 
 /// How often a request looks for another connection when the one it found takes no more streams.
 const TRIES: usize = 3;
@@ -37,6 +38,8 @@ const EDGES_KEPT: usize = 16;
 pub struct Peer {
     endpoint: Endpoint,
     room: Rc<Room>,
+    /// The way to the endpoint's proxy where that is this one.
+    door: Option<Door>,
     links: Links,
     /// Makes requests wait for the connection that one of them is opening, instead of opening one each.
     opening: tokio::sync::Mutex<()>,
@@ -64,10 +67,11 @@ type OfGeneration = (u64, Rc<Client>);
 pub type Answered = (Response<Body>, ResponseMetadata);
 
 impl Peer {
-    /// No connection yet.
-    pub fn new(endpoint: Endpoint, room: Rc<Room>) -> Self {
+    /// No connection yet. An endpoint of the own workload is reached through `door`.
+    pub fn new(endpoint: Endpoint, room: Rc<Room>, door: Option<&Door>) -> Self {
         let plain = Client::new(Connector::plain(endpoint.address).within(&room));
         Self {
+            door: door.filter(|_| endpoint.own).cloned(),
             endpoint,
             room,
             links: Links::default(),
@@ -258,7 +262,11 @@ impl Peer {
     }
 
     fn connector(&self, config: Arc<rustls::ClientConfig>) -> Connector {
-        Connector::tls(self.endpoint.address, config).within(&self.room)
+        let connector = Connector::tls(self.endpoint.address, config).within(&self.room);
+        match &self.door {
+            Some(door) => connector.through(door),
+            None => connector,
+        }
     }
 
     fn expected(&self) -> ExpectedIdentities {

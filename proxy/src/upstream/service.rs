@@ -19,6 +19,7 @@ use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::shared::Shared;
 use crate::snapshot::Backend;
+use crate::stream::door::Door;
 use crate::worker::Worker;
 
 /// Time after which a worker forgets a service that nobody asks for.
@@ -38,6 +39,7 @@ pub struct Service {
     leaving: RefCell<Vec<Rc<Peer>>>,
     used: Cell<Instant>,
     room: Rc<Room>,
+    door: Option<Door>,
     shared: Arc<Shared>,
     label: weft_hop::Text,
 }
@@ -59,6 +61,7 @@ impl Service {
             leaving: RefCell::default(),
             used: Cell::new(now),
             shared: Arc::clone(&worker.shared),
+            door: worker.door.get().cloned(),
             room: Room::new(backend.service.clone(), worker.shared.usage(&backend.service)),
             label: backend.service.service.to_string().into(),
         };
@@ -159,7 +162,7 @@ impl Service {
         if let Some(peer) = self.peers.borrow().get(&endpoint.id) {
             return Rc::clone(peer);
         }
-        let peer = Rc::new(Peer::new(endpoint.clone(), Rc::clone(&self.room)));
+        let peer = Rc::new(Peer::new(endpoint.clone(), Rc::clone(&self.room), self.door.as_ref()));
         self.peers.borrow_mut().insert(Arc::clone(&endpoint.id), Rc::clone(&peer));
         peer
     }

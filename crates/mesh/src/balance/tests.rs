@@ -20,6 +20,7 @@ pub(super) fn endpoint(id: usize) -> Endpoint {
         health: Health::Ready,
         locality: Locality::default(),
         workload: format!("w{id}").into(),
+        own: false,
         version: "".into(),
     }
 }

@@ -1,5 +1,3 @@
-use weft_mesh::balance::Hop;
-
 use super::*;
 
 /// A destination that leads to a service in the namespace `shop`, port 80.
@@ -148,8 +146,8 @@ async fn a_service_that_does_not_exist_has_no_endpoints() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_own_endpoint_is_the_application_itself_where_connections_are_redirected() {
-    for (redirected, hop) in [(true, Hop::Plain), (false, Hop::Weft)] {
+async fn the_own_endpoint_is_known_as_such_where_connections_are_redirected() {
+    for redirected in [true, false] {
         let plane = Plane::start();
         plane.set("web:80", &leading_to("web"));
         plane.serve("shop/web:80", &[]);
@@ -170,6 +168,6 @@ async fn the_own_endpoint_is_the_application_itself_where_connections_are_redire
         settle().await;
         let snapshot = sidecar.snapshot();
         let set = &snapshot.endpoints[&"shop/web:80".parse().unwrap()];
-        assert_eq!(set.endpoints.iter().map(|it| it.hop).collect::<Vec<_>>(), [hop]);
+        assert_eq!(set.endpoints.iter().map(|it| it.own).collect::<Vec<_>>(), [redirected]);
     }
 }

@@ -1,0 +1,45 @@
+//! The way from a proxy's outbound side to its own inbound side, for a workload that is an endpoint of what it calls.
+//!
+//! The kernel redirects to a proxy what comes from elsewhere, so that its own connections to its own workload would find the
+//! application. What enters here is met by the same TLS, policies and counters as a connection of any other workload.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+
+/// Bytes that a connection holds in each direction: one record of TLS, whole.
+const PIPE: usize = 17 * 1024;
+/// Connections that may wait for the inbound side, which takes them at once: both are of the same worker.
+const WAITING: usize = 128;
+
+/// Opens connections to the own workload.
+#[derive(Debug, Clone)]
+pub struct Door(mpsc::Sender<Entering>);
+
+/// A connection to the own workload.
+#[derive(Debug)]
+pub struct Entering {
+    /// Its bytes.
+    pub stream: DuplexStream,
+    /// The workload's address that it is for.
+    pub destination: SocketAddr,
+}
+
+/// A door, and where connections come in through it.
+pub fn door() -> (Door, mpsc::Receiver<Entering>) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    (Door(sender), receiver)
+}
+
+impl Door {
+    /// Opens a connection to the own workload; refused while too many wait, or when the inbound side has ended.
+    pub fn open(&self, destination: SocketAddr) -> io::Result<DuplexStream> {
+        let (near, far) = tokio::io::duplex(PIPE);
+        self.0
+            .try_send(Entering { stream: far, destination })
+            .map_err(|refused| io::Error::new(io::ErrorKind::ConnectionRefused, refused.to_string()))?;
+        Ok(near)
+    }
+}
