@@ -1,4 +1,4 @@
-//! Calling others over HTTP/1.1, directly or through a proxy.
+//! Calling others over HTTP, directly or through a proxy.
 
 mod connector;
 mod proxy;
@@ -75,7 +75,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Speaks HTTP/1.1.
     pub(crate) fn new(args: &ClientArgs) -> Result<Self, Error> {
+        Self::speaking(args, false)
+    }
+
+    /// Speaks HTTP/2 with prior knowledge (RFC 9113 section 3.3).
+    pub(crate) fn of_http2(args: &ClientArgs) -> Result<Self, Error> {
+        Self::speaking(args, true)
+    }
+
+    fn speaking(args: &ClientArgs, http2: bool) -> Result<Self, Error> {
         let proxy = match &args.proxy {
             Some(proxy) => Proxy::always(proxy),
             None => Proxy::from_environment(|name| std::env::var(name).ok())?,
@@ -83,6 +93,7 @@ impl Client {
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
+            .http2_only(http2)
             .build(Connector::new(proxy));
         Ok(Self { inner })
     }

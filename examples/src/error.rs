@@ -36,6 +36,14 @@ pub enum Error {
         /// What it said.
         source: tonic::transport::Error,
     },
+    /// A client of gRPC cannot be made for a URL.
+    #[error("{url}: {source}")]
+    Client {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        source: tonic::transport::Error,
+    },
     /// The gRPC reflection service refuses the contract.
     #[error("gRPC reflection: {0}")]
     Reflection(tonic_reflection::server::Error),

@@ -1,5 +1,5 @@
 //! Small services that show Weft at work: a page (`web`) that shows a product with its reviews, `reviews` in three
-//! versions, `ratings` over gRPC, and `load`, which calls them at a constant rate and counts what comes back.
+//! versions, `ratings` over gRPC, `echo` over TCP, and `load`, which calls them at a constant rate and counts what comes back.
 //!
 //! They are ordinary programs and know nothing of the mesh: each listens on one local port, calls others by URL,
 //! honours `http_proxy`, passes trace headers on, and finishes what it began when it gets SIGTERM.
@@ -10,6 +10,7 @@
 pub mod behaviour;
 mod client;
 mod context;
+pub mod echo;
 mod error;
 mod http_server;
 pub mod load;

@@ -4,6 +4,7 @@
 //! are taken, due requests wait, and the wait counts: a latency is measured from the moment the request was due, so that
 //! a stall shows in full (no coordinated omission).
 
+mod exchange;
 mod pace;
 mod report;
 mod tally;
@@ -11,29 +12,29 @@ mod tally;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Response, Uri};
+use http::{HeaderMap, Uri};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, ClientArgs, Failure};
+use crate::client::{Client, ClientArgs};
 use crate::serving::{say, stop_on_signal};
-use crate::{Error, VERSION_HEADER, value};
+use crate::{Error, value};
+use exchange::Sender;
 use pace::Plan;
-use tally::Outcome;
 
 pub use report::{Kind, Latency, Report};
-
-/// Says why a proxy answered instead of a service.
-const MESH_ERROR_HEADER: &str = "x-weft-error";
 
 /// Options of `load`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// What to GET, such as `http://web:8080/product/1`
-    #[arg(value_name = "URL", value_parser = value::url)]
+    /// What to GET, such as `http://web:8080/product/1`. With `grpc://` a request is a stream of `WatchRatings`, with
+    /// `tcp://` a connection to `echo`
+    #[arg(value_name = "URL", value_parser = value::load_url)]
     pub url: Uri,
+    /// Send HTTP/2 to `http://`, without asking whether it is spoken
+    #[arg(long)]
+    pub http2: bool,
     /// Requests per second
     #[arg(long, default_value = "10", value_parser = value::rate)]
     pub rate: f64,
@@ -78,7 +79,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
 /// Sends until the duration is over or until `stop`, tells `each` about each interval, and returns the summary. After
 /// `stop` nothing new becomes due; what is due still gets its time.
 pub async fn drive(args: Args, stop: CancellationToken, each: impl FnMut(&Report)) -> Result<Report, Error> {
-    let client = Client::new(&args.client)?;
+    let client = if args.http2 { Client::of_http2(&args.client) } else { Client::new(&args.client) }?;
     let plan = Plan {
         rate: args.rate,
         length: args.duration,
@@ -87,48 +88,14 @@ pub async fn drive(args: Args, stop: CancellationToken, each: impl FnMut(&Report
         every: args.every,
     };
     let headers: HeaderMap = args.headers.into_iter().collect();
-    let send = |deadline: Instant| {
-        let (client, url, headers) = (client.clone(), args.url.clone(), headers.clone());
-        async move { outcome(client.get(url, headers, deadline).await) }
-    };
+    let sender = Sender::new(client, args.url, headers)?;
+    let send = |deadline: Instant| sender.clone().send(deadline);
     Ok(pace::drive(&plan, stop, send, each).await)
-}
-
-fn outcome(answer: Result<Response<Bytes>, Failure>) -> Outcome {
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(failure) => return Outcome::failed(failure.reason),
-    };
-    let text = |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let status = answer.status();
-    let failure = (status.is_client_error() || status.is_server_error()).then(|| {
-        let reason = text(MESH_ERROR_HEADER).map(|reason| format!(" {reason}")).unwrap_or_default();
-        format!("status {}{reason}", status.as_u16())
-    });
-    Outcome { status: Some(status.as_u16()), version: text(VERSION_HEADER).map(str::to_owned), failure }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answer(status: u16, headers: &[(&'static str, &'static str)]) -> Outcome {
-        let mut answer = Response::new(Bytes::new());
-        *answer.status_mut() = status.try_into().unwrap();
-        for (name, value) in headers {
-            answer.headers_mut().insert(*name, HeaderValue::from_static(value));
-        }
-        outcome(Ok(answer))
-    }
-
-    #[test]
-    fn errors_by_status_are_failures_with_the_reason_that_the_mesh_gives() {
-        assert_eq!(answer(200, &[("x-version", "v2")]).version.as_deref(), Some("v2"));
-        assert_eq!(answer(302, &[]).failure, None);
-        assert_eq!(answer(404, &[]).failure.as_deref(), Some("status 404"));
-        let reason = answer(503, &[(MESH_ERROR_HEADER, "no_endpoints")]).failure;
-        assert_eq!(reason.as_deref(), Some("status 503 no_endpoints"));
-    }
 
     #[test]
     fn headers_are_read_as_name_and_value() {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::process::ExitCode;
 
-use crate::{Error, load, ratings, reviews, web};
+use crate::{Error, echo, load, ratings, reviews, web};
 
 /// Which program to run.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -14,6 +14,8 @@ pub enum Program {
     Reviews(reviews::Args),
     /// Stars of a product (gRPC)
     Ratings(ratings::Args),
+    /// Lines over plain TCP, from a server that speaks first
+    Echo(echo::Args),
     /// Sends requests at a constant rate and counts what comes back
     Load(load::Args),
 }
@@ -25,6 +27,7 @@ impl Program {
             Self::Web(args) => web::run(args).await?,
             Self::Reviews(args) => reviews::run(args).await?,
             Self::Ratings(args) => ratings::run(args).await?,
+            Self::Echo(args) => echo::run(args).await?,
             Self::Load(args) => return load::run(args).await,
         }
         Ok(ExitCode::SUCCESS)

@@ -54,7 +54,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
 pub async fn bind(args: Args) -> Result<Bound, Error> {
     let (listener, address) = args.serving.listen().await?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Ok(Bound::new("ratings", address, async move |stop| {
+    Ok(Bound::new("http", "ratings", address, async move |stop| {
         serve(args, incoming, stop).await.map_err(|cause| match cause {
             Cause::Grpc(source) => Error::Grpc { address, source },
             Cause::Reflection(source) => Error::Reflection(source),

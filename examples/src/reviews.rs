@@ -141,7 +141,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         called: args.ratings_authority.as_ref().unwrap_or(args.ratings.authority()).to_string(),
         timeout: args.timeout,
     };
-    Ok(Bound::new("reviews", address, async move |stop| {
+    Ok(Bound::new("http", "reviews", address, async move |stop| {
         serve(listener, app, args.behaviour, stop).await;
         Ok(())
     }))

@@ -46,6 +46,7 @@ type Answering = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// A service that listens and does not answer yet: connections wait in the system's queue.
 pub struct Bound {
+    scheme: &'static str,
     name: &'static str,
     address: SocketAddr,
     answering: Box<dyn FnOnce(CancellationToken) -> Answering + Send>,
@@ -53,6 +54,7 @@ pub struct Bound {
 
 impl Bound {
     pub(crate) fn new<F>(
+        scheme: &'static str,
         name: &'static str,
         address: SocketAddr,
         answering: impl FnOnce(CancellationToken) -> F + Send + 'static,
@@ -60,7 +62,7 @@ impl Bound {
     where
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        Self { name, address, answering: Box::new(|stop| Box::pin(answering(stop))) }
+        Self { scheme, name, address, answering: Box::new(|stop| Box::pin(answering(stop))) }
     }
 
     /// The address it listens on, with the real port.
@@ -76,7 +78,7 @@ impl Bound {
     /// Prints where it listens, then answers until SIGTERM or SIGINT.
     pub async fn serve_until_signal(self) -> Result<(), Error> {
         let stop = stop_on_signal()?;
-        say(format_args!("{} listens on http://{}", self.name, self.address));
+        say(format_args!("{} listens on {}://{}", self.name, self.scheme, self.address));
         self.serve(stop).await
     }
 }

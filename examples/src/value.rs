@@ -54,13 +54,22 @@ fn no_host() -> String {
 
 /// Reads an `http://` URL with a host.
 pub fn url(text: &str) -> Result<Uri, String> {
+    url_of(text, &["http"])
+}
+
+/// Reads the URL of something that requests can be sent to: `http://`, `grpc://` or `tcp://` with a host.
+pub fn load_url(text: &str) -> Result<Uri, String> {
+    url_of(text, &["http", "grpc", "tcp"])
+}
+
+fn url_of(text: &str, schemes: &[&str]) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|error| format!("not a URL ({error})"))?;
     match uri.scheme_str() {
-        Some("http") => {}
+        Some(scheme) if schemes.contains(&scheme) => {}
         Some("https") => {
             return Err("https is not spoken here; use http and let the sidecar encrypt".to_owned());
         }
-        _ => return Err("it has to begin with http://".to_owned()),
+        _ => return Err(format!("it has to begin with {}://", schemes.join(":// or "))),
     }
     let authority = uri.authority().ok_or_else(no_host)?;
     if authority.host().is_empty() {

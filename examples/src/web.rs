@@ -65,7 +65,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let client = Client::new(&args.client)?;
     let (listener, address) = args.serving.listen().await?;
     let app = App { client, reviews: args.reviews, timeout: args.timeout };
-    Ok(Bound::new("web", address, async move |stop| {
+    Ok(Bound::new("http", "web", address, async move |stop| {
         serve(listener, app, args.behaviour, stop).await;
         Ok(())
     }))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
 use weft_examples::load::{Report, drive};
 
-use crate::support::{args, nowhere, start_reviews, start_web};
+use crate::support::{args, nowhere, start_echo, start_ratings, start_reviews, start_web};
 
 /// 30 requests.
 async fn load(url: &str, more: &[&str]) -> Report {
@@ -45,6 +45,27 @@ async fn failures_are_counted_with_their_reason() {
     let summary = load(&format!("{}/reviews/1", slow.url()), &["--timeout=100ms"]).await;
     assert_eq!((summary.failed, summary.statuses.len()), (30, 0));
     assert!(summary.failures.contains_key("timeout"), "{summary:?}");
+}
+
+#[tokio::test]
+async fn streams_of_grpc_are_whole_or_have_failed() {
+    let ratings = start_ratings(&[]).await;
+    let url = format!("grpc://{}", ratings.address);
+    let summary = load(&url, &[]).await;
+    assert_eq!((summary.sent, summary.ok, summary.failed), (30, 30, 0), "{summary:?}");
+    let failing = start_ratings(&["--fail-share=1"]).await;
+    let summary = load(&format!("grpc://{}", failing.address), &[]).await;
+    assert_eq!((summary.ok, summary.failed), (0, 30), "{summary:?}");
+}
+
+#[tokio::test]
+async fn connections_to_a_server_that_speaks_first_are_whole_or_have_failed() {
+    let echo = start_echo().await;
+    let summary = load(&format!("tcp://{}", echo.address), &[]).await;
+    assert_eq!((summary.sent, summary.ok, summary.failed), (30, 30, 0), "{summary:?}");
+    let silent = nowhere();
+    let summary = load(&silent.url.replace("http", "tcp"), &[]).await;
+    assert_eq!((summary.ok, summary.failed), (0, 30), "{summary:?}");
 }
 
 #[tokio::test]

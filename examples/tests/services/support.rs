@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weft_examples::serving::Bound;
-use weft_examples::{Error, ratings, reviews, web};
+use weft_examples::{Error, echo, ratings, reviews, web};
 
 /// Arguments as they would be typed.
 pub(crate) fn args<A: Args>(typed: &[&str]) -> A {
@@ -45,6 +45,10 @@ pub(crate) async fn start_reviews(typed: &[&str]) -> Running {
 
 pub(crate) async fn start_ratings(typed: &[&str]) -> Running {
     serve(ratings::bind(args(&[&["--port=0"], typed].concat())).await.unwrap())
+}
+
+pub(crate) async fn start_echo() -> Running {
+    serve(echo::bind(args(&["--port=0"])).await.unwrap())
 }
 
 /// A port that refuses connections and that nobody else can take meanwhile.
