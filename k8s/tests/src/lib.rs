@@ -2,7 +2,8 @@
 //!
 //! The tests run where `WEFT_TEST_KUBECONFIG` names a kubeconfig; elsewhere each is skipped with a line that says so. The
 //! cluster has to have the mesh and the image that `WEFT_TEST_IMAGE` names (default `weft.test/weft:dev`), which holds
-//! the program `weft` at `/weft`.
+//! the program `weft` at `/weft`. Tests that stop parts of the cluster itself also want `WEFT_TEST_CLUSTER`, the program whose
+//! command `up` starts what is not running, and to be on the cluster's only node.
 
 use std::env;
 use std::io::Write as _;
@@ -10,6 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+pub mod node;
 
 /// Longest time for anything in the cluster to come about.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -122,7 +125,8 @@ impl<'a> Namespace<'a> {
         applied.unwrap_or_else(|said| panic!("kubectl apply: {said}"));
     }
 
-    /// Runs the demo's service `reviews`, and waits until it takes requests.
+    /// Runs the demo's services for HTTP, gRPC and plain TCP in pods of the deployment `server`, and waits until they take
+    /// requests.
     pub fn serve(&self, replicas: u32) {
         let image = image();
         self.apply(&format!(
@@ -131,38 +135,82 @@ apiVersion: v1
 kind: Service
 metadata: {{name: reviews}}
 spec:
-  selector: {{app: reviews}}
+  selector: {{app: server}}
   ports: [{{name: http, port: 80, targetPort: 9080, appProtocol: http}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: ratings}}
+spec:
+  selector: {{app: server}}
+  ports: [{{name: grpc, port: 9090, appProtocol: kubernetes.io/h2c}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: echo}}
+spec:
+  selector: {{app: server}}
+  ports: [{{name: tcp, port: 7000}}]
 ---
 apiVersion: apps/v1
 kind: Deployment
-metadata: {{name: reviews}}
+metadata: {{name: server}}
 spec:
   replicas: {replicas}
-  selector: {{matchLabels: {{app: reviews}}}}
+  selector: {{matchLabels: {{app: server}}}}
   template:
-    metadata: {{labels: {{app: reviews, version: v1}}}}
+    metadata: {{labels: {{app: server, version: v1}}}}
     spec:
+      securityContext: {{runAsNonRoot: true, runAsUser: 1000}}
       containers:
       - name: reviews
         image: {image}
         imagePullPolicy: IfNotPresent
         command: [/weft, example, reviews, --version, v1, --host, 0.0.0.0, --port, '9080']
         readinessProbe: {{tcpSocket: {{port: 9080}}, periodSeconds: 1}}
-        securityContext: {{runAsNonRoot: true, runAsUser: 1000, allowPrivilegeEscalation: false}}
+      - name: ratings
+        image: {image}
+        imagePullPolicy: IfNotPresent
+        command: [/weft, example, ratings, --host, 0.0.0.0, --port, '9090']
+        readinessProbe: {{grpc: {{port: 9090}}, periodSeconds: 1}}
+      - name: echo
+        image: {image}
+        imagePullPolicy: IfNotPresent
+        command: [/weft, example, echo, --host, 0.0.0.0, --port, '7000']
+        readinessProbe: {{tcpSocket: {{port: 7000}}, periodSeconds: 1}}
 "
         ));
         self.rolled_out();
     }
 
-    /// Waits until `reviews` is as it should be.
+    /// Waits until the pods of `server` are as they should be.
     pub fn rolled_out(&self) {
-        self.kubectl(&["rollout", "status", "deployment/reviews", "--timeout=120s"]);
+        self.kubectl(&["rollout", "status", "deployment/server", "--timeout=180s"]);
     }
 
-    /// Begins to send requests to `reviews`, through a sidecar, at a constant rate.
-    pub fn load(&self, rate: u32, seconds: u32) -> Load<'_> {
+    /// The names of the pods of `server`.
+    pub fn servers(&self) -> Vec<String> {
+        let names = self.kubectl(&["get", "pods", "-l", SERVERS, "-o", "jsonpath={.items[*].metadata.name}"]);
+        names.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Begins to send requests of every protocol to `server`, through a sidecar, at constant rates.
+    pub fn load(&self, seconds: u32) -> Load<'_> {
         let image = image();
+        let containers: String = Protocol::ALL
+            .iter()
+            .map(|protocol| {
+                let (name, rate) = (protocol.name(), protocol.rate());
+                let url = protocol.url().join(", ");
+                format!(
+                    "
+  - name: {name}
+    image: {image}
+    imagePullPolicy: IfNotPresent
+    command: [/weft, example, load, {url}, --rate, '{rate}', --duration, {seconds}s, --timeout, 5s]"
+                )
+            })
+            .collect();
         self.apply(&format!(
             "
 apiVersion: v1
@@ -170,15 +218,11 @@ kind: Pod
 metadata: {{name: load}}
 spec:
   restartPolicy: Never
-  containers:
-  - name: load
-    image: {image}
-    imagePullPolicy: IfNotPresent
-    command: [/weft, example, load, 'http://reviews/reviews/1', --rate, '{rate}', --duration, {seconds}s, --timeout, 5s]
+  containers:{containers}
 "
         ));
         self.kubectl(&["wait", "pod/load", "--for=condition=Ready", "--timeout=60s"]);
-        Load { namespace: self }
+        Load { namespace: self, seconds }
     }
 
     /// The sum of a counter over the pods with this label, of the series that hold all of these parts.
@@ -212,33 +256,86 @@ fn image() -> String {
     env::var("WEFT_TEST_IMAGE").unwrap_or_else(|_| "weft.test/weft:dev".to_owned())
 }
 
+/// The pods that requests are sent to.
+pub const SERVERS: &str = "app=server";
+
+/// What requests speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// GETs over HTTP/1.1.
+    Http1,
+    /// GETs over HTTP/2.
+    Http2,
+    /// Streams over gRPC, each of a second.
+    Grpc,
+    /// Connections to a server that speaks first, of 20 lines each.
+    Tcp,
+}
+
+impl Protocol {
+    const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Grpc, Self::Tcp];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    fn url(self) -> &'static [&'static str] {
+        match self {
+            Self::Http1 => &["'http://reviews/reviews/1'"],
+            Self::Http2 => &["'http://reviews/reviews/1'", "--http2"],
+            Self::Grpc => &["'grpc://ratings:9090'"],
+            Self::Tcp => &["'tcp://echo:7000'"],
+        }
+    }
+
+    /// Requests each second.
+    fn rate(self) -> u32 {
+        match self {
+            Self::Http1 => 100,
+            Self::Http2 => 50,
+            Self::Grpc => 5,
+            Self::Tcp => 10,
+        }
+    }
+}
+
 /// Requests that are being sent.
 #[derive(Debug)]
 pub struct Load<'a> {
     namespace: &'a Namespace<'a>,
+    seconds: u32,
 }
 
 impl Load<'_> {
-    /// Waits for the end; gives what became of the requests, and prints it.
-    pub fn finish(self, test: &str) -> Outcome {
+    /// Waits for the end, prints what became of the requests, and wants that it was all of them and each succeeded.
+    ///
+    /// # Panics
+    ///
+    /// When one failed, or when many were not sent.
+    pub fn finish(self, test: &str) {
         let namespace = self.namespace;
-        namespace.cluster.until("the end of the load", |_| {
-            let phase = namespace.kubectl(&["get", "pod", "load", "-o", "jsonpath={.status.phase}"]);
+        namespace.cluster.until("the end of the load", |cluster| {
+            let look = ["-n", &namespace.name, "get", "pod", "load", "-o", "jsonpath={.status.phase}"];
+            let phase = cluster.try_kubectl(&look, "").ok()?;
             (phase == "Succeeded" || phase == "Failed").then_some(())
         });
-        let said = namespace.kubectl(&["logs", "load", "-c", "load", "--tail=1"]);
-        println!("{test}: {}", said.trim());
-        let summary: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
-        let number = |field: &str| summary[field].as_u64().unwrap_or_default();
-        Outcome { sent: number("sent"), failed: number("failed") }
+        let outcomes = Protocol::ALL.map(|protocol| {
+            let said = namespace.kubectl(&["logs", "load", "-c", protocol.name(), "--tail=1"]);
+            let summary: Value =
+                serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+            let number = |field: &str| summary[field].as_u64().unwrap_or_default();
+            let (sent, failed) = (number("sent"), number("failed"));
+            println!("{test}: {}: {sent} sent, {failed} failed {}", protocol.name(), summary["failures"]);
+            (protocol, sent, failed)
+        });
+        for (protocol, sent, failed) in outcomes {
+            assert_eq!(failed, 0, "{protocol:?}: of {sent}");
+            assert!(sent >= u64::from(protocol.rate() * self.seconds) * 9 / 10, "{protocol:?}: {sent} sent");
+        }
     }
-}
-
-/// What became of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// How many were sent.
-    pub sent: u64,
-    /// How many of them had no good answer.
-    pub failed: u64,
 }

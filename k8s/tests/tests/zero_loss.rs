@@ -1,31 +1,38 @@
 //! Under constant load, not one request fails: whatever is rolled out, taken away, or gone for a while.
 
+use std::env;
 use std::thread::sleep;
 use std::time::Duration;
 
-use weft_cluster_tests::{Cluster, Namespace};
-
-/// Requests each second.
-const RATE: u32 = 100;
+use weft_cluster_tests::{Cluster, Namespace, SERVERS, node};
 
 /// Sends requests for so long while something is done, and wants every one answered, through two sidecars.
 fn nothing_is_lost(test: &str, seconds: u32, replicas: u32, what: impl FnOnce(&Namespace<'_>)) {
     let Some(cluster) = Cluster::find(test) else { return };
     let namespace = Namespace::new(&cluster, &test.replace('_', "-"));
     namespace.serve(replicas);
-    let load = namespace.load(RATE, seconds);
+    let load = namespace.load(seconds);
     sleep(Duration::from_secs(2));
     what(&namespace);
     let mutual =
-        namespace.counted("app=reviews", "weft_requests_total", &["direction=\"inbound\"", "tls=\"mutual\""]);
-    let outcome = load.finish(test);
-    assert!(outcome.sent >= u64::from(RATE * seconds) * 9 / 10, "{outcome:?}");
-    assert_eq!(outcome.failed, 0, "of {}", outcome.sent);
+        namespace.counted(SERVERS, "weft_requests_total", &["direction=\"inbound\"", "tls=\"mutual\""]);
+    load.finish(test);
     assert!(mutual > 0.0, "no request came through both sidecars with mTLS");
 }
 
+/// The same for a test that stops parts of the cluster: it gets the program that starts them.
+fn nothing_is_lost_of_a_cluster(test: &str, seconds: u32, what: impl FnOnce(&Namespace<'_>, &str)) {
+    let Ok(program) = env::var("WEFT_TEST_CLUSTER") else {
+        println!(
+            "skipped {test}: set WEFT_TEST_CLUSTER to the program whose command `up` starts the cluster"
+        );
+        return;
+    };
+    nothing_is_lost(test, seconds, 2, |namespace| what(namespace, &program));
+}
+
 fn restart(namespace: &Namespace<'_>) {
-    namespace.kubectl(&["rollout", "restart", "deployment/reviews"]);
+    namespace.kubectl(&["rollout", "restart", "deployment/server"]);
     namespace.rolled_out();
 }
 
@@ -33,7 +40,7 @@ fn restart(namespace: &Namespace<'_>) {
 fn rolling_update_and_rollback() {
     nothing_is_lost("rolling_update_and_rollback", 50, 3, |namespace| {
         restart(namespace);
-        namespace.kubectl(&["rollout", "undo", "deployment/reviews"]);
+        namespace.kubectl(&["rollout", "undo", "deployment/server"]);
         namespace.rolled_out();
     });
 }
@@ -42,7 +49,7 @@ fn rolling_update_and_rollback() {
 fn scaling_up_and_down() {
     nothing_is_lost("scaling_up_and_down", 50, 1, |namespace| {
         for replicas in ["--replicas=10", "--replicas=1"] {
-            namespace.kubectl(&["scale", "deployment/reviews", replicas]);
+            namespace.kubectl(&["scale", "deployment/server", replicas]);
             namespace.rolled_out();
             sleep(Duration::from_secs(3));
         }
@@ -78,6 +85,32 @@ fn control_plane_gone_for_a_minute() {
         sleep(Duration::from_mins(1));
         system(&["scale", "deployment/control-plane", &format!("--replicas={replicas}")]);
         system(&["rollout", "status", "deployment/control-plane", "--timeout=120s"]);
+    });
+}
+
+#[test]
+fn every_sidecar_of_the_servers_restarted() {
+    nothing_is_lost("every_sidecar_of_the_servers_restarted", 50, 3, |namespace| {
+        for pod in namespace.servers() {
+            node::restart_sidecar(namespace, &pod);
+        }
+    });
+}
+
+#[test]
+fn api_server_gone_for_a_minute() {
+    nothing_is_lost_of_a_cluster("api_server_gone_for_a_minute", 90, |namespace, program| {
+        node::kill("kube-apiserver");
+        sleep(Duration::from_mins(1));
+        node::up(program, namespace.cluster);
+    });
+}
+
+#[test]
+fn etcd_restarted() {
+    nothing_is_lost_of_a_cluster("etcd_restarted", 30, |namespace, program| {
+        node::kill("etcd");
+        node::up(program, namespace.cluster);
     });
 }
 

@@ -1,0 +1,70 @@
+//! The processes of the cluster's node, for tests that run on it.
+
+use std::fs;
+use std::process::Command;
+
+use crate::{Cluster, Namespace};
+
+/// The process ids whose files in `/proc` this finds.
+fn processes(is_it: impl Fn(&str) -> bool) -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let ids = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    ids.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()) && is_it(id)).collect()
+}
+
+fn signal(id: &str, signal: &str) {
+    let sent = Command::new("kill").args([signal, id]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "kill {signal} {id}");
+}
+
+/// Ends a part of the cluster, such as `etcd`, at once: the program whose first argument has this name.
+///
+/// # Panics
+///
+/// When there is no such process, or more than one.
+pub fn kill(part: &str) {
+    let found = processes(|id| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(part.as_bytes())
+    });
+    assert_eq!(found.len(), 1, "processes of {part}: {found:?}");
+    signal(&found[0], "-KILL");
+}
+
+/// Starts what is not running of the cluster, and waits until it answers.
+///
+/// # Panics
+///
+/// When it does not come up.
+pub fn up(program: &str, cluster: &Cluster) {
+    let mut words = program.split_whitespace();
+    let started = Command::new(words.next().expect("a program has a name")).args(words).arg("up").output();
+    assert!(started.as_ref().is_ok_and(|ended| ended.status.success()), "{program} up: {started:?}");
+    cluster.until("the API server", |cluster| cluster.try_kubectl(&["get", "--raw", "/readyz"], "").ok());
+}
+
+/// Tells the sidecar of a pod to end, and waits until there is another one that takes requests.
+///
+/// # Panics
+///
+/// When its process is not found, or no other one comes.
+pub fn restart_sidecar(namespace: &Namespace<'_>, pod: &str) {
+    let of_sidecar = |field: &str| {
+        let path = format!("jsonpath={{.status.initContainerStatuses[?(@.name==\"weft-proxy\")].{field}}}");
+        namespace.kubectl(&["get", "pod", pod, "-o", &path])
+    };
+    let container = of_sidecar("containerID");
+    let id = container.rsplit('/').next().unwrap_or_default();
+    assert!(!id.is_empty(), "the pod {pod} has no sidecar");
+    let found = processes(|process| {
+        let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
+        groups.contains(id)
+    });
+    assert_eq!(found.len(), 1, "processes of the sidecar of {pod}: {found:?}");
+    signal(&found[0], "-TERM");
+    namespace.cluster.until("another sidecar", |_| {
+        let restarted = of_sidecar("containerID") != container && of_sidecar("ready") == "true";
+        restarted.then_some(())
+    });
+    namespace.kubectl(&["wait", &format!("pod/{pod}"), "--for=condition=Ready", "--timeout=60s"]);
+}
