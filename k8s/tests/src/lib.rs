@@ -218,6 +218,7 @@ kind: Pod
 metadata: {{name: load}}
 spec:
   restartPolicy: Never
+  securityContext: {{runAsNonRoot: true, runAsUser: 1000}}
   containers:{containers}
 "
         ));

@@ -12,21 +12,26 @@ fn processes(is_it: impl Fn(&str) -> bool) -> Vec<String> {
     ids.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()) && is_it(id)).collect()
 }
 
+/// Those of a part of the cluster, such as `etcd`: programs whose first argument has this name.
+fn of_part(part: &str) -> Vec<String> {
+    processes(|id| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(part.as_bytes())
+    })
+}
+
 fn signal(id: &str, signal: &str) {
     let sent = Command::new("kill").args([signal, id]).status();
     assert!(sent.is_ok_and(|status| status.success()), "kill {signal} {id}");
 }
 
-/// Ends a part of the cluster, such as `etcd`, at once: the program whose first argument has this name.
+/// Ends a part of the cluster, such as `etcd`, at once.
 ///
 /// # Panics
 ///
 /// When there is no such process, or more than one.
 pub fn kill(part: &str) {
-    let found = processes(|id| {
-        let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).nth(1) == Some(part.as_bytes())
-    });
+    let found = of_part(part);
     assert_eq!(found.len(), 1, "processes of {part}: {found:?}");
     signal(&found[0], "-KILL");
 }
@@ -37,10 +42,20 @@ pub fn kill(part: &str) {
 ///
 /// When it does not come up.
 pub fn up(program: &str, cluster: &Cluster) {
+    start(program);
+    // It ends whenever its configuration is written, as it was just now, and leaves it to others to start it.
+    cluster.until("the end of kube-proxy", |_| of_part("kube-proxy").is_empty().then_some(()));
+    cluster.until("kube-proxy", |_| {
+        start(program);
+        (!of_part("kube-proxy").is_empty()).then_some(())
+    });
+    cluster.until("the API server", |cluster| cluster.try_kubectl(&["get", "--raw", "/readyz"], "").ok());
+}
+
+fn start(program: &str) {
     let mut words = program.split_whitespace();
     let started = Command::new(words.next().expect("a program has a name")).args(words).arg("up").output();
     assert!(started.as_ref().is_ok_and(|ended| ended.status.success()), "{program} up: {started:?}");
-    cluster.until("the API server", |cluster| cluster.try_kubectl(&["get", "--raw", "/readyz"], "").ok());
 }
 
 /// Tells the sidecar of a pod to end, and waits until there is another one that takes requests.
