@@ -1,6 +1,7 @@
 //! The processes of the cluster's node, for tests that run on it.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::{Cluster, Namespace};
@@ -25,15 +26,17 @@ fn signal(id: &str, signal: &str) {
     assert!(sent.is_ok_and(|status| status.success()), "kill {signal} {id}");
 }
 
-/// Ends a part of the cluster, such as `etcd`, at once.
+/// Ends a part of the cluster, such as `etcd`, at once, and waits until nothing is left of it.
 ///
 /// # Panics
 ///
 /// When there is no such process, or more than one.
-pub fn kill(part: &str) {
+pub fn kill(part: &str, cluster: &Cluster) {
     let found = of_part(part);
     assert_eq!(found.len(), 1, "processes of {part}: {found:?}");
     signal(&found[0], "-KILL");
+    let entry = Path::new("/proc").join(&found[0]);
+    cluster.until("the end of the process", |_| (!entry.exists()).then_some(()));
 }
 
 /// Starts what is not running of the cluster, and waits until it answers.

@@ -100,7 +100,7 @@ fn every_sidecar_of_the_servers_restarted() {
 #[test]
 fn api_server_gone_for_a_minute() {
     nothing_is_lost_of_a_cluster("api_server_gone_for_a_minute", 90, |namespace, program| {
-        node::kill("kube-apiserver");
+        node::kill("kube-apiserver", namespace.cluster);
         sleep(Duration::from_mins(1));
         node::up(program, namespace.cluster);
     });
@@ -109,7 +109,7 @@ fn api_server_gone_for_a_minute() {
 #[test]
 fn etcd_restarted() {
     nothing_is_lost_of_a_cluster("etcd_restarted", 30, |namespace, program| {
-        node::kill("etcd");
+        node::kill("etcd", namespace.cluster);
         node::up(program, namespace.cluster);
     });
 }

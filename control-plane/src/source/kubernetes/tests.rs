@@ -9,6 +9,8 @@ use super::*;
 use crate::compile::{Reader, inbound};
 use crate::index::{Hop, Index};
 
+mod watching;
+
 fn trust_domain() -> TrustDomain {
     "cluster.local".parse().unwrap()
 }

@@ -1,0 +1,121 @@
+//! Watches on an API server that goes away, comes back, and has forgotten.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use http::{Request, Response, StatusCode};
+use kube::client::Body;
+
+use super::*;
+
+/// What the API server says to one request for Services, and to none more while there is nothing here.
+enum Says {
+    /// This list, of a resource version.
+    List(&'static str, Vec<&'static str>),
+    /// These events, after which the connection ends.
+    Events(Vec<Value>),
+    /// That it can't.
+    Fails(StatusCode),
+}
+
+fn service_named(name: &str, version: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "shop", "resourceVersion": version},
+        "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "clusterIP": "10.96.0.7"},
+    })
+}
+
+fn answer(says: &Says, watching: bool) -> Response<Body> {
+    let (status, body) = match says {
+        Says::List(version, names) => {
+            assert!(!watching, "a watch where the list should be read anew");
+            let items: Vec<_> = names.iter().map(|name| service_named(name, version)).collect();
+            let list = json!({
+                "apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": version}, "items": items,
+            });
+            (StatusCode::OK, list.to_string())
+        }
+        Says::Events(events) => {
+            assert!(watching, "a list where the watch should go on");
+            (StatusCode::OK, events.iter().map(|event| format!("{event}\n")).collect())
+        }
+        Says::Fails(status) => (*status, String::new()),
+    };
+    Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()
+}
+
+/// A client of an API server that says this, one thing to a request.
+fn client(script: Vec<Says>) -> Client {
+    let script = Arc::new(Mutex::new(VecDeque::from(script)));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let watching = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let says = script.lock().pop_front();
+        async move {
+            match says {
+                Some(says) => Ok::<_, Infallible>(answer(&says, watching)),
+                None => std::future::pending().await,
+            }
+        }
+    });
+    Client::new(service, "default")
+}
+
+/// What is told of the Services, until all of these pieces of news have come.
+async fn told_of_services(script: Vec<Says>, pieces: usize) -> Vec<Vec<String>> {
+    let (sender, mut coming) = mpsc::channel(QUEUE);
+    let watching = tokio::spawn(objects(client(script), Kind::Service, resource_of_services(), sender));
+    let mut told = Vec::new();
+    while told.len() < pieces {
+        let (_, news) = coming.recv().await.unwrap();
+        told.push(news.changes.iter().map(said).collect());
+    }
+    watching.abort();
+    told
+}
+
+fn resource_of_services() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", "Service"), "services")
+}
+
+fn said(change: &Change) -> String {
+    match change {
+        Change::Remove(key) => format!("-{}", key.name),
+        Change::Put(object) => format!("+{}", object.key.name),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_the_api_server_has_forgotten_begins_anew_and_what_went_meanwhile_is_gone() {
+    let expired = json!({
+        "type": "ERROR",
+        "object": {
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410,
+            "message": "too old resource version",
+        },
+    });
+    let script = vec![
+        Says::List("1", vec!["cart", "web"]),
+        Says::Events(vec![expired]),
+        Says::List("9", vec!["web", "mail"]),
+    ];
+    let told = told_of_services(script, 2).await;
+    assert_eq!(told, [vec!["+cart", "+web"], vec!["+web", "+mail", "-cart"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_on_where_it_was_when_the_api_server_is_back() {
+    let event = |kind: &str, name, version| json!({"type": kind, "object": service_named(name, version)});
+    let script = vec![
+        Says::Fails(StatusCode::SERVICE_UNAVAILABLE),
+        Says::List("1", vec!["cart"]),
+        Says::Events(vec![event("ADDED", "web", "2")]),
+        Says::Fails(StatusCode::SERVICE_UNAVAILABLE),
+        Says::Fails(StatusCode::BAD_GATEWAY),
+        Says::Events(vec![event("DELETED", "cart", "3")]),
+    ];
+    let told = told_of_services(script, 3).await;
+    assert_eq!(told, [vec!["+cart"], vec!["+web"], vec!["-cart"]]);
+}
