@@ -12,6 +12,7 @@ mod policy;
 mod problem;
 mod reference;
 mod route;
+mod rule;
 mod service;
 mod shape;
 mod suggest;

@@ -10,7 +10,7 @@ use super::kind::OWN_GROUP;
 use super::{Kind, own_schemas};
 
 /// What Kubernetes' structural schemas know of what ours say.
-const KEPT: [&str; 16] = [
+const KEPT: [&str; 19] = [
     "description",
     "type",
     "properties",
@@ -27,6 +27,9 @@ const KEPT: [&str; 16] = [
     "additionalProperties",
     "default",
     "maxProperties",
+    "x-kubernetes-validations",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
 ];
 
 /// The definitions: the plural name and the resource of each.
@@ -46,6 +49,8 @@ fn definition(kind: Kind, schema: &Schema) -> Value {
     let plural = plural(kind);
     let root = schema.as_value();
     let spec = structural(root, root);
+    let about =
+        spec.get("description").and_then(Value::as_str).unwrap_or_default().replace("'s `spec`:", ":");
     let versions: Vec<Value> = kind
         .versions()
         .iter()
@@ -56,13 +61,12 @@ fn definition(kind: Kind, schema: &Schema) -> Value {
                 "served": true,
                 "storage": index == 0,
                 "subresources": { "status": {} },
+                "additionalPrinterColumns": columns(kind),
                 "schema": { "openAPIV3Schema": {
                     "type": "object",
+                    "description": about,
                     "required": ["spec"],
-                    "properties": {
-                        "spec": spec,
-                        "status": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
-                    },
+                    "properties": { "spec": spec, "status": status() },
                 } },
             })
         })
@@ -78,10 +82,95 @@ fn definition(kind: Kind, schema: &Schema) -> Value {
                 "kind": kind.as_str(),
                 "plural": plural,
                 "singular": kind.as_str().to_lowercase(),
+                "shortNames": [short_name(kind)],
                 "categories": ["weft"],
             },
             "versions": versions,
         },
+    })
+}
+
+/// What `kubectl get` may call a kind: with a `w` before, so that it is nobody else's.
+fn short_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::AuthorizationPolicy => "wauth",
+        Kind::BackendPolicy => "wbp",
+        Kind::ExternalService => "wext",
+        Kind::FaultFilter => "wfault",
+        Kind::MeshPolicy => "wmp",
+        Kind::RateLimitFilter => "wrate",
+        _ => unreachable!("{kind} is not one of our own kinds"),
+    }
+}
+
+/// What `kubectl get` shows: what tells one from another, whether it is in force, and its age. The last number is 1 for
+/// what only `--output wide` shows.
+fn columns(kind: Kind) -> Vec<Value> {
+    const TEXT: &str = "string";
+    const NUMBER: &str = "integer";
+    let own: &[(&str, &str, &str, u8)] = match kind {
+        Kind::AuthorizationPolicy => {
+            &[("Action", TEXT, ".spec.action", 0), ("Selector", TEXT, ".spec.selector.matchLabels", 0)]
+        }
+        Kind::BackendPolicy => &[
+            ("Target", TEXT, ".spec.targetRefs[0].name", 0),
+            ("Balancing", TEXT, ".spec.balancing.algorithm", 0),
+            ("Max-Requests", NUMBER, ".spec.limits.maxRequests", 1),
+        ],
+        Kind::ExternalService => {
+            &[("Hosts", TEXT, ".spec.hosts", 0), ("Port", NUMBER, ".spec.ports[0].port", 0)]
+        }
+        Kind::FaultFilter => &[
+            ("Delay", TEXT, ".spec.delay.duration", 0),
+            ("Status", NUMBER, ".spec.abort.status", 0),
+            ("gRPC", NUMBER, ".spec.abort.grpcStatus", 1),
+        ],
+        Kind::MeshPolicy => &[
+            ("TLS", TEXT, ".spec.tls.mode", 0),
+            ("Default", TEXT, ".spec.defaultAuthorization", 0),
+            ("Selector", TEXT, ".spec.selector.matchLabels", 0),
+        ],
+        Kind::RateLimitFilter => {
+            &[("Requests", NUMBER, ".spec.requests", 0), ("Interval", TEXT, ".spec.interval", 0)]
+        }
+        _ => unreachable!("{kind} is not one of our own kinds"),
+    };
+    let ends: [(&str, &str, &str, u8); 2] = [
+        ("Accepted", TEXT, r#".status.conditions[?(@.type=="Accepted")].status"#, 0),
+        ("Age", "date", ".metadata.creationTimestamp", 0),
+    ];
+    let all = own.iter().chain(&ends);
+    all.map(|(name, kind, path, priority)| {
+        json!({ "name": name, "type": kind, "jsonPath": path, "priority": priority })
+    })
+    .collect()
+}
+
+/// A status: conditions as everywhere in Kubernetes (`metav1.Condition`), of which `Accepted` is ours.
+fn status() -> Value {
+    let text = |most: u32| json!({ "type": "string", "maxLength": most });
+    json!({
+        "type": "object",
+        "description": "What became of it.",
+        "properties": { "conditions": {
+            "type": "array",
+            "description": "`Accepted` says whether the mesh goes by it, and if not, why.",
+            "maxItems": 8,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+            "items": {
+                "type": "object",
+                "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+                "properties": {
+                    "type": text(316),
+                    "status": { "type": "string", "enum": ["True", "False", "Unknown"] },
+                    "observedGeneration": { "type": "integer", "format": "int64", "minimum": 0 },
+                    "lastTransitionTime": { "type": "string", "format": "date-time" },
+                    "reason": text(1024),
+                    "message": text(32768),
+                },
+            },
+        } },
     })
 }
 

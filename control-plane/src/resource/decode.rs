@@ -60,11 +60,10 @@ fn decode_object(value: &Value, written: Age, head: &mut Head, problems: &mut Pr
     let body = body_of(document, kind, problems)?;
     let at = if kind.has_spec() { root.field("spec") } else { root };
     kind.shape().check(&body, &at, problems);
-    if problems.has_errors() {
-        return None;
-    }
+    // What can be read all the same is checked too, so that everything is told at once.
     let spec = match read_spec(kind, body) {
         Ok(spec) => spec,
+        Err(_) if problems.has_errors() => return None,
         Err(error) => {
             problems.error(&at, error.to_string());
             return None;

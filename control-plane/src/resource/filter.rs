@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::duration::GatewayDuration;
 use super::policy::HashKey;
 use super::reference::{BackendReference, LocalReference};
+use super::rule::rule;
 
 /// A filter of an HTTPRoute or GRPCRoute: `type` and the one field that goes with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -188,6 +189,10 @@ pub struct Cors {
 /// A FaultFilter's `spec`: delays and aborts a share of the requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "has(self.delay) || has(self.abort)",
+    "does nothing; write delay, abort, or both",
+)]))]
 pub struct FaultFilterSpec {
     /// Delays.
     pub delay: Option<FaultDelay>,
@@ -209,6 +214,10 @@ pub struct FaultDelay {
 /// Aborts a share of the requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "has(self.status) != has(self.grpcStatus)",
+    "write exactly one of status and grpcStatus",
+)]))]
 pub struct FaultAbort {
     /// HTTP status of the answer; this or `grpcStatus`.
     #[schemars(range(min = 200, max = 599))]

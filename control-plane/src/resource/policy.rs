@@ -1,18 +1,19 @@
 //! Weft's policies: BackendPolicy, AuthorizationPolicy and MeshPolicy (`mesh.weft.dev/v1alpha1`).
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::duration::GatewayDuration;
 use super::filter::RateLimitFilterSpec;
 use super::reference::{Selector, TargetReference};
+use super::rule::{LABEL, LABEL_EXPECTED, TOKEN, TOKEN_EXPECTED, rule, texts};
 
 /// A BackendPolicy's `spec`: how clients balance over a Service and protect it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackendPolicySpec {
     /// The Services it is for, in its own namespace.
-    #[schemars(length(min = 1, max = 16))]
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub target_refs: Vec<TargetReference>,
     /// Balancing.
     pub balancing: Option<Balancing>,
@@ -34,6 +35,10 @@ pub struct BackendPolicySpec {
 /// How to choose an endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "!has(self.algorithm) || !(self.algorithm in ['RingHash', 'Maglev']) || has(self.hashKey)",
+    "the field \"hashKey\" is missing; RingHash and Maglev need it",
+)]))]
 pub struct Balancing {
     /// The algorithm; `PeakEwma` when left out.
     #[serde(default)]
@@ -65,10 +70,16 @@ pub enum Algorithm {
 /// What is hashed: one of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "[has(self.header), has(self.cookie), has(self.sourceAddress) && self.sourceAddress].filter(given, given).size() == 1",
+    "write exactly one of header, cookie and sourceAddress: true",
+)]))]
 pub struct HashKey {
     /// A header field.
+    #[schemars(regex(pattern = TOKEN), length(max = 256), extend("x-weft-expected" = TOKEN_EXPECTED))]
     pub header: Option<String>,
     /// A cookie.
+    #[schemars(regex(pattern = TOKEN), length(max = 256), extend("x-weft-expected" = TOKEN_EXPECTED))]
     pub cookie: Option<String>,
     /// The client's address.
     pub source_address: Option<bool>,
@@ -92,6 +103,10 @@ pub struct Limits {
 /// Ejection of endpoints that fail; on when left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "!has(self.baseEjection) || !has(self.maxEjection) || duration(self.baseEjection) <= duration(self.maxEjection)",
+    "maxEjection is less than baseEjection, the first one; make it longer",
+)]))]
 pub struct OutlierDetection {
     /// Turns it off.
     pub disabled: Option<bool>,
@@ -140,9 +155,11 @@ pub struct BackendRetry {
     pub backoff: Option<GatewayDuration>,
     /// HTTP statuses.
     #[serde(default)]
+    #[schemars(length(max = 200), inner(range(min = 400, max = 599)))]
     pub codes: Vec<u16>,
     /// gRPC statuses, by number.
     #[serde(default)]
+    #[schemars(length(max = 16), inner(range(min = 1, max = 16)))]
     pub grpc_codes: Vec<u16>,
 }
 
@@ -205,13 +222,13 @@ pub struct AuthorizationRule {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationFrom {
     /// Identities: SPIFFE ids, or `<namespace>/<service account>`.
-    #[schemars(length(max = 512))]
+    #[schemars(schema_with = "identities")]
     pub identities: Vec<String>,
     /// Namespaces.
-    #[schemars(length(max = 512))]
+    #[schemars(schema_with = "namespaces")]
     pub namespaces: Vec<String>,
     /// Addresses, as CIDR blocks.
-    #[schemars(length(max = 512))]
+    #[schemars(schema_with = "blocks::<512>")]
     pub ip_blocks: Vec<String>,
 }
 
@@ -220,13 +237,13 @@ pub struct AuthorizationFrom {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AuthorizationTo {
     /// Ports of the workload.
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = 512), inner(range(min = 1, max = 65535)))]
     pub ports: Vec<u16>,
     /// HTTP methods.
-    #[schemars(length(max = 64))]
+    #[schemars(schema_with = "methods")]
     pub methods: Vec<String>,
     /// HTTP paths: exact, or with one `*` at the end or at the start.
-    #[schemars(length(max = 512))]
+    #[schemars(schema_with = "paths")]
     pub paths: Vec<String>,
 }
 
@@ -249,13 +266,17 @@ pub struct MeshPolicySpec {
     pub adaptive_concurrency: Option<AdaptiveConcurrency>,
     /// Ports on which the PROXY protocol is spoken, by a load balancer before them or to the application behind them.
     #[serde(default)]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["port"]))]
     pub proxy_protocol: Vec<PortProxyProtocol>,
 }
 
 /// The PROXY protocol on one port: it tells where connections come from that somebody passes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "(has(self.acceptFrom) && size(self.acceptFrom) > 0) || has(self.send)",
+    "says nothing of its port; write acceptFrom, send or both",
+)]))]
 pub struct PortProxyProtocol {
     /// Port of the application.
     #[schemars(range(min = 1, max = 65535))]
@@ -264,7 +285,7 @@ pub struct PortProxyProtocol {
     /// 2. Who they name is who policies see, and requests carry it in `x-forwarded-for`. A connection from there without
     /// a header is refused; those from elsewhere are taken without.
     #[serde(default)]
-    #[schemars(length(max = 64))]
+    #[schemars(schema_with = "blocks::<64>")]
     pub accept_from: Vec<String>,
     /// The version of the header that connections to the application begin with; none when left out.
     pub send: Option<ProxyProtocolVersion>,
@@ -282,6 +303,10 @@ pub enum ProxyProtocolVersion {
 /// Bounds of a limit that adapts; those of a proxy are shared by its threads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "!has(self.minRequests) || !has(self.maxRequests) || self.minRequests <= self.maxRequests",
+    "minRequests is more than maxRequests; write a minimum that is not above",
+)]))]
 pub struct AdaptiveConcurrency {
     /// The limit never goes below this; 4 when left out.
     #[schemars(range(min = 1))]
@@ -303,7 +328,7 @@ pub struct TlsPolicy {
     pub mode: Option<TlsMode>,
     /// Ports of the workload with another mode.
     #[serde(default)]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["port"]))]
     pub ports: Vec<PortTls>,
 }
 
@@ -338,4 +363,32 @@ pub enum DefaultAuthorization {
     Allow,
     /// They are kept out.
     Deny,
+}
+
+/// Lists of texts: how many there may be, how long each is, and what it looks like.
+fn identities(_: &mut SchemaGenerator) -> Schema {
+    const PATTERN: &str = "^(spiffe://[a-z0-9._-]{1,255}/ns/[a-z0-9-]{1,63}/sa/[^/]+|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[^/]+)$";
+    texts(
+        512,
+        1024,
+        PATTERN,
+        "<namespace>/<service account> or spiffe://<trust domain>/ns/<namespace>/sa/<service account>",
+    )
+}
+
+fn namespaces(_: &mut SchemaGenerator) -> Schema {
+    texts(512, 63, LABEL, LABEL_EXPECTED)
+}
+
+fn blocks<const MOST: usize>(_: &mut SchemaGenerator) -> Schema {
+    texts(MOST, 49, "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "a block such as 10.0.0.0/8")
+}
+
+fn methods(_: &mut SchemaGenerator) -> Schema {
+    texts(64, 64, TOKEN, "a method such as GET")
+}
+
+fn paths(_: &mut SchemaGenerator) -> Schema {
+    const EXPECTED: &str = "a path that starts with '/', with one '*' at its end or start at most";
+    texts(512, 1024, r"^(/[^*]*\*?|\*[^*]*)$", EXPECTED)
 }

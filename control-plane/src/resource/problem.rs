@@ -121,6 +121,10 @@ impl Problems {
     }
 
     fn push(&mut self, severity: Severity, at: &At<'_>, reason: String) {
-        self.0.push(Problem { severity, path: at.path(), reason });
+        let problem = Problem { severity, path: at.path(), reason };
+        // A schema's pattern may say what is said more exactly later on.
+        if !self.0.contains(&problem) {
+            self.0.push(problem);
+        }
     }
 }

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rule::rule;
+
 /// What a route belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -63,6 +65,10 @@ pub struct LocalReference {
 /// The Service that a policy is for; in the policy's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "self.kind == 'Service' ? self.group in ['', 'core'] : self.group == 'mesh.weft.dev'",
+    "the group does not go with the kind: leave it out for a Service, write mesh.weft.dev for an ExternalService",
+)]))]
 pub struct TargetReference {
     /// API group; empty for a Service.
     #[serde(default)]

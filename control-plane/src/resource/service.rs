@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::rule::{LABEL_EXPECTED, LABEL_OR_NONE, rule, texts};
 
 /// A Service's `spec` (`v1`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -183,12 +186,20 @@ pub struct SlicePort {
 pub struct ExternalServiceSpec {
     /// Host names that clients dial, such as `api.example.com`; the resource's own name works too, as for a Service.
     #[serde(default)]
+    #[schemars(schema_with = "hosts")]
     pub hosts: Vec<String>,
     /// The ports that clients dial.
-    #[schemars(length(min = 1, max = 100))]
+    #[schemars(length(min = 1, max = 100), extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["port"],
+        "x-kubernetes-validations" = [rule(
+            "self.size() == 1 || self.all(port, has(port.name) && port.name != '')",
+            "of several ports each needs a name",
+        )],
+    ))]
     pub ports: Vec<ExternalPort>,
     /// Where it is.
-    #[schemars(length(min = 1, max = 1000))]
+    #[schemars(length(min = 1, max = 1000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["address"]))]
     pub endpoints: Vec<ExternalEndpoint>,
 }
 
@@ -197,6 +208,7 @@ pub struct ExternalServiceSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExternalPort {
     /// Name; required when there are several.
+    #[schemars(regex(pattern = LABEL_OR_NONE), length(max = 63), extend("x-weft-expected" = LABEL_EXPECTED))]
     pub name: Option<String>,
     /// What clients dial.
     #[schemars(range(min = 1, max = 65535))]
@@ -213,10 +225,22 @@ pub struct ExternalPort {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExternalEndpoint {
     /// IP address.
+    #[schemars(regex(pattern = r"^([0-9.]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)$"), length(max = 45), extend("x-weft-expected" = "an IP address"))]
     pub address: String,
     /// Share among the endpoints; 1 when left out.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub weight: Option<u32>,
     /// Zone that it is in.
     pub zone: Option<String>,
+}
+
+fn hosts(_: &mut SchemaGenerator) -> Schema {
+    const PATTERN: &str = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$";
+    let mut schema = texts(256, 253, PATTERN, "a host name in lower case");
+    schema.insert("x-kubernetes-list-type".to_owned(), "set".into());
+    let address = rule("!self.matches('^[0-9.]+$')", "is an address; write a host name");
+    if let Some(items) = schema.get_mut("items") {
+        items["x-kubernetes-validations"] = json!([address]);
+    }
+    schema
 }

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use weft_mesh::name::Identity;
 
-use super::{header_name, method, selector, unique};
+use super::{method, selector, unique};
 use crate::resource::decode::is_label;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
@@ -39,25 +39,6 @@ pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Prob
             format!("is {max}, less than the first ejection of {base}; make it longer"),
         );
     }
-    if let Some(retry) = &spec.retry {
-        let at = at.field("retry");
-        for (index, code) in retry.codes.iter().enumerate() {
-            if !(400..=599).contains(code) {
-                problems.error(
-                    &at.field("codes").item(index),
-                    format!("is {code}; write a status from 400 to 599"),
-                );
-            }
-        }
-        for (index, code) in retry.grpc_codes.iter().enumerate() {
-            if !(1..=16).contains(code) {
-                problems.error(
-                    &at.field("grpcCodes").item(index),
-                    format!("is {code}; write a gRPC status from 1 to 16"),
-                );
-            }
-        }
-    }
 }
 
 fn balancing(settings: &Balancing, at: &At<'_>, problems: &mut Problems) {
@@ -86,11 +67,6 @@ pub(super) fn hash_key(key: &HashKey, at_key: &At<'_>, problems: &mut Problems) 
         .filter(|given| *given);
     if given.count() != 1 {
         problems.error(at_key, "write exactly one of header, cookie and sourceAddress: true");
-    }
-    for (field, name) in [("header", &key.header), ("cookie", &key.cookie)] {
-        if let Some(name) = name {
-            header_name(name, &at_key.field(field), problems);
-        }
     }
 }
 
@@ -132,39 +108,12 @@ fn caller(from: &AuthorizationFrom, at: &At<'_>, problems: &mut Problems) {
             );
         }
     }
-    let namespaces = at.field("namespaces");
-    for (index, namespace) in from.namespaces.iter().enumerate() {
-        if !is_label(namespace) {
-            problems.error(
-                &namespaces.item(index),
-                format!("is {namespace:?}; write at most 63 lower-case letters, digits and '-'"),
-            );
-        }
-    }
     ip_blocks(&from.ip_blocks, &at.field("ipBlocks"), problems);
 }
 
 fn called(to: &AuthorizationTo, at: &At<'_>, problems: &mut Problems) {
-    for (index, port) in to.ports.iter().enumerate() {
-        if *port == 0 {
-            problems.error(&at.field("ports").item(index), "is 0; it must be from 1 to 65535");
-        }
-    }
     for (index, name) in to.methods.iter().enumerate() {
         method(name, &at.field("methods").item(index), problems);
-    }
-    let paths = at.field("paths");
-    for (index, path) in to.paths.iter().enumerate() {
-        let bare = path.strip_suffix('*').or_else(|| path.strip_prefix('*')).unwrap_or(path);
-        let rooted = path.starts_with('/') || path.starts_with('*');
-        if !rooted || bare.contains('*') {
-            problems.error(
-                &paths.item(index),
-                format!(
-                    "is {path:?}; write a path that starts with '/', with one '*' at its end or start at most"
-                ),
-            );
-        }
     }
 }
 
