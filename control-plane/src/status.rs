@@ -1,9 +1,11 @@
-//! What the control plane says of routes in their status (Gateway API, `RouteParentStatus`): whether each parent takes
-//! them, and whether all that they refer to is there. One replica at a time writes it.
+//! What the control plane says in a status. Of routes (Gateway API, `RouteParentStatus`): whether each parent takes them,
+//! and whether all that they refer to is there. Of its own kinds: whether the mesh goes by them. One replica at a time
+//! writes it.
 
 mod judge;
 mod lease;
 mod mesh;
+mod own;
 mod writer;
 
 pub(crate) use lease::Lease;

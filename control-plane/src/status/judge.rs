@@ -1,4 +1,4 @@
-//! What is to be said of a route, as a function of what there is.
+//! What is to be said of a resource, as a function of what there is.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use super::CONTROLLER;
 use crate::compile::{Reader, check_extension, resolve};
 use crate::index::Index;
 use crate::resource::{
-    BackendReference, ConnectionBackend, Key, Object, ParentRef, Problem, RouteBackend, RouteFilter,
-    Severity, Spec,
+    BackendReference, ConnectionBackend, Key, Kind, OWN_GROUP, Object, ParentRef, Problem, RouteBackend,
+    RouteFilter, Severity, Spec,
 };
 use weft_mesh::name::ServiceName;
 
@@ -20,14 +20,14 @@ pub(super) struct Condition {
     pub(super) message: String,
 }
 
-/// A route as the API server has it.
+/// A route, or a resource of one of our own kinds, as the API server has it.
 #[derive(Clone, Debug)]
-pub(super) struct Route {
+pub(super) struct Judged {
     pub(super) key: Key,
     pub(super) generation: i64,
     /// `spec.parentRefs` as they are written.
     pub(super) parents: Vec<Value>,
-    /// `status.parents` as they are written.
+    /// What stands in its field of the status, as it is written.
     pub(super) status: Vec<Value>,
     pub(super) resource_version: String,
     /// What it says; none when that is wrong.
@@ -35,8 +35,16 @@ pub(super) struct Route {
     pub(super) problems: Vec<Problem>,
 }
 
-/// `status.parents` as it should be; none when it is so already. Other controllers' entries stay.
-pub(super) fn wanted(route: &Route, index: &Index, now: &str) -> Option<Vec<Value>> {
+/// The field of the status that a kind has its list in.
+pub(super) fn field(kind: Kind) -> &'static str {
+    if kind.group() == OWN_GROUP { "conditions" } else { "parents" }
+}
+
+/// That field as it should be; none when it is so already. Other controllers' entries stay.
+pub(super) fn wanted(route: &Judged, index: &Index, now: &str) -> Option<Vec<Value>> {
+    if route.key.kind.group() == OWN_GROUP {
+        return super::own::wanted(route, index, now);
+    }
     let (ours, others): (Vec<&Value>, Vec<&Value>) =
         route.status.iter().partition(|status| status["controllerName"] == CONTROLLER);
     let said: Vec<Value> = route
@@ -62,7 +70,7 @@ pub(super) fn wanted(route: &Route, index: &Index, now: &str) -> Option<Vec<Valu
 }
 
 /// A condition with its time, which stays as long as the condition neither comes nor goes.
-fn written(condition: &Condition, generation: i64, before: Option<&Value>, now: &str) -> Value {
+pub(super) fn written(condition: &Condition, generation: i64, before: Option<&Value>, now: &str) -> Value {
     let status = if condition.holds { "True" } else { "False" };
     let earlier = before.and_then(Value::as_array).into_iter().flatten();
     let same = |it: &&Value| it["type"] == condition.kind && it["status"] == status;
@@ -77,11 +85,11 @@ fn written(condition: &Condition, generation: i64, before: Option<&Value>, now: 
     })
 }
 
-fn conditions(route: &Route, parent: &ParentRef, index: &Index) -> [Condition; 2] {
+fn conditions(route: &Judged, parent: &ParentRef, index: &Index) -> [Condition; 2] {
     [accepted(route, parent, index), resolved(route, index)]
 }
 
-fn accepted(route: &Route, parent: &ParentRef, index: &Index) -> Condition {
+fn accepted(route: &Judged, parent: &ParentRef, index: &Index) -> Condition {
     let refuse = |reason, message| Condition { kind: "Accepted", holds: false, reason, message };
     let errors = route.problems.iter().filter(|problem| problem.severity == Severity::Error);
     let errors: Vec<String> = errors.map(|problem| format!("{}: {}", problem.path, problem.reason)).collect();
@@ -107,7 +115,7 @@ fn accepted(route: &Route, parent: &ParentRef, index: &Index) -> Condition {
     Condition { kind: "Accepted", holds: true, reason: "Accepted", message: "in force".to_owned() }
 }
 
-fn resolved(route: &Route, index: &Index) -> Condition {
+fn resolved(route: &Judged, index: &Index) -> Condition {
     let reader = Reader::new(index);
     let mut first: Option<(&'static str, String)> = None;
     let mut note = |reason, message| {
@@ -214,14 +222,14 @@ mod tests {
         index
     }
 
-    fn route(parent: &str, rule: &str) -> Route {
+    fn route(parent: &str, rule: &str) -> Judged {
         let object = object(
             &format!(
                 "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: r, namespace: shop}}, spec: {{parentRefs: [{parent}], rules: [{rule}]}}}}"
             ),
             9,
         );
-        Route {
+        Judged {
             key: object.key.clone(),
             generation: 3,
             parents: raw_parents(&object),
@@ -232,7 +240,7 @@ mod tests {
         }
     }
 
-    fn said(route: &Route) -> Vec<(String, String)> {
+    fn said(route: &Judged) -> Vec<(String, String)> {
         let parents = wanted(route, &index(), "2026-01-01T00:00:00Z").unwrap();
         let conditions = parents[0]["conditions"].as_array().unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::judge::{Route, wanted};
+use super::judge::{Judged, field, wanted};
 use super::mesh;
 use crate::discovery::Discovery;
 use crate::resource::{Key, Kind};
@@ -26,18 +26,30 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// Events that may wait.
 const QUEUE: usize = 1024;
 
-const ROUTES: [Kind; 4] = [Kind::HttpRoute, Kind::GrpcRoute, Kind::TlsRoute, Kind::TcpRoute];
+/// Kinds with a status of ours.
+const KINDS: [Kind; 10] = [
+    Kind::HttpRoute,
+    Kind::GrpcRoute,
+    Kind::TlsRoute,
+    Kind::TcpRoute,
+    Kind::AuthorizationPolicy,
+    Kind::BackendPolicy,
+    Kind::ExternalService,
+    Kind::FaultFilter,
+    Kind::MeshPolicy,
+    Kind::RateLimitFilter,
+];
 
-/// Writes the status of routes and of the mesh.
+/// Writes the status of routes, of our own kinds and of the mesh.
 pub(crate) struct Writer {
     client: Client,
     discovery: Arc<Discovery>,
     changed: watch::Receiver<u64>,
 }
 
-/// What became of a route.
+/// What became of a resource.
 enum News {
-    Is(Box<Route>),
+    Is(Box<Judged>),
     Gone(Key),
 }
 
@@ -53,7 +65,7 @@ impl Writer {
         let (news, mut coming) = mpsc::channel(QUEUE);
         let mut tasks = JoinSet::new();
         let mut watched: HashMap<Kind, ApiResource> = HashMap::new();
-        let mut routes: HashMap<Key, Route> = HashMap::new();
+        let mut routes: HashMap<Key, Judged> = HashMap::new();
         let mut again = tokio::time::interval(AGAIN);
         let mut batch = Vec::new();
         loop {
@@ -62,7 +74,7 @@ impl Writer {
                     if let Err(error) = mesh::tell(&self.client).await {
                         tracing::debug!(%error, "can't write the mesh's own status now");
                     }
-                    let missing = ROUTES.into_iter().filter(|kind| !watched.contains_key(kind));
+                    let missing = KINDS.into_iter().filter(|kind| !watched.contains_key(kind));
                     for (kind, resource) in served(&self.client, missing).await.unwrap_or_default() {
                         tasks.spawn(follow(self.client.clone(), kind, resource.clone(), news.clone()));
                         watched.insert(kind, resource);
@@ -90,13 +102,13 @@ impl Writer {
         }
     }
 
-    async fn write(&self, routes: &mut HashMap<Key, Route>, watched: &HashMap<Kind, ApiResource>) {
+    async fn write(&self, routes: &mut HashMap<Key, Judged>, watched: &HashMap<Kind, ApiResource>) {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let due: Vec<(Key, Vec<Value>)> = self.discovery.inspect(|index| {
             let judged = routes.values().map(|route| (route.key.clone(), wanted(route, index, &now)));
             judged.filter_map(|(key, wanted)| Some((key, wanted?))).collect()
         });
-        for (key, parents) in due {
+        for (key, list) in due {
             let (Some(route), Some(resource)) = (routes.get_mut(&key), watched.get(&key.kind)) else {
                 continue;
             };
@@ -104,21 +116,21 @@ impl Writer {
             // With the version that was judged: who changed it meanwhile causes it to be judged again.
             let patch = json!({
                 "metadata": {"resourceVersion": route.resource_version},
-                "status": {"parents": parents},
+                "status": {field(key.kind): list},
             });
             match api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Ok(written) => {
-                    route.status = parents;
+                    route.status = list;
                     route.resource_version = written.metadata.resource_version.unwrap_or_default();
                 }
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => tracing::warn!(route = %key, %error, "can't write its status; trying again"),
+                Err(error) => tracing::warn!(resource = %key, %error, "can't write its status; trying again"),
             }
         }
     }
 }
 
-/// Watches one kind of routes. Never returns before the receiver is gone.
+/// Watches one kind. Never returns before the receiver is gone.
 async fn follow(client: Client, kind: Kind, resource: ApiResource, news: mpsc::Sender<News>) {
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
     let events = watcher(api, watcher::Config::default()).default_backoff();
@@ -126,7 +138,7 @@ async fn follow(client: Client, kind: Kind, resource: ApiResource, news: mpsc::S
     while let Some(event) = events.next().await {
         let told = match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => {
-                News::Is(Box::new(route(kind, &resource, object)))
+                News::Is(Box::new(judged(kind, &resource, object)))
             }
             Ok(Event::Delete(object)) => News::Gone(key_of_object(kind, &object)),
             Ok(Event::Init | Event::InitDone) => continue,
@@ -141,17 +153,17 @@ async fn follow(client: Client, kind: Kind, resource: ApiResource, news: mpsc::S
     }
 }
 
-fn route(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Route {
+fn judged(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Judged {
     let list = |pointer: &str| {
         let found = object.data.pointer(pointer).and_then(Value::as_array);
         found.cloned().unwrap_or_default()
     };
-    let (parents, status) = (list("/spec/parentRefs"), list("/status/parents"));
+    let (parents, status) = (list("/spec/parentRefs"), list(&format!("/status/{}", field(kind))));
     let generation = object.metadata.generation.unwrap_or_default();
     let resource_version = object.metadata.resource_version.clone().unwrap_or_default();
     let key = key_of_object(kind, &object);
     let decoded = decode_object(kind, resource, object);
-    Route {
+    Judged {
         key,
         generation,
         parents,

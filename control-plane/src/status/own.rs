@@ -1,0 +1,157 @@
+//! What is to be said of a resource of one of our own kinds: whether the mesh goes by it (`metav1.Condition`, type
+//! `Accepted`).
+
+use serde_json::Value;
+use weft_mesh::name::ServiceName;
+
+use super::judge::{Condition, Judged, written};
+use crate::index::Index;
+use crate::resource::{BackendPolicySpec, Severity, Spec, TargetKind};
+
+/// `status.conditions` as it should be; none when it is so already. Conditions of other types stay.
+pub(super) fn wanted(judged: &Judged, index: &Index, now: &str) -> Option<Vec<Value>> {
+    let before = Value::Array(judged.status.clone());
+    let said = written(&accepted(judged, index), judged.generation, Some(&before), now);
+    if judged.status.contains(&said) {
+        return None;
+    }
+    let others = judged.status.iter().filter(|condition| condition["type"] != said["type"]).cloned();
+    Some(others.chain([said.clone()]).collect())
+}
+
+fn accepted(judged: &Judged, index: &Index) -> Condition {
+    let condition = |holds, reason, message| Condition { kind: "Accepted", holds, reason, message };
+    let errors = judged.problems.iter().filter(|problem| problem.severity == Severity::Error);
+    let errors: Vec<String> = errors.map(|problem| format!("{}: {}", problem.path, problem.reason)).collect();
+    if !errors.is_empty() {
+        return condition(false, "Invalid", errors.join("; "));
+    }
+    if let Some(Spec::BackendPolicy(spec)) = judged.object.as_ref().map(|object| &object.spec) {
+        let missing = missing(spec, &judged.key.namespace, index);
+        let said = missing.join(", ");
+        if missing.len() == spec.target_refs.len() {
+            return condition(false, "TargetNotFound", format!("there is no {said}"));
+        }
+        if !missing.is_empty() {
+            return condition(true, "Accepted", format!("in force where it can be; there is no {said}"));
+        }
+    }
+    condition(true, "Accepted", "in force".to_owned())
+}
+
+/// The targets of a policy that are not there.
+fn missing(spec: &BackendPolicySpec, namespace: &str, index: &Index) -> Vec<String> {
+    let there = |kind: TargetKind, name: &str| {
+        let service = ServiceName::new(namespace, name).ok();
+        let service = service.as_ref().and_then(|name| index.service(name));
+        service.is_some_and(|service| service.is_external() == (kind == TargetKind::ExternalService))
+    };
+    let missing = spec.target_refs.iter().filter(|target| !there(target.kind, &target.name));
+    missing.map(|target| format!("{:?} {namespace}/{}", target.kind, target.name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::index::tests::object;
+    use crate::resource::{Age, decode};
+
+    const NOW: &str = "2026-01-01T00:00:00Z";
+
+    fn index() -> Index {
+        let mut index = Index::default();
+        let services = [
+            "{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: {ports: [{port: 80}]}}",
+            "{apiVersion: mesh.weft.dev/v1alpha1, kind: ExternalService, metadata: {name: bank, namespace: shop}, spec: {ports: [{port: 443}], endpoints: [{address: 192.0.2.1}]}}",
+        ];
+        let objects: BTreeMap<_, _> = (0..)
+            .zip(services)
+            .map(|(age, yaml)| Arc::new(object(yaml, age)))
+            .map(|object| (object.key.clone(), object))
+            .collect();
+        index.set_objects(&objects);
+        index
+    }
+
+    fn judged(kind: &str, spec: &Value) -> Judged {
+        let resource = json!({
+            "apiVersion": "mesh.weft.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": "p", "namespace": "shop"},
+            "spec": spec,
+        });
+        let decoded = decode(&resource, Age::Written("p".into(), 0));
+        let kind = crate::resource::Kind::ALL.into_iter().find(|it| it.as_str() == kind).unwrap();
+        Judged {
+            key: crate::resource::Key { kind, namespace: "shop".into(), name: "p".into() },
+            generation: 2,
+            parents: Vec::new(),
+            status: Vec::new(),
+            resource_version: "1".to_owned(),
+            object: decoded.object,
+            problems: decoded.problems,
+        }
+    }
+
+    fn said(judged: &Judged) -> (String, String, String) {
+        let conditions = wanted(judged, &index(), NOW).unwrap();
+        let text = |field: &str| conditions[0][field].as_str().unwrap().to_owned();
+        (text("status"), text("reason"), text("message"))
+    }
+
+    fn targets(names: &[(&str, &str)]) -> Value {
+        let refs: Vec<Value> = names
+            .iter()
+            .map(|(kind, name)| {
+                let group = if *kind == "Service" { "" } else { "mesh.weft.dev" };
+                json!({"group": group, "kind": kind, "name": name})
+            })
+            .collect();
+        json!({ "targetRefs": refs })
+    }
+
+    #[test]
+    fn what_is_right_is_accepted() {
+        let policy = judged("MeshPolicy", &json!({"tls": {"mode": "STRICT"}}));
+        assert_eq!(said(&policy), ("True".into(), "Accepted".into(), "in force".into()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let (status, reason, message) = said(&judged("FaultFilter", &json!({})));
+        assert_eq!((&*status, &*reason), ("False", "Invalid"));
+        assert!(message.contains("write delay, abort, or both"), "{message}");
+    }
+
+    #[test]
+    fn a_policy_without_any_of_its_targets_is_not_accepted() {
+        let there = judged("BackendPolicy", &targets(&[("Service", "cart"), ("ExternalService", "bank")]));
+        assert_eq!(said(&there).2, "in force");
+        let some = judged("BackendPolicy", &targets(&[("Service", "cart"), ("Service", "gone")]));
+        assert_eq!(said(&some).0, "True");
+        assert!(said(&some).2.contains("no Service shop/gone"), "{:?}", said(&some));
+        let none = judged("BackendPolicy", &targets(&[("ExternalService", "cart")]));
+        let expected = ("False", "TargetNotFound", "there is no ExternalService shop/cart");
+        assert_eq!(said(&none), (expected.0.into(), expected.1.into(), expected.2.into()));
+    }
+
+    #[test]
+    fn what_is_written_already_is_not_written_again_and_others_conditions_stay() {
+        let mut policy = judged("MeshPolicy", &json!({}));
+        let other = json!({"type": "Seen", "status": "True"});
+        policy.status = vec![other.clone()];
+        let first = wanted(&policy, &index(), NOW).unwrap();
+        assert_eq!((first.len(), &first[0]), (2, &other));
+        policy.status = first;
+        assert_eq!(wanted(&policy, &index(), "2026-02-02T00:00:00Z"), None);
+        policy.generation = 3;
+        let second = wanted(&policy, &index(), "2026-02-02T00:00:00Z").unwrap();
+        assert_eq!(second[1]["observedGeneration"], 3);
+        assert_eq!(second[1]["lastTransitionTime"], NOW);
+    }
+}
