@@ -8,6 +8,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use weft_proto::{Resource as _, v1};
+
+/// The types of resources that discovery has.
+const TYPES: [&str; 4] =
+    [v1::Destination::TYPE_URL, v1::Endpoint::TYPE_URL, v1::Inbound::TYPE_URL, v1::TrustBundle::TYPE_URL];
 
 /// Why a peer or a call of it was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -24,6 +29,16 @@ pub(crate) enum Refused {
     Forbidden,
 }
 
+impl Refused {
+    const ALL: [Self; 5] = [
+        Self::HandshakeTimeout,
+        Self::Handshake,
+        Self::TooManyConnections,
+        Self::Unauthenticated,
+        Self::Forbidden,
+    ];
+}
+
 /// What became of a pod that the webhook was asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum Admitted {
@@ -31,6 +46,10 @@ pub(crate) enum Admitted {
     Left,
     Refused,
     Malformed,
+}
+
+impl Admitted {
+    const ALL: [Self; 4] = [Self::Injected, Self::Left, Self::Refused, Self::Malformed];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +110,7 @@ pub(crate) struct Levels {
 impl Metrics {
     /// Everything in the text format of Prometheus.
     pub(crate) fn encode(&self, levels: Levels) -> Result<String, fmt::Error> {
+        self.begin_at_zero();
         let mut registry = Registry::with_prefix("weft_control_plane");
         registry.register("refused", "Connections and calls that were refused", self.refused.clone());
         registry.register("admissions", "Pods that the webhook was asked about", self.admitted.clone());
@@ -136,6 +156,21 @@ impl Metrics {
         Ok(text)
     }
 
+    /// Every counter is there before what it counts: the first one of it would be no increase to Prometheus.
+    fn begin_at_zero(&self) {
+        for outcome in Admitted::ALL {
+            drop(self.admitted.get_or_create(&AdmittedLabels { outcome }));
+        }
+        for reason in Refused::ALL {
+            drop(self.refused.get_or_create(&RefusedLabels { reason }));
+        }
+        for labels in TYPES.map(of_type) {
+            for family in [&self.resources_sent, &self.removals_sent, &self.bytes_sent, &self.refusals] {
+                drop(family.get_or_create(&labels));
+            }
+        }
+    }
+
     pub(crate) fn admitted(&self, outcome: Admitted) {
         self.admitted.get_or_create(&AdmittedLabels { outcome }).inc();
     }
@@ -167,5 +202,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("weft_control_plane_services 2"), "{text}");
+        // What has not happened yet is nothing, rather than not there.
+        assert!(text.contains("weft_control_plane_refused_total{reason=\"Forbidden\"} 0"), "{text}");
+        assert!(text.contains("weft_control_plane_admissions_total{outcome=\"Malformed\"} 0"), "{text}");
+        assert!(text.contains("weft_control_plane_discovery_refusals_total{type=\"Inbound\"} 0"), "{text}");
     }
 }
