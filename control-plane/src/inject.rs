@@ -290,6 +290,15 @@ impl Injection<'_> {
         }
         let notes = metadata.entry("annotations").or_insert_with(|| json!({}));
         notes[STATUS_ANNOTATION] = json!(status);
+        // Whoever says where the application's own metrics are says nothing of the proxy's.
+        let prometheus = |name: &String| name.starts_with("prometheus.io/");
+        if self.settings.scrape_annotations
+            && let Some(notes) = notes.as_object_mut().filter(|notes| !notes.keys().any(prometheus))
+        {
+            notes.insert("prometheus.io/scrape".to_owned(), json!("true"));
+            notes.insert("prometheus.io/port".to_owned(), json!(containers::MONITOR_PORT.to_string()));
+            notes.insert("prometheus.io/path".to_owned(), json!("/metrics"));
+        }
         // What `kubectl logs` and `exec` mean stays the application.
         if let (Some(first), None) = (first, notes.get(DEFAULT_CONTAINER)) {
             notes[DEFAULT_CONTAINER] = json!(first);

@@ -41,7 +41,7 @@ pub use check::{Report, check};
 pub use config::{ControlPlaneConfig, KubernetesConfig, default_state_dir};
 pub use error::Error;
 pub use preview::{Preview, preview};
-pub use settings::{NativeSidecars, Redirect, Settings};
+pub use settings::{AccessLog, NativeSidecars, Redirect, Settings};
 pub use source::Diagnostic;
 pub use start::{Running, start};
 pub use state::Announcement;

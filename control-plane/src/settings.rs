@@ -33,6 +33,8 @@ pub struct Settings {
     pub native_sidecars: NativeSidecars,
     /// The proxies' log level, or filter.
     pub log_level: String,
+    /// What the proxies write of each request and connection.
+    pub access_log: AccessLog,
     /// Requests and limits of a proxy, as in a pod.
     pub resources: Value,
     /// Addresses, or blocks such as 10.0.0.0/8, to which connections are not redirected.
@@ -43,6 +45,8 @@ pub struct Settings {
     pub skip_outbound_ports: Vec<String>,
     /// What becomes of pods while nobody can inject: the webhook's `failurePolicy`, kept here to be looked up.
     pub failure_policy: String,
+    /// Whether pods get the `prometheus.io/` annotations that lead a scraper to their proxy, unless they have their own.
+    pub scrape_annotations: bool,
 }
 
 /// Who redirects a pod's connections to its proxy.
@@ -56,6 +60,30 @@ pub enum Redirect {
     Cni,
     /// Nobody: applications use the proxy by the environment's `HTTP_PROXY`, and what arrives is not intercepted.
     None,
+}
+
+/// What a proxy writes of each request and connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLog {
+    /// Nothing.
+    #[default]
+    Off,
+    /// A line for each that failed.
+    Errors,
+    /// A line for each.
+    All,
+}
+
+impl AccessLog {
+    /// As the proxy's option has it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Errors => "errors",
+            Self::All => "all",
+        }
+    }
 }
 
 /// Whether proxies are native sidecars.
@@ -106,11 +134,13 @@ impl Default for Settings {
             redirect: Redirect::default(),
             native_sidecars: NativeSidecars::default(),
             log_level: "info".to_owned(),
+            access_log: AccessLog::default(),
             resources: json!({"requests": {"cpu": "50m", "memory": "32Mi"}}),
             skip_outbound_addresses: Vec::new(),
             skip_inbound_ports: Vec::new(),
             skip_outbound_ports: Vec::new(),
             failure_policy: "Fail".to_owned(),
+            scrape_annotations: true,
         }
     }
 }
@@ -141,6 +171,8 @@ impl Settings {
                 })?;
             let value = if LISTS.contains(&field) {
                 value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
+            } else if let ("scrapeAnnotations", Ok(whether)) = (field, value.parse()) {
+                Value::Bool(whether)
             } else {
                 Value::from(value)
             };

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::resources;
-use crate::settings::{Redirect, Settings, check_addresses, check_log_level, check_ports};
+use crate::settings::{AccessLog, Redirect, Settings, check_addresses, check_log_level, check_ports};
 
 const PREFIX: &str = "mesh.weft.dev/";
 /// Annotations of requests and limits, and where each goes.
@@ -16,7 +16,7 @@ const RESOURCES: [(&str, &str, &str); 4] = [
     ("proxy-memory-limit", "limits", "memory"),
 ];
 /// Every annotation that is read or written.
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 12] = [
     "skip-inbound-ports",
     "skip-outbound-ports",
     "skip-outbound-addresses",
@@ -25,6 +25,7 @@ const KNOWN: [&str; 11] = [
     "proxy-memory-request",
     "proxy-memory-limit",
     "log-level",
+    "access-log",
     "redirect",
     "native-sidecar",
     "status",
@@ -36,6 +37,7 @@ pub(super) struct Annotations {
     pub(super) redirect: Redirect,
     pub(super) native: Option<bool>,
     pub(super) log_level: String,
+    pub(super) access_log: AccessLog,
     pub(super) skip_inbound_ports: Vec<String>,
     pub(super) skip_outbound_ports: Vec<String>,
     pub(super) skip_outbound_addresses: Vec<String>,
@@ -63,6 +65,13 @@ impl Annotations {
             },
             native: notes.parsed("native-sidecar", "true or false")?,
             log_level,
+            access_log: match notes.get("access-log")? {
+                None => settings.access_log,
+                Some("off") => AccessLog::Off,
+                Some("errors") => AccessLog::Errors,
+                Some("all") => AccessLog::All,
+                Some(other) => return Err(wrong("access-log", other, "off, errors or all")),
+            },
             skip_inbound_ports: notes.list(
                 "skip-inbound-ports",
                 &settings.skip_inbound_ports,

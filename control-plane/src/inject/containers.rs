@@ -6,7 +6,7 @@ use super::annotations::Annotations;
 use super::resources::quantity;
 use super::{PROXY, REDIRECT, USER, items};
 use crate::kubernetes::AUDIENCE;
-use crate::settings::{Redirect, Settings};
+use crate::settings::{AccessLog, Redirect, Settings};
 
 /// Where readiness, metrics and probes are.
 pub(super) const MONITOR_PORT: u16 = 15020;
@@ -123,6 +123,9 @@ fn environment(settings: &Settings, annotations: &Annotations, probes: &Map<Stri
         value("WEFT_LOG", &annotations.log_level),
         value("WEFT_WORKERS", &workers.to_string()),
     ];
+    if annotations.access_log != AccessLog::Off {
+        environment.push(value("WEFT_ACCESS_LOG", annotations.access_log.as_str()));
+    }
     if !probes.is_empty() {
         environment.push(value(PROBES, &Value::Object(probes.clone()).to_string()));
     }
