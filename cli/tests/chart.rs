@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-/// Values, and the same as options of `weft install`.
+/// Values, and the same as options of `weft install` where they can say it.
 fn cases() -> Vec<(Value, &'static [&'static str])> {
     vec![
         (json!({}), &[]),
@@ -41,10 +41,11 @@ fn cases() -> Vec<(Value, &'static [&'static str])> {
             ],
         ),
         (
-            json!({"proxy": {"redirect": "cni", "logLevel": "debug"}, "cni": {"enabled": true}, "injector": {"failurePolicy": "Ignore"}}),
+            json!({"proxy": {"redirect": "cni", "logLevel": "debug", "accessLog": "errors"}, "cni": {"enabled": true}, "injector": {"failurePolicy": "Ignore"}}),
             &[
                 "proxy.redirect=cni",
                 "proxy.logLevel=debug",
+                "proxy.accessLog=errors",
                 "cni.enabled=true",
                 "injector.failurePolicy=Ignore",
             ],
@@ -52,6 +53,31 @@ fn cases() -> Vec<(Value, &'static [&'static str])> {
         (
             json!({"ca": {"secret": "issuer"}, "crds": {"install": false}}),
             &["ca.secret=issuer", "crds.install=false"],
+        ),
+        (
+            json!({"monitoring": {"rules": {"enabled": true, "labels": {"role": "alerts"}}, "dashboards": {"enabled": true}}}),
+            &[
+                "monitoring.rules.enabled=true",
+                "monitoring.rules.labels.role=alerts",
+                "monitoring.dashboards.enabled=true",
+            ],
+        ),
+        (
+            json!({"openshift": true, "cni": {"enabled": true}, "monitoring": {"scrapeAnnotations": false}}),
+            &["openshift=true", "cni.enabled=true", "monitoring.scrapeAnnotations=false"],
+        ),
+        (
+            json!({"controlPlane": {
+                "antiAffinity": "required",
+                "priorityClassName": "system-cluster-critical",
+                "nodeSelector": {"pool": "mesh"},
+                "tolerations": [{"key": "mesh", "operator": "Exists"}],
+                "podLabels": {"team": "platform"},
+                "podAnnotations": {"note": "x"},
+                "extraArgs": ["--trust-domain=a.b"],
+            }, "image": {"pullSecrets": ["registry"]}, "monitoring": {"podMonitor": {"enabled": true, "labels": {"release": "prometheus"}}}}),
+            // Lists of objects are for files.
+            &[],
         ),
     ]
 }
@@ -75,12 +101,9 @@ fn documents(yaml: &str) -> BTreeMap<String, Value> {
     named.collect()
 }
 
-fn installed(sets: &[&str]) -> BTreeMap<String, Value> {
+fn installed(options: &[&str]) -> BTreeMap<String, Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-    command.arg("install");
-    for set in sets {
-        command.args(["--set", set]);
-    }
+    command.arg("install").args(options);
     let made = command.output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     documents(&String::from_utf8(made.stdout).unwrap())
@@ -105,8 +128,14 @@ fn the_chart_renders_what_install_writes() {
         return;
     };
     for (mut values, sets) in cases() {
-        let namespace = json!({"create": true});
-        values["namespace"] = namespace;
+        let file = folder.path().join("values.yaml");
+        std::fs::write(&file, values.to_string()).unwrap();
+        let written = installed(&["--values", file.to_str().unwrap()]);
+        if !sets.is_empty() {
+            let options: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+            assert!(installed(&options) == written, "{sets:?} says something else than {values}");
+        }
+        values["namespace"] = json!({"create": true});
         let mut child = Command::new(&helm)
             .args([concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s/chart"), "weft-system"])
             .stdin(Stdio::piped())
@@ -116,7 +145,6 @@ fn the_chart_renders_what_install_writes() {
         child.stdin.take().unwrap().write_all(format!("{values}\n").as_bytes()).unwrap();
         let said: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
         let rendered = documents(said["documents"].as_str().unwrap_or_else(|| panic!("{said}")));
-        let written = installed(sets);
         let names = |of: &BTreeMap<String, Value>| of.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&rendered), names(&written), "{values}");
         for (name, document) in &written {

@@ -21,7 +21,7 @@ pub(crate) fn documents(values: &Values) -> Vec<Value> {
     if values.namespace.create {
         made.push(namespace(values));
     }
-    made.extend(access::documents());
+    made.extend(access::documents(values));
     made.push(settings::document(values));
     made.extend(workload::documents(values));
     made.extend(cni::documents(values));

@@ -32,7 +32,8 @@ pub(crate) struct Values {
     pub(crate) network_policy: NetworkPolicy,
     /// Metrics for Prometheus.
     pub(crate) monitoring: Monitoring,
-    /// `OpenShift` gives each namespace its own range of user ids: the control plane then names none.
+    /// `OpenShift` gives each namespace its own range of user ids, so that the control plane names none, and lets only
+    /// privileged containers write to nodes, as the CNI plugin's does.
     pub(crate) openshift: bool,
 }
 
@@ -169,7 +170,7 @@ impl Default for ControlPlane {
             autoscaling: Autoscaling::default(),
             disruption_budget: DisruptionBudget::default(),
             anti_affinity: AntiAffinity::Preferred,
-            node_selector: BTreeMap::new(),
+            node_selector: BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]),
             tolerations: Vec::new(),
             affinity: Map::new(),
             priority_class_name: String::new(),
@@ -257,6 +258,8 @@ pub(crate) enum AntiAffinity {
 pub(crate) struct Proxy {
     /// What is logged, as for the control plane.
     pub(crate) log_level: String,
+    /// What is written of each request and connection, a line of JSON each.
+    pub(crate) access_log: AccessLog,
     /// How traffic comes to the sidecar.
     pub(crate) redirect: Redirect,
     /// Whether sidecars are restartable init containers.
@@ -275,6 +278,7 @@ impl Default for Proxy {
     fn default() -> Self {
         Self {
             log_level: "info".to_owned(),
+            access_log: AccessLog::Off,
             redirect: Redirect::Init,
             native_sidecars: NativeSidecars::Auto,
             resources: Resources::of(&[("cpu", "50m"), ("memory", "32Mi")], &[("memory", "256Mi")]),
@@ -283,6 +287,19 @@ impl Default for Proxy {
             skip_outbound_ports: Vec::new(),
         }
     }
+}
+
+/// What a sidecar writes of each request and connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs)]
+pub(crate) enum AccessLog {
+    /// Nothing.
+    Off,
+    /// A line for each that failed.
+    Errors,
+    /// A line for each.
+    All,
 }
 
 /// How traffic comes to the sidecar.
@@ -344,15 +361,52 @@ pub(crate) enum FailurePolicy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Monitoring {
-    /// Whether the control plane's pods have `prometheus.io/` annotations.
+    /// Whether pods of the control plane, and pods with a sidecar that have none of their own, get `prometheus.io/`
+    /// annotations.
     pub(crate) scrape_annotations: bool,
     /// `PodMonitors` for Prometheus' operator.
     pub(crate) pod_monitor: PodMonitor,
+    /// The alerts of `k8s/dashboards/rules.yaml` for Prometheus' operator.
+    pub(crate) rules: Rules,
+    /// Grafana's dashboards of `k8s/dashboards`.
+    pub(crate) dashboards: Dashboards,
 }
 
 impl Default for Monitoring {
     fn default() -> Self {
-        Self { scrape_annotations: true, pod_monitor: PodMonitor::default() }
+        Self {
+            scrape_annotations: true,
+            pod_monitor: PodMonitor::default(),
+            rules: Rules::default(),
+            dashboards: Dashboards::default(),
+        }
+    }
+}
+
+/// The alerts for Prometheus' operator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Rules {
+    /// Whether there is a `PrometheusRule`.
+    pub(crate) enabled: bool,
+    /// Labels by which the operator finds it.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// Grafana's dashboards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Dashboards {
+    /// Whether there is a `ConfigMap` of each.
+    pub(crate) enabled: bool,
+    /// Labels by which Grafana's sidecar finds them.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+impl Default for Dashboards {
+    fn default() -> Self {
+        let labels = BTreeMap::from([("grafana_dashboard".to_owned(), "1".to_owned())]);
+        Self { enabled: false, labels }
     }
 }
 

@@ -20,11 +20,13 @@ trustDomain: {{ .Values.trustDomain | toRawJson }}
 redirect: {{ .Values.proxy.redirect | toRawJson }}
 nativeSidecars: {{ .Values.proxy.nativeSidecars | toRawJson }}
 logLevel: {{ .Values.proxy.logLevel | toRawJson }}
+accessLog: {{ .Values.proxy.accessLog | toRawJson }}
 resources: {{ .Values.proxy.resources | toRawJson }}
 skipOutboundAddresses: {{ .Values.proxy.skipOutboundAddresses | toRawJson }}
 skipInboundPorts: {{ .Values.proxy.skipInboundPorts | toRawJson }}
 skipOutboundPorts: {{ .Values.proxy.skipOutboundPorts | toRawJson }}
 failurePolicy: {{ .Values.injector.failurePolicy | toRawJson }}
+scrapeAnnotations: {{ .Values.monitoring.scrapeAnnotations }}
 {{ end }}
 
 {{- define "weft.pullSecrets" -}}

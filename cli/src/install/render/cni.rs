@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{INJECT_LABEL, VERSION, Values, labelled, metadata, unless_empty, workload};
+use super::{INJECT_LABEL, NAMESPACE, VERSION, Values, labelled, metadata, unless_empty, workload};
 
 const NAME: &str = "weft-cni";
 
@@ -19,6 +19,7 @@ pub(super) fn documents(values: &Values) -> Vec<Value> {
     let mut pod = json!({
         "automountServiceAccountToken": false,
         "containers": [container(values)],
+        "nodeSelector": { "kubernetes.io/os": "linux" },
         // Pods that start at the same time as their node wait for the plugin.
         "priorityClassName": "system-node-critical",
         "serviceAccountName": NAME,
@@ -31,7 +32,22 @@ pub(super) fn documents(values: &Values) -> Vec<Value> {
     unless_empty(&mut pod, "tolerations", &cni.tolerations);
     let secrets: Vec<Value> = values.image.pull_secrets.iter().map(|name| json!({ "name": name })).collect();
     unless_empty(&mut pod, "imagePullSecrets", secrets);
-    vec![
+    let mut made = Vec::new();
+    if values.openshift {
+        made.push(labelled(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata(NAME),
+            // OpenShift has this role for who may use its security context constraint of the same name.
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "system:openshift:scc:privileged",
+            },
+            "subjects": [{ "kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE }],
+        })));
+    }
+    made.extend([
         labelled(json!({
             "apiVersion": "v1",
             "kind": "ServiceAccount",
@@ -48,23 +64,30 @@ pub(super) fn documents(values: &Values) -> Vec<Value> {
                 "updateStrategy": { "rollingUpdate": { "maxUnavailable": 1 }, "type": "RollingUpdate" },
             },
         })),
-    ]
+    ]);
+    made
 }
 
 fn container(values: &Values) -> Value {
-    let mut made = json!({
-        "name": NAME,
-        "image": values.image(NAME),
-        "imagePullPolicy": values.image.pull_policy,
-        "args": ["install", "--bin-dir=/host/bin", "--conf-dir=/host/conf"],
-        "securityContext": {
+    let security = if values.openshift {
+        // SELinux lets nothing less write to the node's folders there.
+        json!({ "privileged": true, "readOnlyRootFilesystem": true, "runAsUser": 0 })
+    } else {
+        json!({
             "allowPrivilegeEscalation": false,
             "capabilities": { "drop": ["ALL"] },
             "readOnlyRootFilesystem": true,
             // The node's folders are root's.
             "runAsUser": 0,
             "seccompProfile": { "type": "RuntimeDefault" },
-        },
+        })
+    };
+    let mut made = json!({
+        "name": NAME,
+        "image": values.image(NAME),
+        "imagePullPolicy": values.image.pull_policy,
+        "args": ["install", "--bin-dir=/host/bin", "--conf-dir=/host/conf"],
+        "securityContext": security,
         "volumeMounts": [
             { "mountPath": "/host/bin", "name": "bin" },
             { "mountPath": "/host/conf", "name": "conf" },

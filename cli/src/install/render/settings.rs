@@ -39,11 +39,13 @@ fn text(values: &Values) -> String {
         ("redirect", json!(proxy.redirect)),
         ("nativeSidecars", json!(proxy.native_sidecars)),
         ("logLevel", json!(proxy.log_level)),
+        ("accessLog", json!(proxy.access_log)),
         ("resources", json!(proxy.resources)),
         ("skipOutboundAddresses", json!(proxy.skip_outbound_addresses)),
         ("skipInboundPorts", json!(proxy.skip_inbound_ports)),
         ("skipOutboundPorts", json!(proxy.skip_outbound_ports)),
         ("failurePolicy", json!(values.injector.failure_policy)),
+        ("scrapeAnnotations", json!(values.monitoring.scrape_annotations)),
     ];
     lines.iter().fold(String::new(), |mut text, (name, value)| {
         let _ = writeln!(text, "{name}: {value}");

@@ -18,6 +18,8 @@ fn everything() -> Values {
     values.namespace.create = true;
     values.control_plane.autoscaling.enabled = true;
     values.monitoring.pod_monitor.enabled = true;
+    values.monitoring.rules.enabled = true;
+    values.monitoring.dashboards.enabled = true;
     values.cni.enabled = true;
     values
 }
@@ -70,6 +72,7 @@ fn what_is_off_is_not_there() {
         "PodDisruptionBudget",
         "HorizontalPodAutoscaler",
         "PodMonitor",
+        "PrometheusRule",
         "DaemonSet",
     ] {
         assert!(!kinds.contains(&absent), "{absent}");
@@ -108,6 +111,33 @@ fn only_named_secrets_are_read_and_nothing_is_deleted() {
                 assert!(rule["resourceNames"].is_array() || verbs == &[json!("create")], "{rule}");
             }
         }
+    }
+}
+
+#[test]
+fn the_authority_that_somebody_else_keeps_may_be_read() {
+    let mut values = Values::default();
+    values.ca.secret = "issuer".to_owned();
+    let made = documents(&values);
+    let rules = find(&made, "Role")["rules"].as_array().unwrap();
+    let named: Vec<&Value> = rules.iter().filter(|rule| rule["resourceNames"][0] == "issuer").collect();
+    assert_eq!(named.len(), 1);
+    assert_eq!(named[0]["verbs"], json!(["get", "list", "watch"]));
+}
+
+#[test]
+fn every_own_kind_may_be_read_and_its_status_written() {
+    let made = documents(&Values::default());
+    let rules = find(&made, "ClusterRole")["rules"].as_array().unwrap();
+    let may = |resource: &str, verb: &str| {
+        rules.iter().any(|rule| {
+            rule["apiGroups"] == json!(["mesh.weft.dev"])
+                && rule["resources"].as_array().unwrap().contains(&json!(resource))
+                && rule["verbs"].as_array().unwrap().contains(&json!(verb))
+        })
+    };
+    for (plural, _) in custom_resource_definitions() {
+        assert!(may(&plural, "watch") && may(&format!("{plural}/status"), "patch"), "{plural}");
     }
 }
 
