@@ -1,12 +1,14 @@
 //! `weft token`: with what sidecars join.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use serde::Serialize;
-use weft_control_plane::{TokenRequest, create_token, default_state_dir};
+use weft_control_plane::{Announcement, TokenRequest, create_token, default_state_dir};
 use weft_examples::value;
 use weft_identity::JoinToken;
 
@@ -17,9 +19,14 @@ Examples:
   weft token create --identity shop/web
   weft token create --identity shop/web --ttl 24h --control-plane mesh.example.com:15012
   WEFT_TOKEN=$(weft token create --identity shop/web) weft run --service web --port 8080 -- ./web
+  weft token create --identity shop/web --file /run/weft/token --wait 30s
+      where there is no shell to redirect its output, and the control plane may still be starting
 
 It runs where the control plane runs, as the same user. A token lets its holder become this identity and nothing else,
 as often as wanted until it expires; treat it as a password.";
+
+/// Pause between two looks for a control plane.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -42,6 +49,12 @@ pub(crate) struct Create {
     /// State folder of the control plane [default: ~/.local/state/weft]
     #[arg(long, value_name = "DIR", env = "WEFT_STATE")]
     state: Option<PathBuf>,
+    /// Write it to this file, for its owner alone to read, instead of printing it
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    file: Option<PathBuf>,
+    /// How long to wait for a control plane to have run with the state folder
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
+    wait: Duration,
     /// How to print it: `json` is one object with `token`, `identity`, `control_plane` and `expires_at` (seconds
     /// since 1970)
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -85,7 +98,12 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         control_plane: args.control_plane.map(|address| address.to_string()),
     };
     let state = args.state.unwrap_or_else(default_state_dir);
+    await_control_plane(&state, args.wait)?;
     let token = JoinToken::parse(&create_token(&state, &request, SystemTime::now())?)?;
+    if let Some(file) = &args.file {
+        write(file, token.as_str()).with_context(|| format!("--file {}: cannot write it", file.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let claims = token.claims();
     let _ = match args.output {
         Format::Text => output::line(token.as_str()),
@@ -97,6 +115,24 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         }),
     };
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until a control plane has announced itself in the state folder; what is missing then is told by who needs it.
+fn await_control_plane(state: &Path, wait: Duration) -> anyhow::Result<()> {
+    let began = Instant::now();
+    while Announcement::read(state)?.is_none() && began.elapsed() < wait {
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(())
+}
+
+/// Writes a file that is complete whenever it is there, and private.
+fn write(file: &Path, text: &str) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    writeln!(temporary, "{text}")?;
+    temporary.persist(file)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::{output, text, weft};
+use crate::support::{Killed, output, text, weft};
 
 #[test]
 fn help_is_on_stdout_with_examples_and_exit_codes() {
@@ -55,4 +55,27 @@ fn a_reader_that_goes_is_no_error() {
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0));
     assert!(ended.stderr.is_empty(), "{}", text(&ended.stderr));
+}
+
+#[test]
+fn a_token_is_written_to_a_private_file_once_there_is_a_control_plane() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (state, file) = (folder.path().join("state"), folder.path().join("token"));
+    let create = |wait: &'static str| {
+        let mut command = weft(&["token", "create", "--identity", "shop/web", "--wait", wait, "--file"]);
+        command.arg(&file).arg("--state").arg(&state);
+        command
+    };
+    let without = create("0s").output().unwrap();
+    assert_eq!(without.status.code(), Some(1));
+    assert!(text(&without.stderr).contains("no control plane has run"), "{}", text(&without.stderr));
+    assert!(!file.exists());
+    let mut waiting = create("1m").spawn().unwrap();
+    let listen = ["control-plane", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--state"];
+    let _control_plane = Killed(weft(&listen).arg(&state).stderr(Stdio::null()).spawn().unwrap());
+    assert!(waiting.wait().unwrap().success());
+    assert!(std::fs::read_to_string(&file).unwrap().lines().count() == 1);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }
