@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod check;
+mod compose;
+mod dashboards;
 mod demo;
 mod explain;
+mod images;
+mod machine;
 mod rolling;
 mod run;
 mod support;
