@@ -30,7 +30,7 @@ fn every_example_is_right_with_the_demo_that_it_is_for() {
 
 #[test]
 fn every_pod_of_the_examples_gets_a_sidecar() {
-    for file in ["demo.yaml", "workloads.yaml"] {
+    for file in ["demo.yaml", "job.yaml", "database.yaml"] {
         let path = format!("{FOLDER}/{file}");
         let pods = fs::read_to_string(&path).unwrap().matches("template:").count();
         let (fine, written, notes) = weft(&["inject", "-f", &path]);
