@@ -3,6 +3,7 @@
 
 mod annotations;
 mod containers;
+mod hold;
 mod probes;
 pub(crate) mod resources;
 mod shape;
@@ -164,6 +165,7 @@ impl Injection<'_> {
         self.check_conflicts(annotations.redirect)?;
         let grace = self.pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(GRACE);
         let mut probes = Map::new();
+        let held = hold::seconds(annotations.pre_stop_seconds, grace);
         if annotations.redirect != Redirect::None {
             probes = probes::take(&mut self.pod["spec"], grace)?;
         }
@@ -194,11 +196,13 @@ impl Injection<'_> {
         }
         if annotations.redirect == Redirect::None {
             containers::point_to_proxy(spec);
+        } else {
+            hold::add(spec, held);
         }
         for volume in containers::volumes() {
             insert(spec, "volumes", usize::MAX, volume);
         }
-        self.mark(&annotations);
+        self.mark(&annotations, held);
         Ok(Outcome::Injected { pod: Box::new(self.pod), warnings })
     }
 
@@ -206,6 +210,9 @@ impl Injection<'_> {
     /// first comes first again. What was decided then stays, whatever settings say now.
     fn again(mut self) -> Result<Outcome, String> {
         let before = self.pod.clone();
+        let status = self.pod["metadata"]["annotations"][STATUS_ANNOTATION].as_str().unwrap_or_default();
+        let status: Value = serde_json::from_str(status).unwrap_or_default();
+        let held = status["preStopSeconds"].as_u64().unwrap_or_default();
         let grace = self.pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(GRACE);
         let spec = &mut self.pod["spec"];
         let native = items(spec, "initContainers").any(|container| container["name"] == PROXY);
@@ -223,6 +230,7 @@ impl Injection<'_> {
             if !probes.is_empty() {
                 containers::add_probes(spec, probes);
             }
+            hold::add(spec, held);
         }
         if self.pod == before {
             return Ok(Outcome::Complete);
@@ -268,7 +276,7 @@ impl Injection<'_> {
         Ok(())
     }
 
-    fn mark(&mut self, annotations: &Annotations) {
+    fn mark(&mut self, annotations: &Annotations, held: u64) {
         let version = env!("CARGO_PKG_VERSION");
         let revision = serde_json::to_vec(self.settings).unwrap_or_default();
         // The CNI plugin reads the rest, and asks nobody.
@@ -276,6 +284,7 @@ impl Injection<'_> {
             "version": version,
             "revision": Version::of(&revision).to_string(),
             "redirect": annotations.redirect,
+            "preStopSeconds": held,
             "skipInboundPorts": annotations.skip_inbound_ports,
             "skipOutboundPorts": annotations.skip_outbound_ports,
             "skipOutboundAddresses": annotations.skip_outbound_addresses,

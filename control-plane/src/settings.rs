@@ -31,6 +31,8 @@ pub struct Settings {
     pub redirect: Redirect,
     /// Whether proxies are native sidecars: restartable init containers.
     pub native_sidecars: NativeSidecars,
+    /// How long containers of a pod that is told to end go on, so that its callers have heard of it, in seconds.
+    pub pre_stop_seconds: u64,
     /// The proxies' log level, or filter.
     pub log_level: String,
     /// What the proxies write of each request and connection.
@@ -133,6 +135,8 @@ impl Default for Settings {
             trust_domain: "cluster.local".to_owned(),
             redirect: Redirect::default(),
             native_sidecars: NativeSidecars::default(),
+            // What the slowest of those who hear of it by watch takes, with much to spare.
+            pre_stop_seconds: 4,
             log_level: "info".to_owned(),
             access_log: AccessLog::default(),
             resources: json!({"requests": {"cpu": "50m", "memory": "32Mi"}}),

@@ -3,11 +3,15 @@
 //! The kubelet's probes come without a certificate, and a connection to the proxy says nothing about whether the
 //! application listens. The injector therefore points them here, and the proxy probes the application as the kubelet would
 //! have done (Kubernetes, `Probe v1 core`), whatever the application's port lets in.
+//!
+//! A pod that is told to end goes on for a while, so that those who call it have heard of it: the kubelet's hook before the end
+//! of a container asks here, and is answered only then.
 
 mod probe;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::USER_AGENT;
 use http::{Method, Request, StatusCode};
@@ -18,6 +22,10 @@ use crate::admin::{Admin, Answer, not_allowed, text};
 
 /// The part of the path before the name of a probe.
 const PROBE: &str = "/probe/";
+/// The part of the path before the number of seconds after which there is an answer.
+const HOLD: &str = "/hold/";
+/// The longest hold, in seconds: the longest grace period that anybody gives a pod by default.
+const LONGEST_HOLD: u64 = 60;
 
 /// Answers the monitoring server's requests.
 #[derive(Debug)]
@@ -38,12 +46,14 @@ impl Monitor {
         match path {
             "/ready" | "/live" | "/metrics" => self.admin.answer(request).await,
             _ if !reads => not_allowed("GET, HEAD"),
+            _ if path.starts_with(HOLD) => hold(path.trim_start_matches(HOLD)).await,
             _ => match path.strip_prefix(PROBE) {
                 Some(name) => self.probe(name, request, local).await,
                 None => text(
                     StatusCode::NOT_FOUND,
                     format!(
-                        "there is no {path} here; there is /ready, /live, /metrics and {PROBE}CONTAINER/KIND\n"
+                        "there is no {path} here; there is /ready, /live, /metrics, {PROBE}CONTAINER/KIND and \
+                         {HOLD}SECONDS\n"
                     ),
                 ),
             },
@@ -57,6 +67,19 @@ impl Monitor {
         match probe.run(local.ip(), request.headers().get(USER_AGENT)).await {
             Ok((status, body)) => text(status, body),
             Err(problem) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")),
+        }
+    }
+}
+
+async fn hold(seconds: &str) -> Answer {
+    match seconds.parse() {
+        Ok(seconds) if seconds <= LONGEST_HOLD => {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            text(StatusCode::OK, "held\n".to_owned())
+        }
+        _ => {
+            let problem = format!("{seconds:?} is no number of seconds from 0 to {LONGEST_HOLD}\n");
+            text(StatusCode::BAD_REQUEST, problem)
         }
     }
 }

@@ -264,6 +264,8 @@ pub(crate) struct Proxy {
     pub(crate) redirect: Redirect,
     /// Whether sidecars are restartable init containers.
     pub(crate) native_sidecars: NativeSidecars,
+    /// Seconds for which containers of a pod that is told to end go on, so that its callers have heard of it; 0 for none.
+    pub(crate) pre_stop_seconds: u32,
     /// Requests and limits of the container.
     pub(crate) resources: Resources,
     /// Addresses and blocks, such as 10.0.0.0/8, that are reached past the sidecar.
@@ -281,6 +283,7 @@ impl Default for Proxy {
             access_log: AccessLog::Off,
             redirect: Redirect::Init,
             native_sidecars: NativeSidecars::Auto,
+            pre_stop_seconds: 4,
             resources: Resources::of(&[("cpu", "50m"), ("memory", "32Mi")], &[("memory", "256Mi")]),
             skip_outbound_addresses: Vec::new(),
             skip_inbound_ports: Vec::new(),

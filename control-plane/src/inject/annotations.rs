@@ -16,7 +16,7 @@ const RESOURCES: [(&str, &str, &str); 4] = [
     ("proxy-memory-limit", "limits", "memory"),
 ];
 /// Every annotation that is read or written.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "skip-inbound-ports",
     "skip-outbound-ports",
     "skip-outbound-addresses",
@@ -28,6 +28,7 @@ const KNOWN: [&str; 12] = [
     "access-log",
     "redirect",
     "native-sidecar",
+    "pre-stop-seconds",
     "status",
 ];
 
@@ -36,6 +37,8 @@ const KNOWN: [&str; 12] = [
 pub(super) struct Annotations {
     pub(super) redirect: Redirect,
     pub(super) native: Option<bool>,
+    /// How long containers are held before their end, in seconds.
+    pub(super) pre_stop_seconds: u64,
     pub(super) log_level: String,
     pub(super) access_log: AccessLog,
     pub(super) skip_inbound_ports: Vec<String>,
@@ -64,6 +67,9 @@ impl Annotations {
                 Some(other) => return Err(wrong("redirect", other, "init, cni or none")),
             },
             native: notes.parsed("native-sidecar", "true or false")?,
+            pre_stop_seconds: notes
+                .parsed("pre-stop-seconds", "a number of seconds, 0 for none")?
+                .unwrap_or(settings.pre_stop_seconds),
             log_level,
             access_log: match notes.get("access-log")? {
                 None => settings.access_log,

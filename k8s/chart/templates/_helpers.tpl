@@ -19,6 +19,7 @@ proxyImagePullPolicy: {{ .Values.image.pullPolicy | toRawJson }}
 trustDomain: {{ .Values.trustDomain | toRawJson }}
 redirect: {{ .Values.proxy.redirect | toRawJson }}
 nativeSidecars: {{ .Values.proxy.nativeSidecars | toRawJson }}
+preStopSeconds: {{ .Values.proxy.preStopSeconds }}
 logLevel: {{ .Values.proxy.logLevel | toRawJson }}
 accessLog: {{ .Values.proxy.accessLog | toRawJson }}
 resources: {{ .Values.proxy.resources | toRawJson }}

@@ -144,3 +144,13 @@ fn wrong_probes_are_refused_with_their_name() {
         assert!(error.contains(problem), "{error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_container_is_held_for_as_long_as_asked() {
+    let began = tokio::time::Instant::now();
+    assert_eq!(hold("4").await.status(), StatusCode::OK);
+    assert_eq!(began.elapsed(), Duration::from_secs(4));
+    for wrong in ["", "-1", "61", "soon"] {
+        assert_eq!(hold(wrong).await.status(), StatusCode::BAD_REQUEST, "{wrong}");
+    }
+}

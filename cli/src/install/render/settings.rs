@@ -38,6 +38,7 @@ fn text(values: &Values) -> String {
         ("trustDomain", json!(values.trust_domain)),
         ("redirect", json!(proxy.redirect)),
         ("nativeSidecars", json!(proxy.native_sidecars)),
+        ("preStopSeconds", json!(proxy.pre_stop_seconds)),
         ("logLevel", json!(proxy.log_level)),
         ("accessLog", json!(proxy.access_log)),
         ("resources", json!(proxy.resources)),
