@@ -44,6 +44,8 @@ pub struct Shared {
     pub access: AccessLog,
     /// Cancelled when the proxy is to finish what it has and take nothing new.
     pub drain: CancellationToken,
+    /// Cancelled when the proxy is about to end, after its drain: what has not arrived by then is for others to answer.
+    pub close: CancellationToken,
     /// Where the workload runs.
     pub locality: Locality,
     /// How many workers there are: each has its share of what is limited by time.
@@ -63,6 +65,7 @@ impl Shared {
             stats: Stats::default(),
             access: AccessLog::default(),
             drain: CancellationToken::new(),
+            close: CancellationToken::new(),
             locality,
             workers,
             ready: AtomicBool::new(false),

@@ -14,6 +14,7 @@ use crate::access;
 use crate::config::{Offer, ProxyConfig, Upstream};
 use crate::control::{self, ControlHandle};
 use crate::shared::Shared;
+use crate::stats::Direction;
 use crate::stream::listener::Bound;
 use crate::worker;
 
@@ -21,6 +22,8 @@ use crate::worker;
 const SETTLE: Duration = Duration::from_millis(500);
 /// The same for a workload that offers nothing: only what its own programs have on the way to the proxy.
 const SETTLE_OWN: Duration = Duration::from_millis(100);
+/// Time for peers to hear, at the very end, what was not processed, and to close their connections.
+const CLOSE: Duration = Duration::from_secs(1);
 /// How often a drain looks whether all requests have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -186,9 +189,20 @@ impl Running {
         }
     }
 
+    /// Tells peers what was not processed, so that they send it elsewhere, and waits until they have heard. Without it, a
+    /// request that arrives at the very end might have had an effect, as far as its sender knows.
+    fn close(&self) {
+        self.shared.close.cancel();
+        let began = Instant::now();
+        while self.shared.stats.open_connections(Direction::Inbound) > 0 && began.elapsed() < CLOSE {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Ends all threads. Whatever is still under way is cut off.
     pub fn stop(self) {
         self.shared.drain.cancel();
+        self.close();
         self.control.stop();
         self.stop.cancel();
         for worker in self.workers {

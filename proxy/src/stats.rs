@@ -95,7 +95,6 @@ impl Stats {
     }
 
     /// How many connections are open.
-    #[cfg(test)]
     pub(crate) fn open_connections(&self, direction: Direction) -> u64 {
         let counters = &self.counters;
         counters.get(Counter::Opened(direction)) - counters.get(Counter::Closed(direction))

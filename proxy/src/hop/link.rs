@@ -122,6 +122,13 @@ impl Link {
         inner.wake();
     }
 
+    /// The same at once, by a side that is about to end: what has not arrived yet is for others to answer.
+    pub fn drain_at_once(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.connection.drain_at_once();
+        inner.wake();
+    }
+
     /// Lets time pass, about a second for each call: ends a connection whose peer breaks off in the middle of a head, or
     /// does not answer any more.
     pub fn tick(&self, now: Instant) {

@@ -23,8 +23,8 @@ use crate::http::body::Body;
 pub type Answer = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
 
 /// Serves a connection of weft/1 until it ends. When `drain` is cancelled, takes no new requests and ends when those
-/// that are under way have ended.
-pub async fn serve<S, H, F>(stream: S, drain: CancellationToken, handler: H)
+/// that are under way have ended; when `close` is, those that are still on their way are for others to answer.
+pub async fn serve<S, H, F>(stream: S, drain: CancellationToken, close: CancellationToken, handler: H)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Fn(Request<Body>, RequestMetadata) -> F + 'static,
@@ -46,13 +46,17 @@ where
     tokio::pin!(driving);
     let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut draining = false;
+    let (mut draining, mut closing) = (false, false);
     loop {
         tokio::select! {
             () = &mut driving => return,
             () = drain.cancelled(), if !draining => {
                 draining = true;
                 link.drain();
+            }
+            () = close.cancelled(), if !closing => {
+                closing = true;
+                link.drain_at_once();
             }
             _ = ticks.tick() => link.tick(now()),
         }

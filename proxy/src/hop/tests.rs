@@ -23,7 +23,7 @@ where
     F: Future<Output = Answer> + 'static,
 {
     let (near, far) = tokio::io::duplex(pipe);
-    tokio::task::spawn_local(serve(far, drain.clone(), handler));
+    tokio::task::spawn_local(serve(far, drain.clone(), CancellationToken::new(), handler));
     connect(near)
 }
 

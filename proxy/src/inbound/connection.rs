@@ -211,7 +211,8 @@ async fn by_alpn<S>(
             let upstream = Upstream::new(worker, arrival, caller);
             let worker = Rc::clone(worker);
             let drain = caller.drain(&worker.shared.drain);
-            crate::hop::server::serve(stream, drain, move |request, metadata| {
+            let close = worker.shared.close.clone();
+            crate::hop::server::serve(stream, drain, close, move |request, metadata| {
                 request::from_hop(Rc::clone(&worker), Rc::clone(&upstream), request, metadata)
             })
             .await;

@@ -55,6 +55,15 @@ impl Connection {
         self.drain.ping = Some(self.queue_ping());
     }
 
+    /// The same without the round trip, by a server that is about to end: what it has not received yet is not processed.
+    pub fn drain_at_once(&mut self) {
+        self.drain();
+        if self.role == Role::Server && self.failure.is_none() && self.drain.last.is_none() {
+            self.drain.last = Some(self.last_stream);
+            put_drain(&mut self.control, self.last_stream, Code::NoError);
+        }
+    }
+
     /// Whether either side has begun to drain the connection: it takes no new streams.
     pub fn is_draining(&self) -> bool {
         self.drain.is_begun()
@@ -87,8 +96,10 @@ impl Connection {
         self.pings_open -= 1;
         if self.drain.ping == Some(token) {
             self.drain.ping = None;
-            self.drain.last = Some(self.last_stream);
-            put_drain(&mut self.control, self.last_stream, Code::NoError);
+            if self.drain.last.is_none() {
+                self.drain.last = Some(self.last_stream);
+                put_drain(&mut self.control, self.last_stream, Code::NoError);
+            }
         } else {
             self.events.push_back(Event::Pong { token });
         }

@@ -33,6 +33,33 @@ fn a_draining_server_still_takes_what_is_under_way_and_refuses_what_comes_later(
 }
 
 #[test]
+fn a_server_that_is_about_to_end_names_what_it_has_and_refuses_what_was_under_way() {
+    let mut pair = Pair::new();
+    let first = pair.open();
+    pair.settle();
+    pair.server.drain_at_once();
+    let crossing = pair.open();
+    let at_server = pass(&mut pair.client, &mut pair.server, pair.now);
+    assert!(at_server.is_empty(), "{at_server:?}");
+    pair.server.send_head(first, &ok(), &ResponseMetadata::default(), true).unwrap();
+    let mut said = written(&mut pair.server);
+    pair.client.receive(&mut said, pair.now).unwrap();
+    let happened = events(&mut pair.client);
+    let refused: Vec<_> = happened
+        .iter()
+        .filter_map(|event| match event {
+            Event::Reset { stream, processed, .. } => Some((*stream, *processed)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused, [(crossing, false)]);
+    // The announcement's PING comes back, and changes nothing any more.
+    pair.client.send_data(first, zeros(0), true).unwrap();
+    pair.settle();
+    assert!(pair.server.is_drained() && pair.client.is_drained());
+}
+
+#[test]
 fn a_stream_after_the_last_one_is_refused_unprocessed() {
     let (mut server, now) = greeted(Role::Server, weft_hop::Config::default());
     server.drain();
