@@ -139,12 +139,14 @@ fn listen(worker: &Rc<Worker>, listeners: &Listeners, stop: &CancellationToken) 
     if let Some(bound) = &listeners.transparent_outbound {
         outbound::listen_transparent(worker, bound.listener()?, stop.clone());
     }
+    // What comes at the very end finds nobody, which its sender knows to have had no effect.
+    let close = &worker.shared.close;
     for (offer, bound) in &listeners.offers {
-        inbound::listen_offer(worker, bound.listener()?, offer, stop.clone());
+        inbound::listen_offer(worker, bound.listener()?, offer, close.clone());
     }
     if let Some(bound) = &listeners.transparent_inbound {
-        inbound::listen_transparent(worker, bound.listener()?, stop.clone());
-        inbound::listen_own(worker, stop.clone());
+        inbound::listen_transparent(worker, bound.listener()?, close.clone());
+        inbound::listen_own(worker, close.clone());
     }
     Ok(())
 }
