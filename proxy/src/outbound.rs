@@ -16,6 +16,7 @@ use crate::stream::announced;
 use crate::stream::listener;
 use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::race::{First, Lost, race};
+use crate::stream::refuse::Refuse;
 use crate::stream::socket;
 use crate::worker::Worker;
 
@@ -162,7 +163,7 @@ fn accept<F>(
 /// declared the first bytes decide.
 pub(crate) async fn dialled<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Refuse + Unpin + Send + 'static,
 {
     let Target::Fixed(name) = &downstream.target else { return };
     let protocol = destination::find(&worker, name).await.protocol();
@@ -176,7 +177,7 @@ pub(crate) async fn connection<S>(
     downstream: Rc<Downstream>,
     protocol: Protocol,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Refuse + Unpin + Send + 'static,
 {
     let _open = worker.shared.stats.connection(Direction::Outbound);
     match protocol {
@@ -198,7 +199,7 @@ pub(crate) async fn connection<S>(
 /// A connection of which nothing is known: whoever speaks first tells.
 async fn undeclared<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Refuse + Unpin + Send + 'static,
 {
     match race(stream, version, opaque::open(&worker, &downstream, &opaque::Opening::Unread)).await {
         Ok(First::Client(Some(version), near, far)) => {
@@ -213,7 +214,7 @@ where
             _ => opaque::relay(worker, near, downstream).await,
         },
         Ok(First::Server(near, far, place)) => opaque::carry(&worker, &downstream, near, far, place).await,
-        Err(Lost::Unreachable(failure)) => opaque::refused(&worker, &downstream, &failure),
+        Err(Lost::Unreachable(failure, near)) => opaque::refused(&worker, &downstream, &failure, near),
         Err(Lost::Broken(error)) if is_disconnect(&error) => {}
         Err(Lost::Broken(error)) => {
             tracing::debug!(%error, "connection lost before its protocol was known");

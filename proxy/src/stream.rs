@@ -7,5 +7,6 @@ pub mod gathered;
 pub mod listener;
 pub mod prefixed;
 pub mod race;
+pub mod refuse;
 pub mod relay;
 pub mod socket;

@@ -142,7 +142,7 @@ where
                 carry(worker, &caller, &upstream, near, far).await;
             }
         }
-        Err(Lost::Unreachable(failure)) => refused(worker, peer, &failure),
+        Err(Lost::Unreachable(failure, _)) => refused(worker, peer, &failure),
         Err(Lost::Broken(error)) if is_disconnect(&error) => {}
         Err(Lost::Broken(error)) => {
             tracing::debug!(%peer, %error, "connection lost before its protocol was known");

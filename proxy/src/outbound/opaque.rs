@@ -20,6 +20,7 @@ use crate::error::{BoxFailure, Failure};
 use crate::snapshot::Destination;
 use crate::stats::{Direction, Edge, EdgeKey};
 use crate::stream::prefixed::{Prefixed, read_ahead};
+use crate::stream::refuse::Refuse;
 use crate::stream::relay::{Carried, relay as copy};
 use crate::upstream::connect::Stream;
 use crate::upstream::service::Attempt;
@@ -70,7 +71,7 @@ pub(super) async fn is_routed_by_name(worker: &Rc<Worker>, downstream: &Downstre
 /// Carries a connection to an endpoint of its destination.
 pub(super) async fn relay<S>(worker: Rc<Worker>, near: S, downstream: Rc<Downstream>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Refuse + Unpin,
 {
     let (opening, near) = if is_routed_by_name(&worker, &downstream).await {
         match read_ahead(near, opening).await {
@@ -87,12 +88,14 @@ where
     let _under_way = worker.shared.enter();
     match open(&worker, &downstream, &opening).await {
         Ok((far, place)) => carry(&worker, &downstream, near, far, place).await,
-        Err(failure) => refused(&worker, &downstream, &failure),
+        Err(failure) => refused(&worker, &downstream, &failure, near),
     }
 }
 
-/// Counts a connection that is not carried anywhere.
-pub(super) fn refused(worker: &Worker, downstream: &Downstream, failure: &Failure) {
+/// Rejects a connection that is not carried anywhere, and counts it. Its client is to see that nobody took it (Gateway
+/// API, `TCPRouteRule.backendRefs`), rather than a peer that had nothing to say.
+pub(super) fn refused<S: Refuse>(worker: &Worker, downstream: &Downstream, failure: &Failure, near: S) {
+    near.refuse();
     worker.shared.stats.answered(Direction::Outbound, failure.reason);
     if let Some(mut log) = worker.shared.access.connection(Direction::Outbound, downstream.source) {
         log.entry.authority = downstream.target.name().map(str::to_owned);

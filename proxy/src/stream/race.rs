@@ -30,11 +30,11 @@ pub enum First<V, S, F, P> {
 
 /// Why nobody spoke.
 #[derive(Debug)]
-pub enum Lost {
+pub enum Lost<S> {
     /// A connection broke.
     Broken(io::Error),
-    /// The server cannot be connected to.
-    Unreachable(BoxFailure),
+    /// The server cannot be connected to; gives the client back, who may be told.
+    Unreachable(BoxFailure, S),
 }
 
 /// Waits for the first bytes of either side, without a deadline.
@@ -46,7 +46,7 @@ pub async fn race<S, F, P, V>(
     mut near: S,
     mut judge: impl FnMut(&[u8], bool) -> Option<V>,
     open: impl Future<Output = Result<(F, P), BoxFailure>>,
-) -> Result<First<V, S, F, P>, Lost>
+) -> Result<First<V, S, F, P>, Lost<S>>
 where
     S: AsyncRead + Unpin,
     F: AsyncRead + Unpin,
@@ -66,7 +66,10 @@ where
                     let (far, place) = match far {
                         Some(far) => far,
                         None if opened => return Err(Lost::Broken(io::ErrorKind::UnexpectedEof.into())),
-                        None => open.await.map_err(Lost::Unreachable)?,
+                        None => match open.await {
+                            Ok(far) => far,
+                            Err(failure) => return Err(Lost::Unreachable(failure, near)),
+                        },
                     };
                     return Ok(First::Server(Prefixed::untouched(near), Prefixed::untouched(far), place));
                 }
@@ -80,7 +83,10 @@ where
             () = silence.as_mut(), if !silent => silent = true,
             opening = open.as_mut(), if silent && !opened && said.is_empty() => {
                 opened = true;
-                far = Some(opening.map_err(Lost::Unreachable)?);
+                match opening {
+                    Ok(opened) => far = Some(opened),
+                    Err(failure) => return Err(Lost::Unreachable(failure, near)),
+                }
                 greeting.reserve(GREETING);
             }
             heard = hear(far.as_mut().map(|(far, _)| far), &mut greeting) => {
@@ -111,7 +117,7 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::{Instant, sleep};
 
-    type Raced = Result<First<(), DuplexStream, DuplexStream, ()>, Lost>;
+    type Raced = Result<First<(), DuplexStream, DuplexStream, ()>, Lost<DuplexStream>>;
 
     /// A verdict once there are three bytes.
     async fn raced(near: DuplexStream, far: DuplexStream) -> Raced {
@@ -184,6 +190,6 @@ mod tests {
         let (_client, near) = duplex(64);
         let failure = crate::error::Failure::unprocessed(weft_mesh::reason::Reason::ConnectFailed, "refused");
         let raced: Raced = race(near, |_, _| None, ready(Err(failure))).await;
-        assert!(matches!(raced, Err(Lost::Unreachable(_))), "{raced:?}");
+        assert!(matches!(raced, Err(Lost::Unreachable(..))), "{raced:?}");
     }
 }

@@ -1,16 +1,21 @@
 //! TCPRoute and TLSRoute: where connections go whose requests, if there are any, are not seen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use weft_identity::ExpectedIdentities;
+use weft_mesh::proxy_protocol::Senders;
 use weft_proto::v1;
 
 use super::detection::dial;
 use super::network;
 use super::world::*;
+use crate::outbound;
 
 /// Applications at these hosts that read something and then say who they are.
 fn named(hosts: &[u8]) {
@@ -123,4 +128,26 @@ async fn weights_divide_connections_and_an_invalid_backend_keeps_its_share() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_an_invalid_backend_gets_is_reset() {
+    for (protocol, says) in
+        [(v1::Protocol::Tcp, ""), (v1::Protocol::Detect, ""), (v1::Protocol::Detect, "\x00 no HTTP")]
+    {
+        local(async {
+            let protocol = protocol.into();
+            let mesh = mesh(&v1::Destination { protocol, tcp_backends: vec![invalid(1)], ..destination() });
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let nobody = Arc::new(Senders::new(&[]).unwrap());
+            let stop = CancellationToken::new();
+            outbound::listen_local(&mesh.worker, listener, "reviews:9080".into(), &nobody, stop);
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(says.as_bytes()).await.unwrap();
+            let error = stream.read(&mut [0]).await.unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        })
+        .await;
+    }
 }
