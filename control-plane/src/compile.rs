@@ -15,7 +15,7 @@ mod route;
 use std::time::Duration;
 
 pub(crate) use backend::resolve;
-pub(crate) use destination::{Target, destination, find, has_consumer_routes};
+pub(crate) use destination::{Target, destination, find, has_consumer_routes, in_force};
 pub(crate) use endpoint::endpoint;
 pub(crate) use filter::check_extension;
 pub(crate) use inbound::inbound;

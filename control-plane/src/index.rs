@@ -22,7 +22,7 @@ pub(crate) use address::{direct_name, parse_direct_name};
 pub(crate) use endpoint::{Endpoint, EndpointId, Hop, selects};
 pub(crate) use object::{parent_refs, parents};
 pub(crate) use pod::Pod;
-pub(crate) use service::Service;
+pub(crate) use service::{Port, Service};
 pub(crate) use workload::{Health, Locality, Offer, Workload};
 
 /// Label by which an EndpointSlice names its Service.

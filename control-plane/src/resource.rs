@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use decode::{Decoded, Head, decode};
+pub use decode::{Decoded, Head, decode, decode_in_part};
 pub use duration::GatewayDuration;
 pub use filter::{
     Cors, FaultAbort, FaultDelay, FaultFilterSpec, FilterType, Fraction, HeaderField, HeaderModifier,
@@ -44,9 +44,10 @@ pub use reference::{
     TargetKind, TargetReference,
 };
 pub use route::{
-    ConnectionBackend, ConnectionRouteRule, ConnectionRouteSpec, GrpcMethodMatch, GrpcRouteMatch,
-    GrpcRouteRule, GrpcRouteSpec, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, MatchType, Method, PathMatch,
-    PathMatchType, RouteBackend, RouteRetry, RouteTimeouts, SessionPersistence, SessionType, ValueMatch,
+    ConnectionBackend, ConnectionRouteRule, ConnectionRouteSpec, CookieConfig, CookieLifetime,
+    GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec, HttpRouteMatch, HttpRouteRule,
+    HttpRouteSpec, MatchType, Method, PathMatch, PathMatchType, RouteBackend, RouteRetry, RouteTimeouts,
+    SessionPersistence, SessionType, ValueMatch,
 };
 pub use service::{
     AddressType, EndpointSliceSpec, ExternalEndpoint, ExternalPort, ExternalServiceSpec, PortOrName,

@@ -18,6 +18,7 @@ mod own;
 mod protocols;
 mod resilience;
 mod retries;
+mod routes;
 mod security;
 mod translation;
 mod tunnels;

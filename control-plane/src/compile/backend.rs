@@ -82,6 +82,16 @@ pub(crate) fn resolve(
         let ports: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
         absent(format!("{kind} {name} has no port {number}; it has {}", ports.join(", ")))
     })?;
+    if matches!(from.kind, Kind::HttpRoute | Kind::GrpcRoute)
+        && matches!(port.protocol, Protocol::Tcp | Protocol::Tls)
+    {
+        let spoken = port.protocol.label();
+        let message = format!(
+            "port {number} of {kind} {name} is declared as {spoken}, in which no {} can be seen; declare http, http2 or grpc by its appProtocol or name, or use a TCPRoute",
+            if from.kind == Kind::GrpcRoute { "calls" } else { "requests" }
+        );
+        return Err(Unresolved::new("UnsupportedProtocol", message));
+    }
     Ok(service_backend(reader, &ServicePort::new(name, number), port.protocol))
 }
 

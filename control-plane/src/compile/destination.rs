@@ -9,7 +9,7 @@ use weft_proto::v1;
 use super::name::{DialledName, parse, readings};
 use super::{Reader, backend, protocol, route, service_port};
 use crate::index::{direct_name, parent_refs};
-use crate::resource::{Object, Spec};
+use crate::resource::{Kind, Object, Spec};
 
 /// What a dialled name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,9 +73,7 @@ pub(crate) fn destination(
         }
         Target::Service(_) => {
             let namespace = consumer.unwrap_or(port.service.namespace());
-            let belong =
-                reader.routes(&port.service).iter().filter(|route| *route.key.namespace == *namespace);
-            for object in belong.filter(|object| covers(object, port, &spoken.name)) {
+            for object in in_force(reader, port, &spoken.name, namespace) {
                 routes.add(reader, object);
             }
         }
@@ -88,6 +86,22 @@ pub(crate) fn destination(
         tls_routes: routes.tls,
         backend: Some(backend),
     })
+}
+
+/// The routes of a service's port that belong to this namespace and are in force, in the order of their precedence: of
+/// several kinds only the most specific one is (GEP-1294, "Route types").
+pub(crate) fn in_force<'a>(
+    reader: &Reader<'a>,
+    port: &ServicePort,
+    port_name: &str,
+    namespace: &str,
+) -> Vec<&'a Arc<Object>> {
+    let belong = reader.routes(&port.service).iter().filter(|route| *route.key.namespace == *namespace);
+    let mut covering: Vec<_> = belong.filter(|object| covers(object, port, port_name)).collect();
+    let specific = [Kind::GrpcRoute, Kind::HttpRoute, Kind::TlsRoute, Kind::TcpRoute];
+    let wins = specific.into_iter().find(|kind| covering.iter().any(|object| object.key.kind == *kind));
+    covering.retain(|object| Some(object.key.kind) == wins);
+    covering
 }
 
 #[derive(Default)]

@@ -8,8 +8,8 @@ use super::backend::{resolve, route_retry};
 use super::filter::filters;
 use super::{Reader, duration, resource_ref};
 use crate::resource::{
-    BackendReference, ConnectionRouteSpec, GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule, GrpcRouteSpec,
-    HttpRouteMatch, HttpRouteRule, HttpRouteSpec, Key, MatchType, PathMatchType, RouteBackend,
+    BackendReference, ConnectionRouteSpec, CookieLifetime, GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule,
+    GrpcRouteSpec, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, Key, MatchType, PathMatchType, RouteBackend,
     SessionPersistence, SessionType, ValueMatch,
 };
 
@@ -18,16 +18,16 @@ const DEFAULT_WEIGHT: u32 = 1;
 
 /// `hostnames` are left out: Gateway API gives them no meaning for a route of a Service (GEP-1294).
 pub(super) fn http(reader: &Reader<'_>, key: &Key, spec: &HttpRouteSpec) -> v1::HttpRoute {
-    let rule = |rule| http_rule(reader, key, rule);
+    let rule = |(index, rule)| http_rule(reader, key, index, rule);
     let rules = if spec.rules.is_empty() {
-        vec![rule(&HttpRouteRule::default())]
+        vec![rule((0, &HttpRouteRule::default()))]
     } else {
-        spec.rules.iter().map(rule).collect()
+        spec.rules.iter().enumerate().map(rule).collect()
     };
     v1::HttpRoute { resource: Some(resource_ref(key)), hostnames: Vec::new(), rules, grpc: false }
 }
 
-fn http_rule(reader: &Reader<'_>, key: &Key, rule: &HttpRouteRule) -> v1::HttpRule {
+fn http_rule(reader: &Reader<'_>, key: &Key, index: usize, rule: &HttpRouteRule) -> v1::HttpRule {
     let timeouts = rule.timeouts.clone().unwrap_or_default();
     // The default of `matches` is a prefix, and so comes before a regular expression.
     let everything = [HttpRouteMatch::default()];
@@ -40,7 +40,10 @@ fn http_rule(reader: &Reader<'_>, key: &Key, rule: &HttpRouteRule) -> v1::HttpRu
         request_timeout: duration(timeouts.request),
         backend_request_timeout: duration(timeouts.backend_request),
         retry: rule.retry.as_ref().map(route_retry),
-        session_persistence: rule.session_persistence.as_ref().map(|session| persistence(key, session)),
+        session_persistence: rule
+            .session_persistence
+            .as_ref()
+            .map(|session| persistence(key, rule.name.as_deref(), index, session)),
     }
 }
 
@@ -70,39 +73,48 @@ fn value_match(condition: &ValueMatch) -> v1::ValueMatch {
 }
 
 pub(super) fn grpc(reader: &Reader<'_>, key: &Key, spec: &GrpcRouteSpec) -> v1::HttpRoute {
-    let rule = |rule: &GrpcRouteRule| v1::HttpRule {
-        name: rule.name.clone().unwrap_or_default(),
-        matches: rule.matches.iter().map(grpc_match).collect(),
-        filters: filters(reader, key, &rule.filters),
-        backends: backends(reader, key, &rule.backend_refs),
-        session_persistence: rule.session_persistence.as_ref().map(|session| persistence(key, session)),
-        ..v1::HttpRule::default()
+    let rule = |(index, rule): (usize, &GrpcRouteRule)| {
+        let everything = [GrpcRouteMatch::default()];
+        let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
+        v1::HttpRule {
+            name: rule.name.clone().unwrap_or_default(),
+            matches: matches.iter().map(grpc_match).collect(),
+            filters: filters(reader, key, &rule.filters),
+            backends: backends(reader, key, &rule.backend_refs),
+            session_persistence: rule
+                .session_persistence
+                .as_ref()
+                .map(|session| persistence(key, rule.name.as_deref(), index, session)),
+            ..v1::HttpRule::default()
+        }
     };
     let rules = if spec.rules.is_empty() {
-        vec![rule(&GrpcRouteRule::default())]
+        vec![rule((0, &GrpcRouteRule::default()))]
     } else {
-        spec.rules.iter().map(rule).collect()
+        spec.rules.iter().enumerate().map(rule).collect()
     };
     v1::HttpRoute { resource: Some(resource_ref(key)), hostnames: Vec::new(), rules, grpc: true }
 }
 
 fn grpc_match(condition: &GrpcRouteMatch) -> v1::HttpMatch {
     v1::HttpMatch {
-        path: condition.method.as_ref().and_then(grpc_path),
+        path: grpc_path(condition.method.as_ref()),
         headers: condition.headers.iter().map(value_match).collect(),
         ..v1::HttpMatch::default()
     }
 }
 
 /// The path `/<service>/<method>` that a condition on the method means (gRPC over HTTP/2).
-fn grpc_path(condition: &GrpcMethodMatch) -> Option<http_match::Path> {
-    match grpc_names(condition).compile().ok()?.path {
-        CompiledPath::Exact(path) => Some(http_match::Path::PathExact(path.into())),
-        CompiledPath::Prefix(path) => Some(http_match::Path::PathPrefix(path.into())),
-        CompiledPath::GrpcMethod(method) => Some(http_match::Path::PathRegex(format!("/[^/]+/{method}"))),
-        CompiledPath::Regex(pattern) => Some(http_match::Path::PathRegex(pattern.as_str().to_owned())),
-        CompiledPath::Any => None,
-    }
+fn grpc_path(condition: Option<&GrpcMethodMatch>) -> Option<http_match::Path> {
+    let Some(condition) = condition else { return Some(http_match::Path::PathAny(true)) };
+    // What does not compile was refused when it was decoded.
+    Some(match grpc_names(condition).compile().ok()?.path {
+        CompiledPath::Exact(path) => http_match::Path::PathExact(path.into()),
+        CompiledPath::Prefix(path) => http_match::Path::PathPrefix(path.into()),
+        CompiledPath::GrpcMethod(method) => http_match::Path::PathGrpcMethod(method.into()),
+        CompiledPath::Regex(pattern) => http_match::Path::PathRegex(pattern.as_str().to_owned()),
+        CompiledPath::Any => http_match::Path::PathAny(true),
+    })
 }
 
 /// A condition on the method, as `weft-mesh` has it.
@@ -158,11 +170,29 @@ pub(super) fn connections(
     weighted.collect()
 }
 
-fn persistence(key: &Key, session: &SessionPersistence) -> v1::SessionPersistence {
+/// Each rule has sessions of its own (GEP-1619), so its name or place is in the default of the session's name.
+fn persistence(
+    key: &Key,
+    rule: Option<&str>,
+    index: usize,
+    session: &SessionPersistence,
+) -> v1::SessionPersistence {
     let kind = match session.r#type {
         SessionType::Cookie => v1::SessionKind::Cookie,
         SessionType::Header => v1::SessionKind::Header,
     };
-    let name = session.session_name.clone().unwrap_or_else(|| format!("weft-{}-{}", key.namespace, key.name));
-    v1::SessionPersistence { name, kind: kind.into(), absolute_timeout: duration(session.absolute_timeout) }
+    let rule = rule.map_or_else(|| index.to_string(), str::to_owned);
+    let unique = || format!("weft-{}-{}-{rule}", key.namespace, key.name);
+    let lifetime = session.cookie_config.as_ref().map(|cookie| cookie.lifetime_type).unwrap_or_default();
+    v1::SessionPersistence {
+        name: session.session_name.clone().unwrap_or_else(unique),
+        kind: kind.into(),
+        absolute_timeout: duration(session.absolute_timeout),
+        idle_timeout: duration(session.idle_timeout),
+        permanent: lifetime == CookieLifetime::Permanent,
+        scope: format!("{key}/{rule}"),
+    }
 }
+
+#[cfg(test)]
+mod tests;

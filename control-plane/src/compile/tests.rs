@@ -14,7 +14,7 @@ use crate::index::Index;
 use crate::index::tests::{object, workload};
 
 /// An index of these resources, and of a workload of each service of `shop` that they speak of.
-fn index(resources: &[&str]) -> Index {
+pub(super) fn index(resources: &[&str]) -> Index {
     let mut index = Index::default();
     let objects: BTreeMap<_, _> = (0..).zip(resources).map(|(age, yaml)| object(yaml, age)).fold(
         BTreeMap::new(),
@@ -33,7 +33,7 @@ fn index(resources: &[&str]) -> Index {
 }
 
 /// What a workload of this namespace gets for what it dials.
-fn dialled(index: &Index, name: &str, namespace: &str) -> Option<v1::Destination> {
+pub(super) fn dialled(index: &Index, name: &str, namespace: &str) -> Option<v1::Destination> {
     let reader = Reader::new(index);
     let target = find(&reader, name, namespace)?;
     let consumer = match &target {
@@ -43,7 +43,7 @@ fn dialled(index: &Index, name: &str, namespace: &str) -> Option<v1::Destination
     destination(&reader, &target, consumer)
 }
 
-fn rules(index: &Index) -> Vec<v1::HttpRule> {
+pub(super) fn rules(index: &Index) -> Vec<v1::HttpRule> {
     dialled(index, "cart:80", "shop").unwrap().http_routes.into_iter().flat_map(|it| it.rules).collect()
 }
 
@@ -59,7 +59,7 @@ fn backends(rule: &v1::HttpRule) -> Vec<(String, u32)> {
     rule.backends.iter().map(|backend| (target(backend), backend.weight)).collect()
 }
 
-fn route(namespace: &str, rule: &str) -> String {
+pub(super) fn route(namespace: &str, rule: &str) -> String {
     format!(
         "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: cart, namespace: {namespace}}}, spec: {{parentRefs: [{{group: '', kind: Service, name: cart, namespace: shop}}], rules: [{rule}]}}}}"
     )
@@ -291,7 +291,7 @@ fn who_keeps_out_is_asked_before_who_lets_in_and_only_where_selected() {
 }
 
 #[test]
-fn tls_routes_keep_their_hostnames_and_tcp_routes_take_the_rest() {
+fn tls_routes_keep_their_hostnames_and_tcp_routes_their_weights() {
     let connection_route = |kind: &str, name: &str, hostnames: &str, to: &str| {
         format!(
             "{{apiVersion: gateway.networking.k8s.io/v1alpha2, kind: {kind}, metadata: {{name: {name}, namespace: shop}}, spec: {{parentRefs: [{{group: '', kind: Service, name: cart}}], {hostnames} rules: [{{backendRefs: [{to}]}}]}}}}"
@@ -307,12 +307,12 @@ fn tls_routes_keep_their_hostnames_and_tcp_routes_take_the_rest() {
         ),
         connection_route("TCPRoute", "rest", "", weighted),
     ];
-    let index = index(&[&resources[0], &resources[1]]);
-    let found = dialled(&index, "cart:80", "shop").unwrap();
+    let found = dialled(&index(&[&resources[0]]), "cart:80", "shop").unwrap();
     let [by_name] = &found.tls_routes[..] else { panic!("{:?}", found.tls_routes) };
     assert_eq!(by_name.hostnames, ["pay.test", "*.pay.test"]);
     assert_eq!(by_name.resource.as_ref().unwrap().name, "by-name");
     assert_eq!(by_name.backends.len(), 1);
+    let found = dialled(&index(&[&resources[1]]), "cart:80", "shop").unwrap();
     let weights: Vec<_> = found.tcp_backends.iter().map(|backend| backend.weight).collect();
     assert_eq!(weights, [3, 1, 1]);
     assert!(matches!(found.tcp_backends[2].target, Some(weighted_backend::Target::Invalid(_))));

@@ -15,14 +15,15 @@ use super::{Object, Spec};
 
 /// Checks a resource whose structure is right. `at` is where its `spec` is.
 pub(super) fn check(object: &Object, at: &At<'_>, problems: &mut Problems) {
+    let of = &*object.key.namespace;
     match &object.spec {
         Spec::Service(spec) => service::service(spec, at, problems),
         Spec::EndpointSlice(spec) => service::slice(spec, &object.labels, at, problems),
         Spec::ExternalService(spec) => service::external(spec, at, problems),
-        Spec::HttpRoute(spec) => route::http(spec, at, problems),
-        Spec::GrpcRoute(spec) => route::grpc(spec, at, problems),
-        Spec::TlsRoute(spec) => route::tls(spec, at, problems),
-        Spec::TcpRoute(spec) => route::tcp(spec, at, problems),
+        Spec::HttpRoute(spec) => route::http(spec, of, at, problems),
+        Spec::GrpcRoute(spec) => route::grpc(spec, of, at, problems),
+        Spec::TlsRoute(spec) => route::tls(spec, of, at, problems),
+        Spec::TcpRoute(spec) => route::tcp(spec, of, at, problems),
         Spec::ReferenceGrant(_) | Spec::Namespace => {}
         Spec::BackendPolicy(spec) => policy::backend(spec, at, problems),
         Spec::AuthorizationPolicy(spec) => policy::authorization(spec, at, problems),
@@ -36,6 +37,23 @@ pub(super) fn check(object: &Object, at: &At<'_>, problems: &mut Problems) {
 fn header_name(name: &str, at: &At<'_>, problems: &mut Problems) {
     if HeaderName::from_bytes(name.as_bytes()).is_err() {
         problems.error(at, format!("is {name:?}; write the name of a header field: letters, digits and '-'"));
+    }
+}
+
+/// A name in a list whose names an API server holds apart as they are written, and HTTP without regard to case: the first
+/// counts (Gateway API, `HTTPHeaderMatch.name` and `HTTPHeader.name`).
+fn repeated_name<'a>(
+    name: &str,
+    earlier: impl Iterator<Item = &'a str>,
+    at: &At<'_>,
+    problems: &mut Problems,
+) {
+    let same = earlier.filter(|earlier| earlier.eq_ignore_ascii_case(name));
+    for earlier in same {
+        if earlier == name {
+            return problems.error(at, format!("{name:?} is there twice; remove one"));
+        }
+        problems.warn(at, format!("{name:?} has no effect: {earlier:?} before it is the same; remove one"));
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::kind::{GATEWAY_GROUP, OWN_GROUP};
-use super::problem::{At, Problem, Problems};
+use super::problem::{At, Problem, Problems, Segment, Severity};
 use super::{Age, Key, Kind, Object, Spec, check, suggest};
 
 /// Namespace of what does not say its own.
@@ -35,6 +35,8 @@ pub struct Decoded {
     pub object: Option<Object>,
     /// Everything wrong with it.
     pub problems: Vec<Problem>,
+    /// The rules of a route, counted from 0, that the resource is without because of what is wrong with them.
+    pub dropped: Vec<usize>,
 }
 
 /// Decodes and checks one resource. `written` is its place among the others, for what has no `creationTimestamp`.
@@ -43,7 +45,42 @@ pub fn decode(value: &Value, written: Age) -> Decoded {
     let mut head = Head { namespace: DEFAULT_NAMESPACE.to_owned(), ..Head::default() };
     let object = decode_object(value, written, &mut head, &mut problems);
     let object = object.filter(|_| !problems.has_errors());
-    Decoded { head, object, problems: problems.0 }
+    Decoded { head, object, problems: problems.0, dropped: Vec::new() }
+}
+
+/// As [`decode`], but leaves out the rules of a route that are wrong if others are right (Gateway API,
+/// `RouteConditionPartiallyInvalid`). For what an API server has taken already: nobody is there who could mend it at once.
+pub fn decode_in_part(value: &Value, written: Age) -> Decoded {
+    let whole = decode(value, written.clone());
+    let Some(dropped) = wrong_rules(&whole.problems) else { return whole };
+    let mut rest = value.clone();
+    let Some(Value::Array(rules)) = rest.pointer_mut("/spec/rules") else { return whole };
+    let mut index = 0..;
+    rules.retain(|_| index.next().is_none_or(|index| !dropped.contains(&index)));
+    if rules.is_empty() {
+        return whole;
+    }
+    match decode(&rest, written).object {
+        Some(object) => Decoded { object: Some(object), dropped, ..whole },
+        None => whole,
+    }
+}
+
+/// The rules that errors are in; none if an error is elsewhere, or there is none.
+fn wrong_rules(problems: &[Problem]) -> Option<Vec<usize>> {
+    let mut found = Vec::new();
+    for problem in problems.iter().filter(|problem| problem.severity == Severity::Error) {
+        let [Segment::Field(spec), Segment::Field(rules), Segment::Item(index), ..] = &problem.path.0[..]
+        else {
+            return None;
+        };
+        if spec != "spec" || rules != "rules" {
+            return None;
+        }
+        found.push(*index);
+    }
+    found.dedup();
+    (!found.is_empty()).then_some(found)
 }
 
 fn decode_object(value: &Value, written: Age, head: &mut Head, problems: &mut Problems) -> Option<Object> {

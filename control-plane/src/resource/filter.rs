@@ -171,7 +171,7 @@ pub struct Cors {
     #[schemars(length(max = 64))]
     pub allow_origins: Vec<String>,
     /// Methods allowed.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 9))]
     pub allow_methods: Vec<String>,
     /// Request header fields allowed.
     #[schemars(length(max = 64))]

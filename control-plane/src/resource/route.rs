@@ -202,7 +202,7 @@ pub struct RouteRetry {
     /// HTTP statuses.
     pub codes: Vec<u16>,
     /// Attempts after the first; 1 when left out.
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 1, max = 100))]
     pub attempts: Option<u32>,
     /// Least time between attempts.
     pub backoff: Option<GatewayDuration>,
@@ -211,15 +211,36 @@ pub struct RouteRetry {
 /// Keeps a client on one backend (GEP-1619).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-weft-unsupported" = ["idleTimeout", "cookieConfig"]))]
 pub struct SessionPersistence {
-    /// Name of the cookie or header field; made from the route's name when left out.
+    /// Name of the cookie or header field; made from the names of route and rule when left out.
     #[schemars(length(min = 1, max = 128))]
     pub session_name: Option<String>,
-    /// Life of a session.
+    /// Life of a session, from its first request on.
     pub absolute_timeout: Option<GatewayDuration>,
+    /// Time without a request after which a session is over (Gateway API up to 1.5).
+    pub idle_timeout: Option<GatewayDuration>,
     /// Where it is kept; `Cookie` when left out.
     pub r#type: SessionType,
+    /// More of the cookie; only with `Cookie`.
+    pub cookie_config: Option<CookieConfig>,
+}
+
+/// What is said of a session's cookie (`CookieConfig`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CookieConfig {
+    /// How long clients keep it; `Session` when left out.
+    pub lifetime_type: CookieLifetime,
+}
+
+/// How long clients keep a cookie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CookieLifetime {
+    /// Until their own session ends, such as a browser's.
+    #[default]
+    Session,
+    /// Until `absoluteTimeout`, which is required then.
+    Permanent,
 }
 
 /// Where a session is kept.
@@ -302,7 +323,7 @@ pub struct ConnectionRouteSpec {
     pub parent_refs: Vec<ParentRef>,
     /// Server names (SNI) that a TLSRoute is for, whole or as `*.example.com`; every connection of TLS when left out.
     /// Not in a TCPRoute.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 1024))]
     pub hostnames: Vec<String>,
     /// The rules; the first one decides.
     #[schemars(length(min = 1, max = 16))]

@@ -43,11 +43,6 @@ impl Deadline {
         Self { request, attempt: timeouts.backend_request }
     }
 
-    /// When the whole request ends.
-    pub fn request_ends(&self) -> Option<Instant> {
-        self.request
-    }
-
     /// What is left of the whole request; the value to hand on to the next hop.
     pub fn remaining(&self, now: Instant) -> Option<Duration> {
         self.request.map(|ends| ends.saturating_duration_since(now))
@@ -250,7 +245,7 @@ mod tests {
         let deadline = Deadline::new(now, Timeouts::default(), None);
         assert_eq!((deadline.attempt_ends(now), deadline.remaining(now)), (None, None));
         let endless = Deadline::new(now, Timeouts::default(), Some(Duration::MAX));
-        assert_eq!(endless.request_ends(), None);
+        assert_eq!(endless.attempt_ends(now), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use weft_mesh::deadline::Limit;
 use weft_mesh::limits::Place;
 use weft_mesh::reason::Reason;
 
@@ -38,8 +39,8 @@ pub struct Exchange {
     pub attempt: Option<Attempt>,
     /// The place that the request takes among those that may be in flight.
     pub place: Option<Place>,
-    /// When the answer has to have ended.
-    pub ends: Option<Instant>,
+    /// When the answer has to have ended, and by which limit.
+    pub ends: Option<(Instant, Limit)>,
     /// What the access log is to say of it.
     pub log: Option<Box<Open>>,
     /// Keeps a drain waiting.
@@ -53,7 +54,7 @@ impl Exchange {
             self.end();
             return Body::Empty;
         }
-        let ends = self.ends.map(|ends| Box::pin(tokio::time::sleep_until(ends.into())));
+        let ends = self.ends.map(|(ends, _)| Box::pin(tokio::time::sleep_until(ends.into())));
         Body::Recorded(Box::new(Recorded { body, exchange: Some(self), received: 0, ends, in_flight: None }))
     }
 
@@ -98,7 +99,12 @@ impl Recorded {
             Poll::Pending => {
                 let Some(ends) = &mut self.ends else { return Poll::Pending };
                 ready!(ends.as_mut().poll(cx));
-                Some(Err(Failure::upstream(Reason::RequestTimeout, "the answer did not end in time")))
+                let limit = self.exchange.as_ref().and_then(|exchange| exchange.ends).map(|(_, limit)| limit);
+                let reason = match limit {
+                    Some(Limit::Attempt) => Reason::AttemptTimeout,
+                    _ => Reason::RequestTimeout,
+                };
+                Some(Err(Failure::upstream(reason, "the answer did not end in time")))
             }
         };
         match &frame {

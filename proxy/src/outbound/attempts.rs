@@ -30,6 +30,7 @@ use crate::http::client::HttpVersion;
 use crate::http::deadline;
 use crate::http::recorded::Exchange;
 use crate::http::replay::Replay;
+use crate::http::upgrade::is_agreed;
 use crate::shared::UnderWay;
 use crate::snapshot::{Backend, Destination, Tls};
 use crate::stats::{Edge, RetryOutcome};
@@ -300,9 +301,14 @@ impl Plan {
             failed,
             grpc: self.grpc,
             log,
+            // An upgrade that is agreed to is answered; how long it lasts then is for both sides to say.
+            ends: if is_agreed(head.status) {
+                None
+            } else {
+                self.deadline.attempt_ends(answered.attempt.began())
+            },
             attempt: Some(answered.attempt),
             place: self.place,
-            ends: self.deadline.request_ends(),
             under_way: self.under_way,
         }
     }

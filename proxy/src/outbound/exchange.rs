@@ -54,15 +54,23 @@ pub(crate) async fn run(
     {
         return Ok(answer);
     }
-    let sessions = routed
-        .as_ref()
-        .and_then(|routed| routed.rule.session_persistence.as_ref())
-        .map(|persistence| Sessions::of(persistence, &parts.headers));
+    let sessions = routed.as_ref().and_then(|routed| Sessions::of(routed, &parts.headers));
     let (backend, backend_filters) =
         choose(destination, routed.as_ref(), &parts, downstream.source, sessions.as_ref())?;
+    if let Some(filters) = backend_filters
+        && let Some(answer) =
+            Box::pin(answer_by_filter(filters, &parts, destination, routed.as_ref(), downstream.source.ip()))
+                .await?
+    {
+        return Ok(answer);
+    }
     let backend = Arc::clone(backend);
-    let origin_headers =
-        rule_filters.is_some_and(|filters| filters.cors.is_some()).then(|| parts.headers.clone());
+    let has_cors = |filters: &Filters<_>| filters.cors.is_some();
+    let origin_headers = rule_filters
+        .into_iter()
+        .chain(backend_filters)
+        .any(has_cors)
+        .then(|| Box::new(parts.headers.clone()));
     remove_hop_by_hop(&mut parts.headers);
     identify(&mut parts);
     if let Some(log) = log {
@@ -175,10 +183,9 @@ async fn answer_by_filter(
     }
     let Some(redirect) = &filters.redirect else { return Ok(None) };
     let host = RequestParts::new(&parts.method, &parts.uri, &parts.headers).host;
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
     let location = redirect.location(RedirectFrom {
         scheme: Scheme::Http,
-        host,
+        host: without_port(host),
         port: destination.service.port,
         path: parts.uri.path(),
         query: parts.uri.query(),
@@ -190,6 +197,14 @@ async fn answer_by_filter(
         response.headers_mut().insert(http::header::LOCATION, location);
     }
     Ok(Some(response))
+}
+
+/// A host without the port that may follow it. The colons of an IPv6 address stand in brackets (RFC 3986, section 3.2.2).
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
 }
 
 fn aborted(abort: Abort) -> Response<Body> {
@@ -218,7 +233,8 @@ fn choose<'a>(
     let Some(rule) = rule else { return Ok((&destination.backend, None)) };
     let backends = &rule.rule.backends;
     let bound = sessions.and_then(|sessions| {
-        backends.iter().filter(|(weight, _)| *weight > 0).map(|(_, backend)| backend).find(|backend| {
+        // Also one that gets no new sessions: its weight is 0 (GEP-1619, "Traffic Splitting").
+        backends.iter().map(|(_, backend)| backend).find(|backend| {
             matches!(&backend.target, BackendTarget::Valid(target) if sessions.is_with(&target.service))
         })
     });

@@ -5,26 +5,32 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::HeaderMap;
 use weft_mesh::affinity::{Session, SessionPersistence};
 use weft_mesh::balance::Endpoint;
-use weft_mesh::hash::stable_hash;
 use weft_mesh::name::ServicePort;
+use weft_mesh::route::PathMatch;
+
+use super::exchange::Rule;
 
 /// What a request's rule says of sessions, and the one that the request belongs to.
 pub(super) struct Sessions<'a> {
     persistence: &'a SessionPersistence,
+    /// Which paths the rule is for.
+    path: &'a PathMatch,
     /// `None`: it has none yet, or it is over.
     current: Option<Session>,
     now: u64,
 }
 
 impl<'a> Sessions<'a> {
-    pub(super) fn of(persistence: &'a SessionPersistence, headers: &HeaderMap) -> Self {
+    /// `None`: the rule keeps none.
+    pub(super) fn of(rule: &Rule<'a>, headers: &HeaderMap) -> Option<Self> {
+        let persistence = rule.rule.session_persistence.as_ref()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self { persistence, current: persistence.read(headers, now), now }
+        Some(Self { persistence, path: rule.path, current: persistence.read(headers, now), now })
     }
 
     /// Whether the session is with this backend.
     pub(super) fn is_with(&self, backend: &ServicePort) -> bool {
-        self.current.is_some_and(|session| session.backend == key(backend))
+        self.current.is_some_and(|session| session.backend == self.key(backend))
     }
 
     /// The endpoint that the session is bound to.
@@ -34,17 +40,19 @@ impl<'a> Sessions<'a> {
 
     /// Tells the client with whom its session is, where that is news.
     pub(super) fn answer(&self, backend: &ServicePort, endpoint: &Endpoint, headers: &mut HeaderMap) {
-        let bound = Session { backend: key(backend), endpoint: endpoint.key(), began: self.now };
-        let known = |session: Session| session.backend == bound.backend && session.endpoint == bound.endpoint;
-        if self.current.is_some_and(known) {
+        let (backend, endpoint) = (self.key(backend), endpoint.key());
+        let kept = self.current.filter(|told| told.backend == backend && told.endpoint == endpoint);
+        if kept.is_some_and(|told| !self.persistence.is_news(told, self.now)) {
             return;
         }
-        if let Some((name, value)) = self.persistence.write(bound, self.now) {
+        let began = kept.map_or(self.now, |told| told.began);
+        let session = Session { backend, endpoint, began, used: self.now };
+        if let Some((name, value)) = self.persistence.write(session, self.path.common(), self.now) {
             headers.append(name, value);
         }
     }
-}
 
-fn key(backend: &ServicePort) -> u64 {
-    stable_hash(backend.to_string().as_bytes())
+    fn key(&self, backend: &ServicePort) -> u64 {
+        self.persistence.backend_key(&backend.to_string())
+    }
 }

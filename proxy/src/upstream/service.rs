@@ -194,6 +194,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// When it began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// The head of the answer came. A failure counts at once, and so does the success of a probe, which the endpoint
     /// waits for; any other success may still become a failure before the answer's end.
     pub fn answered(&mut self, outcome: Outcome) {

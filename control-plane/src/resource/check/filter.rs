@@ -1,11 +1,13 @@
 //! Checks of filters.
 
-use super::{backend_reference, header_name, header_value};
+use weft_mesh::filter::{HeaderChanges, OriginPattern};
+
+use super::{backend_reference, header_name, header_value, repeated_name};
 use crate::resource::kind::OWN_GROUP;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
-    Cors, FaultFilterSpec, FilterType, HeaderModifier, PathModifier, PathModifierType, RateLimitFilterSpec,
-    RequestMirror, RequestRedirect, RouteFilter,
+    Cors, FaultFilterSpec, FilterType, HeaderField, HeaderModifier, Method, PathModifier, PathModifierType,
+    RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter,
 };
 
 /// What a rule's other parts mean for its filters.
@@ -15,8 +17,8 @@ pub(super) struct Around {
     pub(super) backend: bool,
     /// Of a GRPCRoute.
     pub(super) grpc: bool,
-    /// Every match of the rule is a prefix, so that a prefix can be replaced.
-    pub(super) prefix_only: bool,
+    /// The rule has one match, and that is a prefix, so that it can be replaced.
+    pub(super) one_prefix: bool,
 }
 
 pub(super) fn filters(filters: &[RouteFilter], around: Around, at: &At<'_>, problems: &mut Problems) {
@@ -73,12 +75,6 @@ fn content(filter: &RouteFilter, around: Around, at: &At<'_>, problems: &mut Pro
     {
         problems.error(&at.field("type"), format!("a GRPCRoute has no filter {:?}", filter.r#type));
     }
-    if around.backend && matches!(filter.r#type, FilterType::RequestRedirect | FilterType::Cors) {
-        problems.error(
-            &at.field("type"),
-            format!("{:?} is a filter of a rule, not of a backend; move it there", filter.r#type),
-        );
-    }
     if let Some(modifier) = &filter.request_header_modifier {
         header_modifier(modifier, &at.field("requestHeaderModifier"), problems);
     }
@@ -117,27 +113,41 @@ fn content(filter: &RouteFilter, around: Around, at: &At<'_>, problems: &mut Pro
 }
 
 fn header_modifier(modifier: &HeaderModifier, at: &At<'_>, problems: &mut Problems) {
-    let mut seen: Vec<String> = Vec::new();
-    let mut once = |name: &str, at: &At<'_>, problems: &mut Problems| {
-        header_name(name, at, problems);
-        let name = name.to_ascii_lowercase();
-        if seen.contains(&name) {
-            problems.error(at, format!("the header field {name:?} is there twice; keep one action for it"));
-        } else {
-            seen.push(name);
+    fn names(fields: &[HeaderField]) -> Vec<&str> {
+        fields.iter().map(|field| field.name.as_str()).collect()
+    }
+    let lists = [
+        ("set", names(&modifier.set)),
+        ("add", names(&modifier.add)),
+        ("remove", modifier.remove.iter().map(String::as_str).collect()),
+    ];
+    for (number, (list, names)) in lists.iter().enumerate() {
+        let list = at.field(list);
+        for (index, name) in names.iter().enumerate() {
+            let item = list.item(index);
+            let at = if number == 2 { item } else { item.field("name") };
+            changeable(name, &at, problems);
+            repeated_name(name, names.iter().take(index).copied(), &at, problems);
+            let before = lists.iter().take(number);
+            if let Some((other, _)) =
+                before.clone().find(|(_, names)| names.iter().any(|other| other.eq_ignore_ascii_case(name)))
+            {
+                problems.error(&at, format!("{name:?} is in {other:?} too; keep one action for it"));
+            }
         }
-    };
+    }
     for (list, fields) in [("set", &modifier.set), ("add", &modifier.add)] {
         let at = at.field(list);
         for (index, field) in fields.iter().enumerate() {
-            let at = at.item(index);
-            once(&field.name, &at.field("name"), problems);
-            header_value(&field.value, &at.field("value"), problems);
+            header_value(&field.value, &at.item(index).field("value"), problems);
         }
     }
-    let at = at.field("remove");
-    for (index, name) in modifier.remove.iter().enumerate() {
-        once(name, &at.item(index), problems);
+}
+
+/// A field that a filter may change, as the proxies see it.
+fn changeable(name: &str, at: &At<'_>, problems: &mut Problems) {
+    if let Err(error) = HeaderChanges::new([], [], [name]) {
+        problems.error(at, error.to_string());
     }
 }
 
@@ -197,10 +207,10 @@ fn path_modifier(path: &PathModifier, around: Around, at: &At<'_>, problems: &mu
     if other.is_some() {
         problems.error(at, format!("has a field that does not go with its type; keep {expected:?} alone"));
     }
-    if path.r#type == PathModifierType::ReplacePrefixMatch && !around.prefix_only {
+    if path.r#type == PathModifierType::ReplacePrefixMatch && !around.one_prefix {
         problems.error(
             &at.field("type"),
-            "ReplacePrefixMatch needs matches of type PathPrefix alone; change them or replace the full path",
+            "ReplacePrefixMatch needs a rule with one match, of type PathPrefix; make it a rule of its own or replace the full path",
         );
     }
 }
@@ -215,16 +225,26 @@ fn cors(settings: &Cors, at: &At<'_>, problems: &mut Problems) {
     }
     let methods = at.field("allowMethods");
     for (index, name) in settings.allow_methods.iter().enumerate().filter(|(_, name)| *name != "*") {
-        super::method(name, &methods.item(index), problems);
+        if serde_json::from_value::<Method>(name.as_str().into()).is_err() {
+            problems.error(&methods.item(index), format!("is {name:?}; write '*' or a method such as GET"));
+        }
     }
     let origins = at.field("allowOrigins");
     for (index, origin) in settings.allow_origins.iter().enumerate() {
-        let host = origin.split_once("://").map(|(_, host)| host);
-        if origin != "*" && host.is_none_or(|host| host.is_empty() || host.contains('/')) {
-            problems.error(
-                &origins.item(index),
-                format!("is {origin:?}; write '*' or an origin such as https://*.example.com"),
-            );
+        if let Err(error) = OriginPattern::new(origin) {
+            problems.error(&origins.item(index), error.to_string());
+        }
+    }
+    for (list, values) in [
+        ("allowOrigins", &settings.allow_origins),
+        ("allowMethods", &settings.allow_methods),
+        ("allowHeaders", &settings.allow_headers),
+        ("exposeHeaders", &settings.expose_headers),
+    ] {
+        let at = at.field(list);
+        super::unique(values.iter().enumerate(), &at, |value| format!("{value:?}"), problems);
+        if list != "exposeHeaders" && values.len() > 1 && values.iter().any(|value| value == "*") {
+            problems.error(&at, "has '*' beside others; '*' stands for all, so keep it alone");
         }
     }
 }

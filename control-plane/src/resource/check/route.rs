@@ -7,17 +7,32 @@ use super::{backend_reference, header_name, header_value, namespace, regex};
 use crate::compile::grpc_names;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
-    ConnectionRouteSpec, FilterType, GrpcMethodMatch, GrpcRouteSpec, HttpRouteMatch, HttpRouteRule,
-    HttpRouteSpec, MatchType, ParentRef, PathMatch, PathMatchType, RouteBackend, RouteFilter,
-    SessionPersistence, ValueMatch,
+    ConnectionRouteSpec, CookieLifetime, FilterType, GrpcMethodMatch, GrpcRouteSpec, HttpRouteMatch,
+    HttpRouteRule, HttpRouteSpec, MatchType, ParentRef, PathMatch, PathMatchType, RouteBackend, RouteFilter,
+    SessionPersistence, SessionType, ValueMatch,
 };
 
-pub(super) fn http(spec: &HttpRouteSpec, at: &At<'_>, problems: &mut Problems) {
-    belongs(&spec.parent_refs, &spec.hostnames, at, problems);
+/// Most matches of all the rules of a route (Gateway API, `HTTPRouteSpec.rules`).
+const MATCHES_MAX: usize = 128;
+
+pub(super) fn http(spec: &HttpRouteSpec, of: &str, at: &At<'_>, problems: &mut Problems) {
+    belongs(&spec.parent_refs, &spec.hostnames, of, at, problems);
     let rules = at.field("rules");
     rule_names(spec.rules.iter().map(|rule| rule.name.as_deref()), &rules, problems);
+    match_count(spec.rules.iter().map(|rule| rule.matches.len()), &rules, problems);
+    sessions(spec.rules.iter().map(|rule| rule.session_persistence.as_ref()), &rules, problems);
     for (index, rule) in spec.rules.iter().enumerate() {
         http_rule(rule, &rules.item(index), problems);
+    }
+}
+
+fn match_count(of_rules: impl Iterator<Item = usize>, at: &At<'_>, problems: &mut Problems) {
+    let count: usize = of_rules.sum();
+    if count > MATCHES_MAX {
+        problems.error(
+            at,
+            format!("have {count} matches together; a route has at most {MATCHES_MAX}, make it two routes"),
+        );
     }
 }
 
@@ -26,10 +41,12 @@ fn http_rule(rule: &HttpRouteRule, at: &At<'_>, problems: &mut Problems) {
     for (index, condition) in rule.matches.iter().enumerate() {
         http_match(condition, &matches.item(index), problems);
     }
+    // Left out, it is a prefix: that of every path.
     let prefix = |condition: &HttpRouteMatch| {
         condition.path.as_ref().is_none_or(|path| path.r#type == PathMatchType::PathPrefix)
     };
-    let around = Around { backend: false, grpc: false, prefix_only: rule.matches.iter().all(prefix) };
+    let one_prefix = rule.matches.len() <= 1 && rule.matches.iter().all(prefix);
+    let around = Around { backend: false, grpc: false, one_prefix };
     filters(&rule.filters, around, &at.field("filters"), problems);
     backends(&rule.backend_refs, around, &at.field("backendRefs"), problems);
     ends(&rule.filters, rule.backend_refs.len(), at, problems);
@@ -45,14 +62,13 @@ fn http_rule(rule: &HttpRouteRule, at: &At<'_>, problems: &mut Problems) {
     }
     if let Some(retry) = &rule.retry {
         let at = at.field("retry");
+        let codes = at.field("codes");
         for (index, code) in retry.codes.iter().enumerate() {
             if !(400..=599).contains(code) {
-                problems.error(
-                    &at.field("codes").item(index),
-                    format!("is {code}; write a status from 400 to 599"),
-                );
+                problems.error(&codes.item(index), format!("is {code}; write a status from 400 to 599"));
             }
         }
+        super::unique(retry.codes.iter().enumerate(), &codes, |code| format!("the status {code}"), problems);
     }
     session(rule.session_persistence.as_ref(), at, problems);
 }
@@ -89,12 +105,29 @@ fn path_match(path: &PathMatch, at: &At<'_>, problems: &mut Problems) {
             .error(at, format!("is {value:?}; {part:?} can't be matched, write the normal form of the path"));
     } else if value.ends_with("/..") || value.ends_with("/.") {
         problems.error(at, format!("is {value:?}; write the normal form of the path"));
-    } else if value.bytes().any(|byte| byte <= b' ' || byte >= 0x7f || byte == b'?') {
+    } else if !is_path(value) {
         problems.error(
             at,
-            format!("is {value:?}; a path is ASCII without spaces and '?', write other characters as %XX"),
+            format!("is {value:?}; a path has ASCII letters, digits and any of -/._~!$&'()*+,;=:@, write other characters as %XX"),
         );
     }
+}
+
+/// The characters of a path (RFC 3986, section 3.3).
+fn is_path(value: &str) -> bool {
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        let valid = match byte {
+            b'%' => [bytes.next(), bytes.next()]
+                .iter()
+                .all(|digit| digit.is_some_and(|it| it.is_ascii_hexdigit())),
+            byte => byte.is_ascii_alphanumeric() || b"-/._~!$&'()*+,;=:@".contains(&byte),
+        };
+        if !valid {
+            return false;
+        }
+    }
+    true
 }
 
 fn header_matches(headers: &[ValueMatch], at: &At<'_>, problems: &mut Problems) {
@@ -105,9 +138,8 @@ fn header_matches(headers: &[ValueMatch], at: &At<'_>, problems: &mut Problems) 
             MatchType::Exact => header_value(&header.value, &at.field("value"), problems),
             MatchType::RegularExpression => regex(&header.value, &at.field("value"), problems),
         }
-        if headers.iter().take(index).any(|earlier| earlier.name.eq_ignore_ascii_case(&header.name)) {
-            problems.error(&at.field("name"), format!("{:?} is there twice; remove one", header.name));
-        }
+        let earlier = headers.iter().take(index).map(|earlier| earlier.name.as_str());
+        super::repeated_name(&header.name, earlier, &at.field("name"), problems);
     }
 }
 
@@ -137,8 +169,47 @@ fn backends(backends: &[RouteBackend], around: Around, at: &At<'_>, problems: &m
 }
 
 fn session(session: Option<&SessionPersistence>, at: &At<'_>, problems: &mut Problems) {
-    if let Some(name) = session.and_then(|session| session.session_name.as_deref()) {
-        header_name(name, &at.field("sessionPersistence").field("sessionName"), problems);
+    let Some(session) = session else { return };
+    let at = at.field("sessionPersistence");
+    if let Some(name) = &session.session_name {
+        header_name(name, &at.field("sessionName"), problems);
+    }
+    let Some(cookie) = &session.cookie_config else { return };
+    if session.r#type != SessionType::Cookie {
+        problems
+            .error(&at.field("cookieConfig"), "goes with type Cookie alone; remove it or change the type");
+    }
+    let no_end = session.absolute_timeout.is_none_or(|timeout| timeout.0.is_zero());
+    if cookie.lifetime_type == CookieLifetime::Permanent && no_end {
+        problems.error(
+            &at.field("absoluteTimeout"),
+            "is missing; a permanent cookie ends by it, so write one or the lifetimeType Session",
+        );
+    }
+}
+
+/// Rules have sessions of their own: where two have the same name, clients keep only the one that came last.
+fn sessions<'a>(
+    of_rules: impl Iterator<Item = Option<&'a SessionPersistence>>,
+    at: &At<'_>,
+    problems: &mut Problems,
+) {
+    let mut seen: Vec<(&str, SessionType)> = Vec::new();
+    for (index, session) in of_rules.enumerate() {
+        let Some((name, kind)) =
+            session.and_then(|session| Some((session.session_name.as_deref()?, session.r#type)))
+        else {
+            continue;
+        };
+        if seen.contains(&(name, kind)) {
+            problems.warn(
+                &at.item(index).field("sessionPersistence").field("sessionName"),
+                format!(
+                    "{name:?} is that of an earlier rule, whose sessions it replaces; give each rule its own"
+                ),
+            );
+        }
+        seen.push((name, kind));
     }
 }
 
@@ -147,8 +218,30 @@ fn rule_names<'a>(rules: impl Iterator<Item = Option<&'a str>>, at: &At<'_>, pro
     super::unique(named, at, |name| format!("the rule's name {name:?}"), problems);
 }
 
-/// What a route belongs to.
-fn belongs(parents: &[ParentRef], hostnames: &[String], at: &At<'_>, problems: &mut Problems) {
+/// Whether two references are to the same parent, whatever part of it.
+fn is_same(one: &ParentRef, other: &ParentRef, of: &str) -> bool {
+    let object =
+        |parent: &'_ ParentRef| (parent.namespace.as_deref().unwrap_or(of).to_owned(), parent.name.clone());
+    let same_kind =
+        (one.is_service() && other.is_service()) || (one.group == other.group && one.kind == other.kind);
+    same_kind && object(one) == object(other)
+}
+
+/// References to one parent name different parts of it (Gateway API, `CommonRouteSpec.parentRefs`).
+fn distinct(earlier: &ParentRef, parent: &ParentRef, at: &At<'_>, problems: &mut Problems) {
+    let named = |parent: &ParentRef| (parent.section_name.is_some(), parent.port.is_some());
+    if (&earlier.section_name, earlier.port) == (&parent.section_name, parent.port) {
+        problems.error(at, "is there twice; remove one");
+    } else if named(earlier) != named(parent) {
+        problems.error(
+            at,
+            "is another reference to the same parent; both have to name sectionName, or port, or both",
+        );
+    }
+}
+
+/// What a route belongs to. `of` is its namespace.
+fn belongs(parents: &[ParentRef], hostnames: &[String], of: &str, at: &At<'_>, problems: &mut Problems) {
     let parent_refs = at.field("parentRefs");
     if !parents.iter().any(ParentRef::is_service) {
         problems.warn(
@@ -170,16 +263,18 @@ fn belongs(parents: &[ParentRef], hostnames: &[String], at: &At<'_>, problems: &
                 "has no group; other implementations of Gateway API want group \"\" for a Service",
             );
         }
-        if parents.iter().take(index).any(|earlier| earlier == parent) {
-            problems.error(&at, "is there twice; remove one");
+        if let Some(earlier) = parents.iter().take(index).find(|earlier| is_same(earlier, parent, of)) {
+            distinct(earlier, parent, &at, problems);
         }
     }
 }
 
-pub(super) fn grpc(spec: &GrpcRouteSpec, at: &At<'_>, problems: &mut Problems) {
-    belongs(&spec.parent_refs, &spec.hostnames, at, problems);
+pub(super) fn grpc(spec: &GrpcRouteSpec, of: &str, at: &At<'_>, problems: &mut Problems) {
+    belongs(&spec.parent_refs, &spec.hostnames, of, at, problems);
     let rules = at.field("rules");
     rule_names(spec.rules.iter().map(|rule| rule.name.as_deref()), &rules, problems);
+    match_count(spec.rules.iter().map(|rule| rule.matches.len()), &rules, problems);
+    sessions(spec.rules.iter().map(|rule| rule.session_persistence.as_ref()), &rules, problems);
     for (index, rule) in spec.rules.iter().enumerate() {
         let at = rules.item(index);
         let matches = at.field("matches");
@@ -190,7 +285,7 @@ pub(super) fn grpc(spec: &GrpcRouteSpec, at: &At<'_>, problems: &mut Problems) {
             }
             header_matches(&condition.headers, &at.field("headers"), problems);
         }
-        let around = Around { backend: false, grpc: true, prefix_only: false };
+        let around = Around { backend: false, grpc: true, one_prefix: false };
         filters(&rule.filters, around, &at.field("filters"), problems);
         backends(&rule.backend_refs, around, &at.field("backendRefs"), problems);
         ends(&rule.filters, rule.backend_refs.len(), &at, problems);
@@ -199,7 +294,8 @@ pub(super) fn grpc(spec: &GrpcRouteSpec, at: &At<'_>, problems: &mut Problems) {
 }
 
 fn grpc_method(condition: &GrpcMethodMatch, at: &At<'_>, problems: &mut Problems) {
-    if condition.service.is_none() && condition.method.is_none() {
+    let is_given = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
+    if !is_given(&condition.service) && !is_given(&condition.method) {
         problems.error(at, "has neither service nor method; write one of them, or leave it out");
     }
     // Each alone, so that the problem is told where it is.
@@ -214,25 +310,25 @@ fn grpc_method(condition: &GrpcMethodMatch, at: &At<'_>, problems: &mut Problems
     }
 }
 
-pub(super) fn tls(spec: &ConnectionRouteSpec, at: &At<'_>, problems: &mut Problems) {
+pub(super) fn tls(spec: &ConnectionRouteSpec, of: &str, at: &At<'_>, problems: &mut Problems) {
     let hostnames = at.field("hostnames");
     for (index, name) in spec.hostnames.iter().enumerate() {
         if let Err(error) = HostPattern::new(name) {
             problems.error(&hostnames.item(index), error.to_string());
         }
     }
-    connection(spec, at, problems);
+    connection(spec, of, at, problems);
 }
 
-pub(super) fn tcp(spec: &ConnectionRouteSpec, at: &At<'_>, problems: &mut Problems) {
+pub(super) fn tcp(spec: &ConnectionRouteSpec, of: &str, at: &At<'_>, problems: &mut Problems) {
     if !spec.hostnames.is_empty() {
         problems.error(&at.field("hostnames"), "is no field of a TCPRoute; only a TLSRoute has it");
     }
-    connection(spec, at, problems);
+    connection(spec, of, at, problems);
 }
 
-fn connection(spec: &ConnectionRouteSpec, at: &At<'_>, problems: &mut Problems) {
-    belongs(&spec.parent_refs, &[], at, problems);
+fn connection(spec: &ConnectionRouteSpec, of: &str, at: &At<'_>, problems: &mut Problems) {
+    belongs(&spec.parent_refs, &[], of, at, problems);
     let rules = at.field("rules");
     for (index, rule) in spec.rules.iter().enumerate() {
         let at = rules.item(index);
@@ -245,3 +341,6 @@ fn connection(spec: &ConnectionRouteSpec, at: &At<'_>, problems: &mut Problems) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

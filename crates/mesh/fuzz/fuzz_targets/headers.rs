@@ -3,7 +3,7 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use weft_mesh::affinity::SessionPersistence;
+use weft_mesh::affinity::{Life, SessionPersistence};
 use weft_mesh::deadline::{format_duration, parse_duration, parse_grpc_timeout};
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::name::Identity;
@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let _ = TraceContext::from_headers(&headers);
-    if let Ok(sessions) = SessionPersistence::cookie("sid", None, false) {
+    if let Ok(sessions) = SessionPersistence::cookie("sid", Life::default(), false) {
         let _ = sessions.read(&headers, 0);
     }
     remove_hop_by_hop(&mut headers);

@@ -17,7 +17,7 @@ pub struct OriginPattern {
 
 impl OriginPattern {
     /// Reads an allowed origin as Gateway API writes it: `*`, or `<scheme>://<host>(:<port>)` whose host may begin
-    /// with `*`.
+    /// with `*.` or be `*`.
     pub fn new(value: &str) -> Result<Self, Error> {
         if value == "*" {
             return Ok(Self { scheme: None, host: "".into(), wildcard: true, port: None });
@@ -26,13 +26,14 @@ impl OriginPattern {
             Error::invalid(
                 "origin",
                 value,
-                "write '*' or <http or https>://<host, may begin with '*'>(:<port>)",
+                "write '*' or <http or https>://<host, may begin with '*.'>(:<port>)",
             )
         };
         let (scheme, host, port) = split_origin(value).ok_or_else(refuse)?;
         let (wildcard, host) = host.strip_prefix('*').map_or((false, host), |rest| (true, rest));
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        if (host.is_empty() && !wildcard) || !host.bytes().all(allowed) {
+        let whole_labels = !wildcard || host.is_empty() || host.starts_with('.');
+        if (host.is_empty() && !wildcard) || !whole_labels || !host.bytes().all(allowed) {
             return Err(refuse());
         }
         Ok(Self {
@@ -243,7 +244,16 @@ mod tests {
         ] {
             assert_eq!(OriginPattern::new(pattern).unwrap().matches(origin), expected, "{pattern} {origin}");
         }
-        for pattern in ["", "a.example", "ftp://a", "https://", "https://a:0", "https://a/b", "https://a*b"] {
+        for pattern in [
+            "",
+            "a.example",
+            "ftp://a",
+            "https://",
+            "https://a:0",
+            "https://a/b",
+            "https://a*b",
+            "https://*b",
+        ] {
             assert!(OriginPattern::new(pattern).is_err(), "{pattern}");
         }
     }

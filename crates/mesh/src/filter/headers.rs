@@ -25,17 +25,17 @@ pub struct HeaderChanges {
 }
 
 impl HeaderChanges {
-    /// Checks names and values. Refuses fields that frame messages, and `host`, which `URLRewrite` changes.
+    /// Checks names and values. Refuses fields that frame messages, and `host`, which `URLRewrite` changes. Of several
+    /// entries of one list for one field only the first counts (Gateway API, `HTTPHeader.name`).
     pub fn new<'a>(
         set: impl IntoIterator<Item = (&'a str, &'a str)>,
         add: impl IntoIterator<Item = (&'a str, &'a str)>,
         remove: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, Error> {
-        let pair = |(name, value)| Ok((check_name(name)?, check_value(value)?));
         Ok(Self {
             remove: remove.into_iter().map(check_name).collect::<Result<_, _>>()?,
-            set: set.into_iter().map(pair).collect::<Result<_, Error>>()?,
-            add: add.into_iter().map(pair).collect::<Result<_, Error>>()?,
+            set: first_of_each(set)?,
+            add: first_of_each(add)?,
         })
     }
 
@@ -71,6 +71,19 @@ impl HeaderChanges {
     pub fn added(&self) -> &[(HeaderName, HeaderValue)] {
         &self.add
     }
+}
+
+fn first_of_each<'a>(
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<Box<[(HeaderName, HeaderValue)]>, Error> {
+    let mut kept: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    for (name, value) in fields {
+        let field = (check_name(name)?, check_value(value)?);
+        if !kept.iter().any(|(earlier, _)| *earlier == field.0) {
+            kept.push(field);
+        }
+    }
+    Ok(kept.into())
 }
 
 fn check_name(name: &str) -> Result<HeaderName, Error> {
@@ -110,6 +123,17 @@ mod tests {
         assert_eq!(
             (all("a"), all("x"), all("b"), all("c")),
             (vec!["1"], vec!["2", "3"], vec!["4"], vec!["kept"])
+        );
+    }
+
+    #[test]
+    fn of_several_entries_for_one_field_the_first_counts() {
+        let changes = HeaderChanges::new([("A", "1"), ("a", "2")], [("b", "3"), ("B", "4")], []).unwrap();
+        let mut headers = HeaderMap::new();
+        changes.apply(&mut headers);
+        assert_eq!(
+            (headers.len(), &headers["a"], &headers["b"]),
+            (2, &"1".parse().unwrap(), &"3".parse().unwrap())
         );
     }
 

@@ -71,7 +71,7 @@ impl<B> RouteTable<B> {
         rank.map(|(wildcard, length)| (false, wildcard, length))
     }
 
-    fn considered(&self, candidate: &Candidate, verdict: Verdict) -> Option<Considered<'_, B>> {
+    fn considered<'a>(&'a self, candidate: &'a Candidate, verdict: Verdict) -> Option<Considered<'a, B>> {
         let found = self.rule_ref(candidate)?;
         Some(Considered {
             route: found.route,

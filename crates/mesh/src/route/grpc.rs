@@ -28,7 +28,7 @@ impl GrpcMatch<'_> {
     /// The order of paths gives Gateway API's precedence for a GRPCRoute: service and method together, then a service,
     /// then a method, then expressions, then what matches everything.
     pub fn compile(&self) -> Result<HttpMatch, Error> {
-        let path = match (self.service, self.method) {
+        let path = match (self.service.filter(is_given), self.method.filter(is_given)) {
             (None, None) => PathMatch::Any,
             (Some(NameMatch::Exact(service)), None) => {
                 PathMatch::Prefix(format!("/{}", service_name(service)?).into())
@@ -45,6 +45,12 @@ impl GrpcMatch<'_> {
     }
 }
 
+/// An empty name is as good as none (`GRPCMethodMatch.service`, `GRPCMethodMatch.method`).
+fn is_given(name: &NameMatch<'_>) -> bool {
+    let (NameMatch::Exact(name) | NameMatch::Regex(name)) = name;
+    !name.is_empty()
+}
+
 /// An expression for one element of the path.
 fn expression(name: Option<NameMatch<'_>>) -> Result<String, Error> {
     match name {
@@ -56,8 +62,8 @@ fn expression(name: Option<NameMatch<'_>>) -> Result<String, Error> {
 }
 
 fn service_name(name: &str) -> Result<&str, Error> {
-    let valid = |part: &str| is_identifier(part);
-    if name.split('.').all(valid) {
+    // The standard lets a name begin with '.', as protobuf writes names that are complete.
+    if name.strip_prefix('.').unwrap_or(name).split('.').all(is_identifier) {
         return Ok(name);
     }
     Err(Error::invalid("gRPC service", name, "write the package and name, such as shop.v1.Cart"))
@@ -109,8 +115,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_name_is_as_good_as_none() {
+        use NameMatch::{Exact, Regex};
+        assert_eq!(path(Some(Exact("a.B")), Some(Exact(""))), PathMatch::Prefix("/a.B".into()));
+        assert_eq!(path(Some(Exact("")), Some(Exact("C"))), PathMatch::GrpcMethod("C".into()));
+        assert_eq!(path(Some(Regex("")), Some(Regex(""))), PathMatch::Any);
+        let method = path(Some(Regex("")), Some(Regex("Get.*")));
+        assert!(method.matches("/a.B/GetX") && !method.matches("/a.B/PutX"));
+    }
+
+    #[test]
     fn malformed_names_are_refused() {
-        for (service, method) in [("a/b", "C"), ("", "C"), ("a.", "C"), ("a.B", "1C"), ("a.B", "")] {
+        for (service, method) in [("a/b", "C"), ("a.", "C"), ("..a", "C"), ("a.B", "1C"), ("a.B", "C.D")] {
             let service = Some(NameMatch::Exact(service));
             assert!(GrpcMatch { service, method: Some(NameMatch::Exact(method)) }.compile().is_err());
         }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use http::Method;
-use http::header::{HeaderMap, HeaderName};
+use http::header::{self, HeaderName};
 use smallvec::SmallVec;
 
 use super::{PathMatch, RequestParts};
@@ -31,7 +31,8 @@ pub enum ValueMatch {
 }
 
 /// A condition on a header field. A field that is repeated counts as one with its values joined by commas (RFC 9110,
-/// section 5.3).
+/// section 5.3). `host` is what the request asks for, also where HTTP/2 has it in `:authority` (RFC 9113, section 8.3.1):
+/// Gateway API matches hosts of a Service's routes by this field (GEP-1294).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderMatch {
     name: HeaderName,
@@ -130,7 +131,7 @@ impl HttpMatch {
     }
 
     fn check_fields(&self, request: &RequestParts<'_>) -> Result<(), Mismatch> {
-        if let Some(missed) = self.headers.iter().find(|header| !header.matches(request.headers)) {
+        if let Some(missed) = self.headers.iter().find(|header| !header.matches(request)) {
             return Err(Mismatch::Header(missed.name.clone()));
         }
         if let Some(missed) = self.query.iter().find(|query| !query.matches(request.query)) {
@@ -165,8 +166,11 @@ impl ValueMatch {
 }
 
 impl HeaderMatch {
-    fn matches(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(&self.name).iter();
+    fn matches(&self, request: &RequestParts<'_>) -> bool {
+        if self.name == header::HOST {
+            return !request.host.is_empty() && self.value.matches(request.host.as_bytes());
+        }
+        let mut values = request.headers.get_all(&self.name).iter();
         let Some(first) = values.next() else { return false };
         let mut rest = values.peekable();
         if rest.peek().is_none() {
@@ -220,7 +224,7 @@ fn decoded(text: &str) -> impl Iterator<Item = u8> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     fn query(name: &str, value: &str, query: Option<&str>) -> bool {
         QueryMatch { name: name.into(), value: ValueMatch::exact(value) }.matches(query)
@@ -243,12 +247,34 @@ mod tests {
     #[test]
     fn repeated_header_fields_count_as_one() {
         let matching = HeaderMatch { name: HeaderName::from_static("a"), value: ValueMatch::exact("1,2") };
+        let matches = |headers: &HeaderMap| {
+            let request = RequestParts { method: &Method::GET, host: "", path: "/", query: None, headers };
+            matching.matches(&request)
+        };
         let mut headers = HeaderMap::new();
-        assert!(!matching.matches(&headers));
+        assert!(!matches(&headers));
         headers.append("a", HeaderValue::from_static("1"));
-        assert!(!matching.matches(&headers));
+        assert!(!matches(&headers));
         headers.append("a", HeaderValue::from_static("2"));
-        assert!(matching.matches(&headers));
+        assert!(matches(&headers));
+    }
+
+    #[test]
+    fn the_host_is_matched_in_every_version_of_http() {
+        let matching =
+            HttpMatch::default().header("Host", ValueMatch::regex("a\\.b(:80)?").unwrap()).unwrap();
+        let none = HeaderMap::new();
+        let named: HeaderMap = [(header::HOST, HeaderValue::from_static("a.b"))].into_iter().collect();
+        for (uri, headers, expected) in [
+            ("http://a.b:80/", &none, true),
+            ("/", &named, true),
+            ("http://c.b/", &named, false),
+            ("/", &none, false),
+        ] {
+            let uri: http::Uri = uri.parse().unwrap();
+            let met = matching.check(&RequestParts::new(&Method::GET, &uri, headers)).is_ok();
+            assert_eq!(met, expected, "{uri} {headers:?}");
+        }
     }
 
     #[test]

@@ -60,6 +60,19 @@ impl PathMatch {
         (kind, std::cmp::Reverse(length))
     }
 
+    /// What every path that matches begins with, for the cookie of a session (GEP-1619, "Path"): of a regular
+    /// expression the whole elements before its first special character.
+    pub fn common(&self) -> &str {
+        let common = match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+            Self::Regex(pattern) => literal_elements(pattern.as_str()),
+            Self::GrpcMethod(_) | Self::Any => "",
+        };
+        // ';' ends an attribute of a cookie.
+        let common = common.split_once(';').map_or(common, |(before, _)| parent(before));
+        if common.is_empty() { "/" } else { common }
+    }
+
     /// Length of the prefix that a rewrite replaces.
     pub(super) fn prefix_length(&self) -> usize {
         match self {
@@ -67,6 +80,21 @@ impl PathMatch {
             _ => 0,
         }
     }
+}
+
+/// The elements of an expression that hold nothing but themselves, without a trailing slash.
+fn literal_elements(source: &str) -> &str {
+    let special = |letter: char| !letter.is_ascii_alphanumeric() && !"/-_~%!&'=:@,".contains(letter);
+    match source.find(special) {
+        None => source,
+        // What a special character follows may belong to it: `/ab?` matches `/a`.
+        Some(at) => parent(source.get(..at).unwrap_or_default()),
+    }
+}
+
+/// A path without its last element and the slash before it.
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 /// Whether `prefix`, which has no trailing slash, ends where an element of `path` does.
@@ -123,6 +151,28 @@ mod tests {
         let exact = PathMatch::exact("/abc").unwrap();
         assert!(exact.matches("/abc"));
         assert!(!["/abc/", "/Abc", "/abcd"].iter().any(|path| exact.matches(path)));
+    }
+
+    #[test]
+    fn what_all_paths_begin_with_is_known() {
+        let exact = |path: &str| PathMatch::exact(path).unwrap();
+        let prefix = |path: &str| PathMatch::prefix(path).unwrap();
+        let regex = |source: &str| PathMatch::regex(source).unwrap();
+        for (matching, common) in [
+            (exact("/a/b"), "/a/b"),
+            (prefix("/a/b/"), "/a/b"),
+            (prefix("/"), "/"),
+            (prefix("/a/b;v=1/c"), "/a"),
+            (regex("/p1/p2/[^/]+/p3"), "/p1/p2"),
+            (regex("/p1/p2"), "/p1/p2"),
+            (regex("/ab?"), "/"),
+            (regex("/a|/b"), "/"),
+            (regex(".*"), "/"),
+            (PathMatch::GrpcMethod("Get".into()), "/"),
+            (PathMatch::Any, "/"),
+        ] {
+            assert_eq!(matching.common(), common, "{matching:?}");
+        }
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct RuleRef<'a, B> {
     pub route_index: usize,
     /// Position of the rule in its route.
     pub rule_index: usize,
+    /// The condition on the path that was met.
+    pub path: &'a PathMatch,
     /// Length of the path prefix that was matched, without a trailing slash; 0 unless a prefix was.
     pub matched_prefix: usize,
 }
@@ -147,13 +149,14 @@ impl<B> RouteTable<B> {
         self.exact_hosts.get(host).into_iter().chain(wildcards).chain([&self.all_hosts])
     }
 
-    pub(super) fn rule_ref(&self, candidate: &Candidate) -> Option<RuleRef<'_, B>> {
+    pub(super) fn rule_ref<'a>(&'a self, candidate: &'a Candidate) -> Option<RuleRef<'a, B>> {
         let route = self.routes.get(candidate.route as usize)?;
         Some(RuleRef {
             route: &route.id,
             rule: route.rules.get(candidate.rule as usize)?,
             route_index: candidate.route as usize,
             rule_index: candidate.rule as usize,
+            path: &candidate.conditions.path,
             matched_prefix: candidate.conditions.path.prefix_length(),
         })
     }

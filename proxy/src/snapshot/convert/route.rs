@@ -1,9 +1,10 @@
 //! Routes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_mesh::Error;
-use weft_mesh::affinity::SessionPersistence;
+use weft_mesh::affinity::{Life, SessionPersistence};
 use weft_mesh::deadline::Timeouts;
 use weft_mesh::route::{self as mesh, HostPattern, HttpMatch, HttpRoute, HttpRule, PathMatch, ValueMatch};
 use weft_mesh::split::Split;
@@ -38,7 +39,6 @@ pub(super) fn tls_route(wire: &v1::TlsRoute) -> Result<(Vec<HostPattern>, TlsRou
 
 fn rule(wire: &v1::HttpRule) -> Result<HttpRule<Arc<Backend>>, Error> {
     let backends = wire.backends.iter().map(backend).collect::<Result<Vec<_>, _>>()?;
-    let not_zero = |timeout: Option<std::time::Duration>| timeout.filter(|timeout| !timeout.is_zero());
     Ok(HttpRule {
         name: (!wire.name.is_empty()).then(|| wire.name.as_str().into()),
         matches: wire
@@ -61,6 +61,11 @@ fn rule(wire: &v1::HttpRule) -> Result<HttpRule<Arc<Backend>>, Error> {
     })
 }
 
+/// Zero is no limit (GEP-1742).
+fn not_zero(timeout: Option<Duration>) -> Option<Duration> {
+    timeout.filter(|timeout| !timeout.is_zero())
+}
+
 fn backend(wire: &v1::WeightedBackend) -> Result<(String, u32, mesh::Backend<Arc<Backend>>), Error> {
     let (name, target) = target(wire)?;
     Ok((name, wire.weight, mesh::Backend { target, filters: filters(&wire.filters)? }))
@@ -72,6 +77,8 @@ fn http_match(wire: &v1::HttpMatch) -> Result<HttpMatch, Error> {
         Some(v1::http_match::Path::PathExact(path)) => PathMatch::exact(path)?,
         Some(v1::http_match::Path::PathPrefix(path)) => PathMatch::prefix(path)?,
         Some(v1::http_match::Path::PathRegex(path)) => PathMatch::regex(path)?,
+        Some(v1::http_match::Path::PathGrpcMethod(method)) => PathMatch::GrpcMethod(method.as_str().into()),
+        Some(v1::http_match::Path::PathAny(_)) => PathMatch::Any,
     };
     let mut compiled = HttpMatch::path(path);
     if !wire.method.is_empty() {
@@ -95,9 +102,13 @@ fn value(wire: &v1::ValueMatch) -> Result<ValueMatch, Error> {
 }
 
 fn session(wire: &v1::SessionPersistence) -> Result<SessionPersistence, Error> {
-    let timeout = duration(wire.absolute_timeout.as_ref(), "absolute_timeout")?;
-    match wire.kind() {
-        v1::SessionKind::Cookie => SessionPersistence::cookie(&wire.name, timeout, false),
-        v1::SessionKind::Header => SessionPersistence::header(&wire.name, timeout),
-    }
+    let life = Life {
+        absolute: not_zero(duration(wire.absolute_timeout.as_ref(), "absolute_timeout")?),
+        idle: not_zero(duration(wire.idle_timeout.as_ref(), "idle_timeout")?),
+    };
+    let persistence = match wire.kind() {
+        v1::SessionKind::Cookie => SessionPersistence::cookie(&wire.name, life, wire.permanent)?,
+        v1::SessionKind::Header => SessionPersistence::header(&wire.name, life)?,
+    };
+    Ok(persistence.of_rule(&wire.scope))
 }
