@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::CONTROLLER;
-use crate::compile::{Reader, check_extension, resolve};
-use crate::index::Index;
+use weft_mesh::name::{ServiceName, ServicePort};
+
+use crate::compile::{Reader, check_extension, in_force, resolve};
+use crate::index::{Index, Port};
 use crate::resource::{
     BackendReference, ConnectionBackend, Key, Kind, OWN_GROUP, Object, ParentRef, Problem, RouteBackend,
     RouteFilter, Severity, Spec,
 };
-use weft_mesh::name::ServiceName;
 
 /// A condition without its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub(super) struct Judged {
     /// What it says; none when that is wrong.
     pub(super) object: Option<Object>,
     pub(super) problems: Vec<Problem>,
+    /// Its rules that are left out because they are wrong.
+    pub(super) dropped: Vec<usize>,
 }
 
 /// The field of the status that a kind has its list in.
@@ -55,11 +58,11 @@ pub(super) fn wanted(route: &Judged, index: &Index, now: &str) -> Option<Vec<Val
             if !parent.is_service() {
                 return None;
             }
-            let before =
-                ours.iter().find(|status| status["parentRef"] == *raw).map(|status| &status["conditions"]);
-            let conditions = conditions(route, &parent, index).into_iter();
-            let conditions: Vec<Value> =
-                conditions.map(|condition| written(&condition, route.generation, before, now)).collect();
+            let before = ours.iter().find(|status| status["parentRef"] == *raw);
+            let before = before.and_then(|status| status["conditions"].as_array());
+            let before = before.map(Vec::as_slice).unwrap_or_default();
+            let conditions = conditions(route, &parent, index);
+            let conditions = merged(&conditions, route.generation, before, now);
             Some(json!({"parentRef": raw, "controllerName": CONTROLLER, "conditions": conditions}))
         })
         .collect();
@@ -69,12 +72,28 @@ pub(super) fn wanted(route: &Judged, index: &Index, now: &str) -> Option<Vec<Val
     Some(others.into_iter().cloned().chain(said).collect())
 }
 
-/// A condition with its time, which stays as long as the condition neither comes nor goes.
-pub(super) fn written(condition: &Condition, generation: i64, before: Option<&Value>, now: &str) -> Value {
+/// What is to be said, in the places of what was said before. What others say beside it is not ours to remove or to move.
+fn merged(conditions: &[Condition], generation: i64, before: &[Value], now: &str) -> Vec<Value> {
+    let write = |condition: &Condition| written(condition, generation, before, now);
+    let kept = before.iter().filter_map(|old| {
+        let new = conditions.iter().find(|condition| old["type"] == condition.kind);
+        let of_others = || !OURS.iter().any(|kind| old["type"] == *kind);
+        new.map(write).or_else(|| of_others().then(|| old.clone()))
+    });
+    let is_new = |condition: &&Condition| !before.iter().any(|old| old["type"] == condition.kind);
+    kept.chain(conditions.iter().filter(is_new).map(write)).collect()
+}
+
+/// A condition with its time, which stays as long as the condition neither comes nor goes. What is said of a newer
+/// generation than is known here stays as it is (Gateway API, `RouteParentStatus.conditions`).
+pub(super) fn written(condition: &Condition, generation: i64, before: &[Value], now: &str) -> Value {
+    let earlier = before.iter().find(|it| it["type"] == condition.kind);
+    if let Some(newer) = earlier.filter(|it| it["observedGeneration"].as_i64() > Some(generation)) {
+        return newer.clone();
+    }
     let status = if condition.holds { "True" } else { "False" };
-    let earlier = before.and_then(Value::as_array).into_iter().flatten();
-    let same = |it: &&Value| it["type"] == condition.kind && it["status"] == status;
-    let time = earlier.clone().find(same).and_then(|it| it["lastTransitionTime"].as_str()).unwrap_or(now);
+    let since = earlier.filter(|it| it["status"] == status);
+    let time = since.and_then(|it| it["lastTransitionTime"].as_str()).unwrap_or(now);
     json!({
         "type": condition.kind,
         "status": status,
@@ -85,31 +104,67 @@ pub(super) fn written(condition: &Condition, generation: i64, before: Option<&Va
     })
 }
 
-fn conditions(route: &Judged, parent: &ParentRef, index: &Index) -> [Condition; 2] {
-    [accepted(route, parent, index), resolved(route, index)]
+/// The conditions that are spoken of here.
+const OURS: [&str; 3] = ["Accepted", "ResolvedRefs", "PartiallyInvalid"];
+
+fn conditions(route: &Judged, parent: &ParentRef, index: &Index) -> Vec<Condition> {
+    let accepted = accepted(route, parent, index);
+    let in_part = partially_invalid(route).filter(|_| accepted.holds);
+    [accepted, resolved(route, index)].into_iter().chain(in_part).collect()
+}
+
+/// That some rules are left out; never said of a route of which nothing is in force, or all.
+fn partially_invalid(route: &Judged) -> Option<Condition> {
+    if route.dropped.is_empty() {
+        return None;
+    }
+    let rules: Vec<String> = route.dropped.iter().map(|index| format!("rules[{index}]")).collect();
+    let message = format!("Dropped Rule {}: {}", rules.join(", "), errors(route).join("; "));
+    Some(Condition { kind: "PartiallyInvalid", holds: true, reason: "UnsupportedValue", message })
+}
+
+fn errors(route: &Judged) -> Vec<String> {
+    let errors = route.problems.iter().filter(|problem| problem.severity == Severity::Error);
+    errors.map(|problem| format!("{}: {}", problem.path, problem.reason)).collect()
 }
 
 fn accepted(route: &Judged, parent: &ParentRef, index: &Index) -> Condition {
     let refuse = |reason, message| Condition { kind: "Accepted", holds: false, reason, message };
-    let errors = route.problems.iter().filter(|problem| problem.severity == Severity::Error);
-    let errors: Vec<String> = errors.map(|problem| format!("{}: {}", problem.path, problem.reason)).collect();
-    if !errors.is_empty() {
-        return refuse("UnsupportedValue", errors.join("; "));
+    if route.object.is_none() {
+        return refuse("UnsupportedValue", errors(route).join("; "));
     }
     let namespace = parent.namespace.as_deref().unwrap_or(&route.key.namespace);
     let service = ServiceName::new(namespace, &parent.name).ok();
-    let Some(service) = service.as_ref().and_then(|name| index.service(name)) else {
+    let found = service.and_then(|name| Some((index.service(&name)?, name)));
+    let Some((service, name)) = found else {
         return refuse("NoMatchingParent", format!("there is no Service {namespace}/{}", parent.name));
     };
-    let matches = service.ports.iter().any(|port| {
+    let mut covered = service.ports.iter().filter(|port| {
         parent.port.is_none_or(|number| number == port.number)
             && parent.section_name.as_deref().is_none_or(|section| section == port.name)
     });
-    if !matches {
+    let Some(first) = covered.clone().next() else {
         let ports: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
         return refuse(
             "NoMatchingParent",
             format!("Service {namespace}/{} has no such port; it has {}", parent.name, ports.join(", ")),
+        );
+    };
+    let reader = Reader::new(index);
+    let kind_in_force = |port: &Port| {
+        let port_of = ServicePort::new(name.clone(), port.number);
+        let routes = in_force(&reader, &port_of, &port.name, &route.key.namespace);
+        routes.first().map(|object| object.key.kind)
+    };
+    // One that is not in the index yet is about to be: nothing can be in its way that is less specific.
+    if !covered.any(|port| kind_in_force(port).is_none_or(|kind| kind == route.key.kind)) {
+        let other = kind_in_force(first).map_or("another kind", Kind::as_str);
+        return refuse(
+            "Conflicted",
+            format!(
+                "routes of kind {other} belong to Service {namespace}/{} too and are more specific; remove one kind",
+                parent.name
+            ),
         );
     }
     Condition { kind: "Accepted", holds: true, reason: "Accepted", message: "in force".to_owned() }
@@ -187,128 +242,5 @@ fn filters(object: &Object) -> Vec<&RouteFilter> {
     }
 }
 
-/// The `parentRefs` of a route that was decoded; for tests of what the API server would hold.
 #[cfg(test)]
-fn raw_parents(object: &Object) -> Vec<Value> {
-    crate::index::parent_refs(&object.spec)
-        .iter()
-        .map(|parent| serde_json::to_value(parent).unwrap())
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::index::tests::object;
-
-    const SERVICES: [&str; 3] = [
-        "{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: {ports: [{name: http, port: 80}]}}",
-        "{apiVersion: v1, kind: Service, metadata: {name: pay, namespace: bank}, spec: {ports: [{port: 80}]}}",
-        "{apiVersion: v1, kind: Service, metadata: {name: open, namespace: bank}, spec: {ports: [{port: 80}]}}",
-    ];
-    const GRANT: &str = "{apiVersion: gateway.networking.k8s.io/v1beta1, kind: ReferenceGrant, metadata: {name: g, namespace: bank}, spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}], to: [{group: '', kind: Service, name: open}]}}";
-
-    fn index() -> Index {
-        let mut index = Index::default();
-        let objects: BTreeMap<_, _> = (0..)
-            .zip(SERVICES.iter().chain([&GRANT]))
-            .map(|(age, yaml)| Arc::new(object(yaml, age)))
-            .map(|object| (object.key.clone(), object))
-            .collect();
-        index.set_objects(&objects);
-        index
-    }
-
-    fn route(parent: &str, rule: &str) -> Judged {
-        let object = object(
-            &format!(
-                "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: r, namespace: shop}}, spec: {{parentRefs: [{parent}], rules: [{rule}]}}}}"
-            ),
-            9,
-        );
-        Judged {
-            key: object.key.clone(),
-            generation: 3,
-            parents: raw_parents(&object),
-            status: Vec::new(),
-            resource_version: "1".to_owned(),
-            object: Some(object),
-            problems: Vec::new(),
-        }
-    }
-
-    fn said(route: &Judged) -> Vec<(String, String)> {
-        let parents = wanted(route, &index(), "2026-01-01T00:00:00Z").unwrap();
-        let conditions = parents[0]["conditions"].as_array().unwrap();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        conditions.iter().map(|it| (text(&it["status"]), text(&it["reason"]))).collect()
-    }
-
-    fn pair(accepted: (&str, &str), resolved: (&str, &str)) -> Vec<(String, String)> {
-        [accepted, resolved].map(|(status, reason)| (status.to_owned(), reason.to_owned())).into()
-    }
-
-    const CART: &str = "{group: '', kind: Service, name: cart}";
-
-    #[test]
-    fn a_route_is_accepted_by_a_service_that_is_there_and_has_the_port() {
-        let fine = ("True", "ResolvedRefs");
-        assert_eq!(said(&route(CART, "{}")), pair(("True", "Accepted"), fine));
-        for parent in [
-            "{group: '', kind: Service, name: gone}",
-            "{group: '', kind: Service, name: cart, port: 81}",
-            "{group: '', kind: Service, name: cart, sectionName: grpc}",
-        ] {
-            assert_eq!(said(&route(parent, "{}")), pair(("False", "NoMatchingParent"), fine), "{parent}");
-        }
-    }
-
-    #[test]
-    fn references_are_resolved_with_the_standards_reasons() {
-        for (backend, reason) in [
-            ("{name: gone, port: 80}", "BackendNotFound"),
-            ("{name: cart, port: 81}", "BackendNotFound"),
-            ("{name: pay, namespace: bank, port: 80}", "RefNotPermitted"),
-            ("{group: x.io, kind: Bucket, name: b, port: 80}", "InvalidKind"),
-        ] {
-            let route = route(CART, &format!("{{backendRefs: [{backend}]}}"));
-            assert_eq!(said(&route), pair(("True", "Accepted"), ("False", reason)), "{backend}");
-        }
-        let granted = route(CART, "{backendRefs: [{name: open, namespace: bank, port: 80}]}");
-        assert_eq!(said(&granted), pair(("True", "Accepted"), ("True", "ResolvedRefs")));
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_route_is_told() {
-        let mut wrong = route(CART, "{}");
-        wrong.object = None;
-        let decoded = crate::resource::decode(
-            &json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "r"}}),
-            crate::resource::Age::Written("x".into(), 0),
-        );
-        wrong.problems = decoded.problems;
-        assert_eq!(said(&wrong)[0], ("False".to_owned(), "UnsupportedValue".to_owned()));
-    }
-
-    #[test]
-    fn what_is_written_already_is_not_written_again_and_others_entries_stay() {
-        let mut route = route(CART, "{}");
-        let other = json!({"parentRef": {"name": "gateway"}, "controllerName": "somebody.else/controller", "conditions": []});
-        route.status = vec![other.clone()];
-        let first = wanted(&route, &index(), "2026-01-01T00:00:00Z").unwrap();
-        assert_eq!((first.len(), &first[0]), (2, &other));
-        route.status = first.clone();
-        assert_eq!(wanted(&route, &index(), "2026-02-02T00:00:00Z"), None);
-        // A new generation is a change; what held before has held since then.
-        route.generation = 4;
-        let second = wanted(&route, &index(), "2026-02-02T00:00:00Z").unwrap();
-        assert_eq!(second[1]["conditions"][0]["lastTransitionTime"], "2026-01-01T00:00:00Z");
-        assert_eq!(second[1]["conditions"][0]["observedGeneration"], 4);
-        // A parent that the route no longer names is forgotten.
-        route.parents.clear();
-        assert_eq!(wanted(&route, &index(), "2026-02-02T00:00:00Z").unwrap(), [other]);
-    }
-}
+mod tests;

@@ -10,8 +10,7 @@ use crate::resource::{BackendPolicySpec, Severity, Spec, TargetKind};
 
 /// `status.conditions` as it should be; none when it is so already. Conditions of other types stay.
 pub(super) fn wanted(judged: &Judged, index: &Index, now: &str) -> Option<Vec<Value>> {
-    let before = Value::Array(judged.status.clone());
-    let said = written(&accepted(judged, index), judged.generation, Some(&before), now);
+    let said = written(&accepted(judged, index), judged.generation, &judged.status, now);
     if judged.status.contains(&said) {
         return None;
     }
@@ -95,6 +94,7 @@ mod tests {
             resource_version: "1".to_owned(),
             object: decoded.object,
             problems: decoded.problems,
+            dropped: Vec::new(),
         }
     }
 

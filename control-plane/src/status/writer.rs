@@ -171,5 +171,6 @@ fn judged(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Judged {
         resource_version,
         object: decoded.object,
         problems: decoded.problems,
+        dropped: decoded.dropped,
     }
 }

@@ -11,7 +11,7 @@ use weft_mesh::name::{Identity, TrustDomain};
 
 use super::kept::News;
 use crate::index::{Change, Pod};
-use crate::resource::{Age, Decoded, Key, Kind, OWN_GROUP, decode};
+use crate::resource::{Age, Decoded, Key, Kind, OWN_GROUP, decode_in_part};
 
 /// Label of a pod that has a proxy, with the proxy's version.
 const PROXY_LABEL: &str = "mesh.weft.dev/proxy";
@@ -23,7 +23,7 @@ pub(crate) fn key(kind: Kind, object: &DynamicObject) -> Key {
     Key { kind, namespace: object.namespace().unwrap_or_default().into(), name: object.name_any().into() }
 }
 
-/// Decodes a resource. One that is wrong changes nothing: what it said before stays.
+/// Decodes a resource. One that is wrong as a whole changes nothing: what it said before stays.
 pub(super) fn object(key: Key, resource: &ApiResource, object: DynamicObject) -> News {
     let decoded = decode_object(key.kind, resource, object);
     let changes = decoded.object.map(|object| Change::Put(Arc::new(object)));
@@ -32,7 +32,7 @@ pub(super) fn object(key: Key, resource: &ApiResource, object: DynamicObject) ->
 
 /// Decodes a resource as the API server has it.
 pub(crate) fn decode_object(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Decoded {
-    decode(&document(kind, resource, object), Age::Written("cluster".into(), 0))
+    decode_in_part(&document(kind, resource, object), Age::Written("cluster".into(), 0))
 }
 
 /// The resource as a file would say it. Of kinds that are not our own, fields that are not known here are left out: the
