@@ -11,6 +11,7 @@ mod detection;
 mod drain;
 mod failures;
 mod faults;
+mod interim;
 mod limits;
 mod names;
 pub(crate) mod network;

@@ -16,6 +16,7 @@ use super::send::send_body;
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
+use crate::http::interim::Interim;
 
 /// Speaks weft/1 on a connection, as the side that sends requests.
 pub fn connect<S>(stream: S) -> Rc<Link>
@@ -53,6 +54,9 @@ impl Link {
             Err(error) => return Err(Box::new(NotSent { body, error })),
         };
         let stream = self.add(id);
+        if let Some(interim) = parts.extensions.get::<Interim>() {
+            stream.listen(interim.clone());
+        }
         if !end {
             let sending = send_body(stream.clone(), body);
             tokio::task::spawn_local(async move {

@@ -237,7 +237,8 @@ impl Link {
                 self.announced.set(true);
                 self.announcement.notify_waiters();
             }
-            Event::Informational { .. } | Event::Drain { .. } | Event::Pong { .. } => {}
+            Event::Informational { stream, head } => self.to(stream, |stream| stream.put_interim(*head)),
+            Event::Drain { .. } | Event::Pong { .. } => {}
         }
         Arrival::None
     }

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body as HttpBody;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use super::send::send_body;
 use crate::clock::now;
 use crate::error::BoxFailure;
 use crate::http::body::Body;
+use crate::http::interim::Interim;
 
 /// What a handler makes of a request: an answer, or a refusal that says whether it may be tried elsewhere.
 pub type Answer = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
@@ -38,9 +40,14 @@ where
             } else {
                 Body::Hop(HopBody::new(stream.clone(), content_length(&head.parts.headers)))
             };
-            let (request, metadata) = head.into_request(body);
+            let (mut request, metadata) = head.into_request(body);
+            // Clients of other versions can't be told.
+            let interim = (request.version() == Version::HTTP_11).then(Interim::default);
+            if let Some(interim) = &interim {
+                request.extensions_mut().insert(interim.clone());
+            }
             let answering = Box::pin(handler(request, metadata));
-            tokio::task::spawn_local(respond(stream, answering));
+            tokio::task::spawn_local(respond(stream, interim, answering));
         }
     });
     tokio::pin!(driving);
@@ -63,15 +70,24 @@ where
     }
 }
 
-async fn respond(stream: StreamRef, mut answering: Pin<Box<impl Future<Output = Answer>>>) {
+async fn respond(
+    stream: StreamRef,
+    interim: Option<Interim>,
+    mut answering: Pin<Box<impl Future<Output = Answer>>>,
+) {
+    let id = stream.id();
     let answer = std::future::poll_fn(|cx| {
         // A caller that went away has no use for the answer: what works on it is dropped.
         if stream.poll_reset(cx).is_ready() {
-            return std::task::Poll::Ready(None);
+            return Poll::Ready(None);
         }
-        answering.as_mut().poll(cx).map(Some)
+        let answer = answering.as_mut().poll(cx);
+        while let Some(Poll::Ready(head)) = interim.as_ref().map(|interim| interim.poll_next(cx)) {
+            // A head that is too long for the peer is one that it does without.
+            let _ = stream.link().with(|connection| connection.send_informational(id, &head));
+        }
+        answer.map(Some)
     });
-    let id = stream.id();
     match answer.await {
         None => {}
         Some(Ok((response, metadata))) => {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
+use super::interim::{self, Interim, Interposed};
 use super::local::LocalExecutor;
 use super::patience::watch;
 use crate::stream::gathered::Gathered;
@@ -73,15 +74,23 @@ where
 {
     let begun = Rc::new(Begun::default());
     let told = Rc::clone(&begun);
-    let service = service_fn(move |request| {
+    // hyper has no way to send interim answers on HTTP/2.
+    let interim = (version == ServerVersion::Http1).then(Interim::default);
+    let between = interim.clone().unwrap_or_default();
+    let service = service_fn(move |mut request: Request<Incoming>| {
         told.tell();
+        // A client of HTTP/1.0 does not know them (RFC 9110, section 15.2).
+        let interim = interim.clone().filter(|_| request.version() == Version::HTTP_11);
+        if let Some(interim) = &interim {
+            request.extensions_mut().insert(interim.clone());
+        }
         // On its way to where it is polled it is moved several times: a pointer costs less than all of it.
-        let response = Box::pin(handler(request));
+        let response = Box::pin(interim::after(interim, handler(request)));
         async move { Ok::<_, std::convert::Infallible>(response.await) }
     });
     let served = match version {
         ServerVersion::Http1 => {
-            let (stream, timer) = watch(stream, HEAD_TIMEOUT);
+            let (stream, timer) = watch(Interposed::new(stream, between), HEAD_TIMEOUT);
             let connection = http1::Builder::new()
                 .timer(timer)
                 .header_read_timeout(HEAD_TIMEOUT)

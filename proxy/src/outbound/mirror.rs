@@ -16,6 +16,7 @@ use weft_mesh::outlier::Outcome;
 use super::attempts::version_for;
 use crate::clock::{now, since};
 use crate::http::body::Body;
+use crate::http::interim::Interim;
 use crate::snapshot::Backend;
 use crate::worker::Worker;
 
@@ -37,7 +38,10 @@ pub(super) fn copies(
     copies: &mut SmallVec<[Copy; 1]>,
 ) {
     for mirror in filters.mirrors.iter().filter(|mirror| mirror.fraction.hits(fastrand::u64(..))) {
-        copies.push(Copy { backend: Arc::clone(&mirror.backend), parts: parts.clone() });
+        let mut parts = parts.clone();
+        // What answers a copy answers nobody.
+        parts.extensions.remove::<Interim>();
+        copies.push(Copy { backend: Arc::clone(&mirror.backend), parts });
     }
 }
 

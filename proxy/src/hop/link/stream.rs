@@ -13,6 +13,7 @@ use weft_mesh::reason::Reason;
 
 use super::Link;
 use crate::error::{BoxFailure, Failure};
+use crate::http::interim::Interim;
 
 /// What has arrived on one stream and was not taken yet.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ struct Received {
     failure: Option<BoxFailure>,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Where interim answers go.
+    interim: Option<Interim>,
 }
 
 impl Received {
@@ -61,6 +64,12 @@ impl Stream {
         received.head = Some(head);
         received.ended = end;
         received.wake_reader();
+    }
+
+    pub(super) fn put_interim(&self, head: http::response::Parts) {
+        if let Some(interim) = &self.0.borrow().interim {
+            interim.put(head.status, head.headers);
+        }
     }
 
     pub(super) fn put_data(&self, data: Bytes, end: bool) {
@@ -127,6 +136,11 @@ impl Drop for Hold {
 impl StreamRef {
     pub(super) fn new(link: Rc<Link>, id: StreamId, stream: Rc<Stream>) -> Self {
         Self { stream, hold: Rc::new(Hold { link, id }) }
+    }
+
+    /// Gives interim answers on.
+    pub(in crate::hop) fn listen(&self, interim: Interim) {
+        self.stream.0.borrow_mut().interim = Some(interim);
     }
 
     pub(in crate::hop) fn id(&self) -> StreamId {
