@@ -10,6 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::client::Leased;
+use super::logged::Logged;
 use super::recorded::Recorded;
 use super::replay::ReplayBody;
 use super::tee::{Copied, Tee};
@@ -47,6 +48,8 @@ pub enum Body {
     Test(crate::hop::tests::Frames),
     /// A response's body whose end is recorded.
     Recorded(Box<Recorded>),
+    /// A response's body from outside the mesh.
+    Logged(Box<Logged>),
 }
 
 impl Body {
@@ -109,6 +112,7 @@ impl HttpBody for Body {
             #[cfg(test)]
             Self::Test(frames) => Poll::Ready(frames.next().map(Ok)),
             Self::Recorded(body) => body.poll_frame(cx),
+            Self::Logged(body) => body.poll_frame(cx),
         }
     }
 
@@ -127,6 +131,7 @@ impl HttpBody for Body {
             #[cfg(test)]
             Self::Test(_) => false,
             Self::Recorded(body) => body.is_end_stream(),
+            Self::Logged(body) => body.is_end_stream(),
         }
     }
 
@@ -145,6 +150,7 @@ impl HttpBody for Body {
             #[cfg(test)]
             Self::Test(_) => SizeHint::default(),
             Self::Recorded(body) => body.size_hint(),
+            Self::Logged(body) => body.size_hint(),
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
+use crate::http::logged::Logged;
 use crate::http::server::authority;
+use crate::http::upgrade;
 use crate::stats::Direction;
 use crate::worker::Worker;
 
@@ -42,7 +44,7 @@ pub(crate) async fn handle(
             answer(&failure, grpc)
         }
     };
-    // What no upstream answered, or none of the mesh, has ended here.
+    // What no upstream answered has ended here.
     if let Some(mut log) = log {
         log.answered(response.status(), response.headers());
         log.end(&worker.shared);
@@ -72,7 +74,7 @@ async fn forward(
         Found::Known(destination) => {
             exchange::run(worker, downstream, &destination, Box::new(request), log).await
         }
-        Found::Absent | Found::Silent => Box::pin(pass_through(worker, &name, request)).await,
+        Found::Absent | Found::Silent => Box::pin(pass_through(worker, &name, request, log)).await,
     }
 }
 
@@ -91,17 +93,41 @@ fn dialled_name(request: &Request<Incoming>) -> Result<Arc<str>, BoxFailure> {
 async fn pass_through(
     worker: &Rc<Worker>,
     name: &Arc<str>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
+    log: &mut Option<Box<Open>>,
 ) -> Result<Response<Body>, BoxFailure> {
     // Whoever dialled it knows what it speaks.
     let version = if request.version() == Version::HTTP_2 { HttpVersion::Http2 } else { HttpVersion::Http1 };
+    let asked = upgrade::asked(&mut request);
     let (mut parts, body) = request.into_parts();
     remove_hop_by_hop(&mut parts.headers);
+    let (body, tunnel) = match asked {
+        None => {
+            let body = Body::from(body);
+            (if let Some(log) = log { log.count(body) } else { body }, None)
+        }
+        Some(upgrade::Asked { token, connection, extended }) => {
+            upgrade::restore(&mut parts.headers, &token);
+            let (body, start) = upgrade::tunnel(connection);
+            (Body::Tunnel(body), Some((token, extended, start)))
+        }
+    };
     let client = worker.passthrough.client(name);
     let under_way = worker.shared.enter();
-    let response = client.send(Box::new(Request::from_parts(parts, Body::from(body))), version).await?;
-    drop(under_way);
-    let (mut parts, body) = response.into_parts();
-    remove_hop_by_hop(&mut parts.headers);
-    Ok(Response::from_parts(parts, body))
+    let response = client.send(Box::new(Request::from_parts(parts, body)), version).await?;
+    let (mut head, body) = response.into_parts();
+    let mut log = log.take();
+    if let Some(log) = &mut log {
+        log.answered(head.status, &head.headers);
+    }
+    let body = Logged::over(body, log, under_way);
+    if let Some((token, extended, start)) = tunnel
+        && upgrade::is_agreed(head.status)
+    {
+        start(body);
+        upgrade::agree(&mut head, &token, extended);
+        return Ok(Response::from_parts(head, Body::Empty));
+    }
+    remove_hop_by_hop(&mut head.headers);
+    Ok(Response::from_parts(head, body))
 }

@@ -109,3 +109,32 @@ async fn an_opaque_connection_is_one_line_at_its_end() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_leaves_the_mesh_is_one_line_at_the_end_of_its_answer() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.answer_lookups();
+        let log = logging(&mesh.worker, Mode::All);
+        network::listen(at(9, 80), |mut stream| async move {
+            let _ = stream.read(&mut [0; 1024]).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nfirst").await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+            stream.write_all(b"last").await.unwrap();
+        });
+        let request =
+            http::Request::post("/x").header("host", "10.0.0.9").body(Body::full("seven b")).unwrap();
+        let answer = Caller::new().send(request).await.unwrap();
+        assert_eq!(lines(&log).len(), 0, "the answer has not ended");
+        assert_eq!(mesh.worker.shared.under_way(), 1);
+        assert_eq!(whole(answer).await.body(), "firstlast");
+        let lines = lines(&log);
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert_eq!(
+            (line.status, line.bytes_received, line.bytes_sent, line.cut_off),
+            (Some(200), 7, 9, false)
+        );
+        assert_eq!(mesh.worker.shared.under_way(), 0);
+    })
+    .await;
+}

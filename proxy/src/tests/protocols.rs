@@ -167,3 +167,35 @@ async fn names_that_are_not_in_the_mesh_are_reached_as_they_are() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_leaves_the_mesh_as_one() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.answer_lookups();
+        network::listen(at(9, 80), |mut stream| async move {
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).await.unwrap();
+            let head = String::from_utf8_lossy(&head[..length]).to_lowercase();
+            assert!(
+                head.contains("upgrade: echo/1\r\n") && head.contains("connection: upgrade\r\n"),
+                "{head}"
+            );
+            let agrees =
+                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo/1\r\n\r\n";
+            stream.write_all(agrees).await.unwrap();
+            let mut bytes = [0; 5];
+            stream.read_exact(&mut bytes).await.unwrap();
+            bytes.reverse();
+            stream.write_all(&bytes).await.unwrap();
+        });
+        let mut stream = network::connect(outbound()).unwrap().await.unwrap();
+        let head =
+            "GET /chat HTTP/1.1\r\nhost: 10.0.0.9\r\nconnection: Upgrade\r\nupgrade: echo/1\r\n\r\nhello";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("\r\n\r\nolleh"), "{answer}");
+    })
+    .await;
+}
