@@ -4,6 +4,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response, Version};
@@ -15,6 +17,7 @@ use tokio::time::Instant;
 use weft_mesh::reason::Reason;
 
 use super::body::Body;
+use super::interim::Interim;
 use super::upgrade;
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
@@ -42,6 +45,8 @@ pub enum HttpVersion {
     Http2,
     /// HTTP/2 if it speaks that, else HTTP/1.1: not declared, and to be found out.
     Either,
+    /// HTTP/1.1 unless it has shown to speak HTTP/2 alone: not declared, and asked by HTTP/1.
+    LikelyHttp1,
 }
 
 /// Connections to one address.
@@ -85,6 +90,8 @@ impl Drop for Waiter {
 pub struct Sender {
     inner: http1::SendRequest<Body>,
     age: Age,
+    /// Whether the peer spoke HTTP/2 at once.
+    greeted: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -127,7 +134,8 @@ impl Client {
         version: HttpVersion,
     ) -> Result<Response<Body>, BoxFailure> {
         match version {
-            HttpVersion::Http1 => self.send_http1(request).await,
+            HttpVersion::LikelyHttp1 if !self.spoken.is_http1() => Box::pin(self.send_likely(request)).await,
+            HttpVersion::Http1 | HttpVersion::LikelyHttp1 => self.send_http1(request, version).await,
             HttpVersion::Http2 => self.send_http2(request).await,
             HttpVersion::Either => Box::pin(self.send_either(request)).await,
         }
@@ -138,12 +146,13 @@ impl Client {
     async fn send_http1(
         self: &Rc<Self>,
         mut request: Box<Request<Body>>,
+        version: HttpVersion,
     ) -> Result<Response<Body>, BoxFailure> {
         if upgrade::token(request.headers()).is_none() {
-            return self.exchange_http1(request).await;
+            return self.exchange_http1(request, version).await;
         }
         let from_near = std::mem::take(request.body_mut());
-        let mut response = self.exchange_http1(request).await?;
+        let mut response = self.exchange_http1(request, version).await?;
         if upgrade::is_agreed(response.status()) {
             let (from_far, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
             start(from_near);
@@ -155,12 +164,14 @@ impl Client {
     async fn exchange_http1(
         self: &Rc<Self>,
         mut request: Box<Request<Body>>,
+        version: HttpVersion,
     ) -> Result<Response<Body>, BoxFailure> {
         if request.version() == Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
             super::server::join_cookies(request.headers_mut());
         }
         super::server::host_from_authority(&mut request);
+        Interim::listen(&mut request);
         let may_repeat = request.method().is_idempotent();
         loop {
             let (mut sender, reused) = match self.way().await? {
@@ -170,6 +181,10 @@ impl Client {
             };
             match sender.inner.try_send_request(*request).await {
                 Ok(response) => return Ok(self.leased(response, sender)),
+                // What comes instead of an answer from a server of HTTP/2 says that it understood nothing.
+                Err(_) if sender.greeted.load(Ordering::Relaxed) => {
+                    return Err(self.greeted_in_http2(version));
+                }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if reused => *request = unsent,
                     Some(_) => return Err(unsent(&error.into_error())),
@@ -231,7 +246,9 @@ impl Client {
     }
 
     async fn connect_http1(&self, held: Option<Held>) -> Result<Sender, BoxFailure> {
-        let stream = self.connector.connect_in(held).await?;
+        let mut stream = self.connector.connect_in(held).await?;
+        let greeted = Arc::new(AtomicBool::new(false));
+        stream.tell_greeting(Arc::clone(&greeted));
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .max_buf_size(MAX_HEAD)
@@ -242,7 +259,7 @@ impl Client {
             // What goes wrong is told to the request that it happens to.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Sender { inner: sender, age: Age::new(now(), fastrand::f32()) })
+        Ok(Sender { inner: sender, age: Age::new(now(), fastrand::f32()), greeted })
     }
 
     fn leased(self: &Rc<Self>, response: Response<Incoming>, sender: Sender) -> Response<Body> {

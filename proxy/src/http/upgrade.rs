@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use aws_lc_rs::digest;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame};
@@ -87,6 +88,43 @@ fn websocket_key() -> HeaderValue {
     HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
+/// Makes a request that asks for an upgrade the extended CONNECT that asks for the same (RFC 8441, sections 4 and 5), and
+/// gives the key of its WebSocket, if it is one.
+pub fn ask_by_connect<B>(
+    request: &mut Request<B>,
+    token: &HeaderValue,
+) -> Result<Option<HeaderValue>, BoxFailure> {
+    let Ok(protocol) = token.to_str() else {
+        let detail = "the field Upgrade holds what is no name of a protocol";
+        return Err(Failure::downstream(Reason::BadRequest, detail));
+    };
+    request.extensions_mut().insert(Protocol::from(protocol));
+    *request.method_mut() = Method::CONNECT;
+    remove_hop_by_hop(request.headers_mut());
+    Ok(request.headers_mut().remove(header::SEC_WEBSOCKET_KEY))
+}
+
+/// Makes the answer that agrees to an extended CONNECT the one that agrees to the upgrade that it stands for.
+pub fn agreed_by_connect(head: &mut http::response::Parts, token: &HeaderValue, key: Option<&HeaderValue>) {
+    head.status = StatusCode::SWITCHING_PROTOCOLS;
+    head.version = Version::HTTP_11;
+    remove_hop_by_hop(&mut head.headers);
+    restore(&mut head.headers, token);
+    if let Some(accept) = key.and_then(websocket_accept) {
+        head.headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+}
+
+/// What a server of WebSocket makes of a client's key, to show that it is one (RFC 6455, section 4.2.2).
+fn websocket_accept(key: &HeaderValue) -> Option<HeaderValue> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key.as_bytes());
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    HeaderValue::try_from(STANDARD.encode(hash.finish())).ok()
+}
+
 /// The protocols that a message asks or agrees to change to, if it does: `Upgrade` named by `Connection`.
 pub fn token(headers: &HeaderMap) -> Option<HeaderValue> {
     if !headers.contains_key(header::UPGRADE) || !connection_names_upgrade(headers) {
@@ -137,7 +175,7 @@ pub fn tunnel(upgrade: OnUpgrade) -> (TunnelBody, impl FnOnce(Body)) {
             let _ = near_writer.shutdown().await;
         });
     };
-    (TunnelBody { waiting: Some(take), reader: None, ended: false }, start)
+    (TunnelBody { waiting: Some(take), reader: None, ended: false, held: None }, start)
 }
 
 /// What one side of a tunnel sends, as a body.
@@ -146,6 +184,15 @@ pub struct TunnelBody {
     waiting: Option<oneshot::Receiver<ReadHalf<TokioIo<Upgraded>>>>,
     reader: Option<ReadHalf<TokioIo<Upgraded>>>,
     ended: bool,
+    /// What lasts as long as this.
+    held: Option<Box<dyn std::fmt::Debug>>,
+}
+
+impl TunnelBody {
+    /// Keeps something until the other side has sent all.
+    pub fn hold(&mut self, held: Box<dyn std::fmt::Debug>) {
+        self.held = Some(held);
+    }
 }
 
 /// Bytes that are read from a tunnel at once.
@@ -231,6 +278,12 @@ mod tests {
             builder = builder.header("upgrade", upgrade);
         }
         builder.body(()).unwrap().into_parts().0.headers
+    }
+
+    #[test]
+    fn a_websockets_key_is_answered_as_its_standard_has_it() {
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(websocket_accept(&key).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

@@ -245,6 +245,6 @@ fn version_for(port: &InboundPort, sent: Version) -> HttpVersion {
         Protocol::Http1 => HttpVersion::Http1,
         Protocol::Http2 | Protocol::Grpc => HttpVersion::Http2,
         _ if sent == Version::HTTP_2 => HttpVersion::Either,
-        _ => HttpVersion::Http1,
+        _ => HttpVersion::LikelyHttp1,
     }
 }

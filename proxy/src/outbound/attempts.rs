@@ -320,7 +320,7 @@ pub(super) fn version_for(backend: &Backend, sent: http::Version) -> HttpVersion
         Protocol::Http1 => HttpVersion::Http1,
         Protocol::Http2 | Protocol::Grpc => HttpVersion::Http2,
         _ if sent == http::Version::HTTP_2 => HttpVersion::Either,
-        _ => HttpVersion::Http1,
+        _ => HttpVersion::LikelyHttp1,
     }
 }
 

@@ -245,3 +245,27 @@ async fn trailers_of_a_request_and_the_order_of_repeated_fields_arrive() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_http1_reaches_an_application_that_declares_nothing_and_speaks_http2_alone() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            mesh.sidecar(2, &v1::Inbound::default());
+            network::listen(application_at(2), |stream| async move {
+                let handler = |request: Request<hyper::body::Incoming>| async move {
+                    assert_eq!(request.version(), Version::HTTP_2);
+                    Response::new(Body::from(request.into_body()))
+                };
+                serve(stream, ServerVersion::Http2, CancellationToken::new(), handler).await;
+            });
+            let caller = Caller::new();
+            for _ in 0..3 {
+                let sent = request("POST", "/", Body::full("hello"));
+                let answer = whole(caller.send(sent).await.unwrap()).await;
+                assert_eq!((answer.status(), &answer.body()[..]), (StatusCode::OK, &b"hello"[..]), "{hop:?}");
+            }
+        })
+        .await;
+    }
+}

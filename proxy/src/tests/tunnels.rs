@@ -94,3 +94,80 @@ async fn connect_over_http2_opens_a_tunnel_whose_requests_are_routed() {
     })
     .await;
 }
+
+/// What both sides of these tests speak: HTTP/1.1 at the client, and HTTP/2 at the application, which says so.
+async fn over_each_hop_to_http2<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let backend = v1::Backend { protocol: v1::Protocol::Http2.into(), ..backend("reviews") };
+            let destination = v1::Destination { backend: Some(backend), ..destination() };
+            let mesh = Mesh::new(&destination, &[endpoint(2, hop)]);
+            let port = v1::InboundPort { protocol: v1::Protocol::Http2.into(), ..v1::InboundPort::default() };
+            mesh.sidecar(2, &v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
+            test().await;
+        })
+        .await;
+    }
+}
+
+/// Asks for a WebSocket by HTTP/1.1, and gives the head of the answer.
+async fn websocket() -> (String, tokio::io::DuplexStream) {
+    let mut stream = network::connect(outbound()).unwrap().await.unwrap();
+    let head = "GET /chat?room=1 HTTP/1.1\r\nhost: reviews:9080\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    (String::from_utf8(answer).unwrap(), stream)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_websocket_of_http1_reaches_an_application_of_http2_by_an_extended_connect() {
+    over_each_hop_to_http2(async || {
+        application(2, |mut request| async move {
+            assert_eq!((request.method(), request.version()), (&Method::CONNECT, Version::HTTP_2));
+            assert_eq!(request.uri(), "http://reviews:9080/chat?room=1");
+            assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
+            assert_eq!(request.headers()["sec-websocket-version"], "13");
+            for field in ["sec-websocket-key", "connection", "upgrade"] {
+                assert!(!request.headers().contains_key(field), "{field}");
+            }
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::task::spawn_local(async move {
+                let mut stream = TokioIo::new(upgrade.await.unwrap());
+                let mut bytes = [0; 5];
+                stream.read_exact(&mut bytes).await.unwrap();
+                bytes.reverse();
+                stream.write_all(&bytes).await.unwrap();
+                stream.shutdown().await.unwrap();
+            });
+            Response::new(Body::Empty)
+        });
+        let (head, mut stream) = websocket().await;
+        assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
+        assert!(head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{head}");
+        stream.write_all(b"hello").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "olleh");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_websocket_that_an_application_of_http2_does_not_take_is_told_so() {
+    over_each_hop_to_http2(async || {
+        network::listen(application_at(2), |stream| async move {
+            let service = hyper::service::service_fn(|_| async {
+                Ok::<_, std::convert::Infallible>(Response::new(Body::Empty))
+            });
+            let server = hyper::server::conn::http2::Builder::new(LocalExecutor);
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        });
+        let (head, _) = websocket().await;
+        assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        assert!(head.contains("x-weft-error: upstream_protocol\r\n"), "{head}");
+    })
+    .await;
+}

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_identity::Refusal;
+use weft_mesh::protocol::begins_like_http2_server;
 use weft_mesh::proxy_protocol::{Addresses, Version, encode};
 use weft_mesh::reason::Reason;
 
@@ -106,7 +108,7 @@ impl Connector {
 
     /// Opens a connection in a place that was taken for it.
     pub async fn connect_in(&self, held: Option<Held>) -> Result<Stream, BoxFailure> {
-        Ok(Stream { io: self.open().await?, bell: None, _held: held })
+        Ok(Stream { io: self.open().await?, bell: None, greeted: None, _held: held })
     }
 
     async fn open(&self) -> Result<Io, BoxFailure> {
@@ -158,6 +160,8 @@ pub struct Stream {
     io: Io,
     /// Rings whenever something was read.
     bell: Option<Arc<Notify>>,
+    /// To be told whether the first bytes read are those of a server of HTTP/2.
+    greeted: Option<Arc<AtomicBool>>,
     /// Given back after the connection is closed.
     _held: Option<Held>,
 }
@@ -172,6 +176,11 @@ impl Stream {
     /// Rings `bell` whenever something was read: after that, whoever reads is about to know it.
     pub fn ring_when_read(&mut self, bell: Arc<Notify>) {
         self.bell = Some(bell);
+    }
+
+    /// Sets `greeted` if what is read first is what a server of HTTP/2 says first.
+    pub fn tell_greeting(&mut self, greeted: Arc<AtomicBool>) {
+        self.greeted = Some(greeted);
     }
 
     /// The protocol that the peer chose by ALPN.
@@ -194,10 +203,17 @@ impl Stream {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buf.filled().len();
         let read = match &mut this.io {
             Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
+        if this.greeted.is_some()
+            && let Some(first @ [_, ..]) = buf.filled().get(before..)
+            && let Some(greeted) = this.greeted.take()
+        {
+            greeted.store(begins_like_http2_server(first), Ordering::Relaxed);
+        }
         if let (Poll::Ready(_), Some(bell)) = (&read, &this.bell) {
             bell.notify_waiters();
         }

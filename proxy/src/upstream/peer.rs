@@ -107,7 +107,10 @@ impl Peer {
             (Hop::Standard, Some(tls)) => {
                 let request = Box::new(Request::from_parts(parts.clone(), body));
                 // The application's version is for the proxy beside it to find out.
-                let version = if version == HttpVersion::Either { HttpVersion::Http2 } else { version };
+                let version = match version {
+                    HttpVersion::Http2 | HttpVersion::Either => HttpVersion::Http2,
+                    HttpVersion::Http1 | HttpVersion::LikelyHttp1 => HttpVersion::Http1,
+                };
                 let client = self.standard(tls, version);
                 let response = Box::pin(client.send(request, version)).await?;
                 Ok((response, ResponseMetadata::default()))
@@ -166,7 +169,7 @@ impl Peer {
     fn standard(&self, tls: &Arc<Tls>, version: HttpVersion) -> Rc<Client> {
         let [http1, http2] = &mut *self.standard.borrow_mut();
         let (kept, alpn) = match version {
-            HttpVersion::Http1 => (http1, ALPN_HTTP11),
+            HttpVersion::Http1 | HttpVersion::LikelyHttp1 => (http1, ALPN_HTTP11),
             HttpVersion::Http2 | HttpVersion::Either => (http2, ALPN_H2),
         };
         if let Some((generation, client)) = kept

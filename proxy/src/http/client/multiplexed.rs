@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
@@ -57,6 +58,8 @@ struct State {
     age: Age,
     /// How many streams the peer takes, or [`UNKNOWN`].
     limit: Cell<usize>,
+    /// Whether it takes extended CONNECTs; known when that is.
+    takes_connect: Cell<bool>,
     /// Rings when that is known, or never will be.
     settled: Notify,
 }
@@ -64,13 +67,20 @@ struct State {
 impl Client {
     pub(super) async fn send_http2(
         self: &Rc<Self>,
-        mut request: Box<Request<Body>>,
+        request: Box<Request<Body>>,
     ) -> Result<Response<Body>, BoxFailure> {
-        if upgrade::token(request.headers()).is_some() {
-            // There is no upgrade in HTTP/2 (RFC 9113 section 8.6): the request goes on as if it had not asked.
-            remove_hop_by_hop(request.headers_mut());
-            *request.body_mut() = Body::Empty;
+        if let Some(token) = upgrade::token(request.headers()) {
+            return Box::pin(self.upgrade_by_connect(request, token)).await;
         }
+        self.exchange_http2(request)
+            .await
+            .map(|(response, stream)| response.map(|body| Leased::http2(body, stream)))
+    }
+
+    async fn exchange_http2(
+        self: &Rc<Self>,
+        mut request: Box<Request<Body>>,
+    ) -> Result<(Response<Incoming>, OpenStream), BoxFailure> {
         // An authority belongs to every request of HTTP/2; from HTTP/1 it comes in the Host field.
         authority_from_host(&mut request, || self.connector.authority());
         *request.version_mut() = Version::HTTP_2;
@@ -81,7 +91,7 @@ impl Client {
             };
             let stream = OpenStream::new(&connection.state);
             match connection.sender.try_send_request(*request).await {
-                Ok(response) => return Ok(response.map(|body| Leased::http2(body, stream))),
+                Ok(response) => return Ok((response, stream)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if reused => *request = unsent,
                     Some(_) => return Err(unsent(&error.into_error())),
@@ -89,6 +99,45 @@ impl Client {
                 },
             }
         }
+    }
+
+    /// Asks by an extended CONNECT for the upgrade that a request of HTTP/1.1 asks for (RFC 8441), where the server takes
+    /// that.
+    ///
+    /// Where it does not, there is no upgrade (RFC 9113, section 8.6): a WebSocket's client can do nothing without and is
+    /// told so, and others go on as if they had not asked, which every client has to expect (RFC 9110, section 7.8).
+    async fn upgrade_by_connect(
+        self: &Rc<Self>,
+        mut request: Box<Request<Body>>,
+        token: HeaderValue,
+    ) -> Result<Response<Body>, BoxFailure> {
+        let connection = match self.usable() {
+            Some(connection) => connection,
+            None => self.connect_http2().await?.0,
+        };
+        let _ = tokio::time::timeout(SETTINGS_TIMEOUT, connection.settled()).await;
+        let from_near = std::mem::take(request.body_mut());
+        if !connection.state.takes_connect.get() {
+            if token.as_bytes().eq_ignore_ascii_case(b"websocket") {
+                let detail = "it speaks HTTP/2 and does not take WebSockets on that (SETTINGS_ENABLE_CONNECT_PROTOCOL); \
+                              declare the port of its WebSockets as http";
+                return Err(Failure::upstream(Reason::UpstreamProtocol, detail));
+            }
+            remove_hop_by_hop(request.headers_mut());
+            let (response, stream) = self.exchange_http2(request).await?;
+            return Ok(response.map(|body| Leased::http2(body, stream)));
+        }
+        let key = upgrade::ask_by_connect(&mut request, &token)?;
+        let (mut response, stream) = self.exchange_http2(request).await?;
+        if !response.status().is_success() {
+            return Ok(response.map(|body| Leased::http2(body, stream)));
+        }
+        let (mut from_far, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
+        from_far.hold(Box::new(stream));
+        start(from_near);
+        let (mut head, _) = response.into_parts();
+        upgrade::agreed_by_connect(&mut head, &token, key.as_ref());
+        Ok(Response::from_parts(head, Body::Tunnel(from_far)))
     }
 
     /// A connection that takes one more stream.
@@ -140,6 +189,7 @@ impl Client {
             used: Cell::new(Instant::now()),
             age: Age::new(now(), fastrand::f32()),
             limit: Cell::new(UNKNOWN),
+            takes_connect: Cell::new(false),
             settled: Notify::new(),
         });
         tokio::task::spawn_local(drive(connection, Rc::clone(&state), heard));
@@ -221,6 +271,7 @@ async fn drive(
         let limit = connection.current_max_send_streams();
         if limit != UNKNOWN {
             state.limit.set(limit);
+            state.takes_connect.set(connection.is_extended_connect_protocol_enabled());
         } else if !ended && state.limit.get() == UNKNOWN {
             while ring.as_mut().poll(cx).is_ready() {
                 ring.set(heard.notified());
