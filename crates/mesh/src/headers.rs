@@ -1,6 +1,7 @@
 //! Header fields that concern a proxy: those of one hop alone, and those about the caller.
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use smallvec::SmallVec;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -29,22 +30,32 @@ fn may_be_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
+/// Makes the map anew: taking fields out of one puts the last field in the place of each, and those that stay have to stay
+/// in the order in which they were sent.
 fn remove(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        remove_named(headers);
-    }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHORIZATION] {
-        if headers.contains_key(&name) {
-            headers.remove(&name);
+    let named = named_by_connection(headers);
+    let mut te = takes_trailers(headers).then(|| HeaderValue::from_static("trailers"));
+    let kept = HeaderMap::with_capacity(headers.len());
+    let sent = std::mem::replace(headers, kept);
+    let mut last = None;
+    for (name, value) in sent {
+        // A field that is repeated has its name once.
+        if name.is_some() {
+            last = name;
         }
-    }
-    if headers.contains_key(TE) {
-        keep_te_trailers(headers);
+        let Some(name) = &last else { continue };
+        if *name == TE {
+            if let Some(trailers) = te.take() {
+                headers.append(name, trailers);
+            }
+        } else if !may_be_hop_by_hop(name) && !named.contains(name) {
+            headers.append(name, value);
+        }
     }
 }
 
-fn remove_named(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
+fn named_by_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
+    headers
         .get_all(CONNECTION)
         .iter()
         // As bytes: one that is no ASCII must not hide the names beside it.
@@ -54,23 +65,12 @@ fn remove_named(headers: &mut HeaderMap) {
         .filter(|name| {
             !matches!(name.as_str(), "te" | "host" | "content-length" | "trailer" | "authorization")
         })
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    headers.remove(CONNECTION);
+        .collect()
 }
 
-fn keep_te_trailers(headers: &mut HeaderMap) {
-    let trailers = headers
-        .get_all(TE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));
-    headers.remove(TE);
-    if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.into_iter().any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Whether a response's head announces trailers.
@@ -104,6 +104,23 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("x-three", "3")]));
+    }
+
+    #[test]
+    fn what_stays_stays_in_its_order() {
+        let mut headers = map(&[
+            ("host", "a"),
+            ("connection", "keep-alive, x-two"),
+            ("accept", "1"),
+            ("x-two", "2"),
+            ("te", "trailers"),
+            ("user-agent", "3"),
+            ("accept", "4"),
+            ("x-last", "5"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        let order: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(order, ["host", "accept", "te", "user-agent", "x-last"]);
     }
 
     #[test]

@@ -269,3 +269,45 @@ async fn a_client_of_http1_reaches_an_application_that_declares_nothing_and_spea
         .await;
     }
 }
+
+/// The names of the fields of a head, in lower case and in their order, without those of the proxies.
+fn names(head: &str) -> Vec<String> {
+    let names = head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0.to_lowercase()));
+    names.filter(|name| name.starts_with("x-f-") || name == "host" || name == "accept").collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_of_different_names_keep_their_order_through_every_hop() {
+    const FIELDS: &str = "X-F-Zebra: 1\r\nConnection: keep-alive\r\nAccept: 2\r\nX-F-Apple: 3\r\nX-F-Middle: 4\r\nX-F-Last: 5\r\n";
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            mesh.sidecar(2, &v1::Inbound::default());
+            network::listen(application_at(2), |mut stream| async move {
+                let mut head = [0; 2048];
+                let length = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                assert_eq!(
+                    names(&head),
+                    ["host", "x-f-zebra", "accept", "x-f-apple", "x-f-middle", "x-f-last"]
+                );
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\n{FIELDS}transfer-encoding: chunked\r\nx-f-end: 6\r\n\r\n0\r\n\r\n"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            });
+            let mut stream = network::connect(outbound()).unwrap().await.unwrap();
+            let request = format!("GET / HTTP/1.1\r\nHost: reviews:9080\r\n{FIELDS}\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = [0; 2048];
+            let length = stream.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+            assert_eq!(
+                names(&answer),
+                ["x-f-zebra", "accept", "x-f-apple", "x-f-middle", "x-f-last", "x-f-end"],
+                "{hop:?}"
+            );
+        })
+        .await;
+    }
+}
