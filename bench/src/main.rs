@@ -1,7 +1,7 @@
 //! Side-by-side benchmarks of Weft and other proxies.
 //!
 //! `compare` measures pairs of sidecars, `check` only verifies that they do what is measured, `idle` measures memory
-//! per connection, `routes` what finding a rule costs. The same program is also the load generator (`load`) and the application (`serve`).
+//! per connection, `routes` what finding a rule costs, `relay` what carrying bytes does. The same program is also the load generator (`load`) and the application (`serve`).
 
 use clap::Parser;
 
@@ -14,6 +14,7 @@ mod idle;
 mod load;
 mod options;
 mod process;
+mod relay;
 mod report;
 mod routes;
 mod sample;
@@ -35,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         Command::Routes(routes) => {
             routes::run(routes.rounds, std::time::Duration::from_millis(routes.milliseconds))
         }
+        Command::Relay(options) => relay::run(options.rounds, options.mebibytes, options.messages),
     }
 }
 

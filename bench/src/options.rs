@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Idle(Idle),
     /// Measure what finding a rule costs, by the number of routes and the depth of paths.
     Routes(Routes),
+    /// Measure what carrying bytes between two sockets costs, through a buffer and by `splice`.
+    Relay(Relay),
     /// Generate load on one address and print the result as JSON.
     Load(Load),
     /// Answer every request with 1 KiB; prints the address it listens on.
@@ -57,6 +59,19 @@ pub(crate) struct Routes {
     /// Length of each measurement in milliseconds.
     #[arg(long, default_value_t = 500)]
     pub(crate) milliseconds: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Relay {
+    /// How often each way is measured.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Mebibytes that go in one direction.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) mebibytes: u64,
+    /// Messages of 1 KiB that are answered one by one.
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) messages: u64,
 }
 
 #[derive(Clone, Debug, Args)]
