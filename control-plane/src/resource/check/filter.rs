@@ -13,8 +13,6 @@ use crate::resource::{
 /// What a rule's other parts mean for its filters.
 #[derive(Clone, Copy)]
 pub(super) struct Around {
-    /// Filters of one backend rather than of the rule.
-    pub(super) backend: bool,
     /// Of a GRPCRoute.
     pub(super) grpc: bool,
     /// The rule has one match, and that is a prefix, so that it can be replaced.

@@ -46,7 +46,7 @@ fn http_rule(rule: &HttpRouteRule, at: &At<'_>, problems: &mut Problems) {
         condition.path.as_ref().is_none_or(|path| path.r#type == PathMatchType::PathPrefix)
     };
     let one_prefix = rule.matches.len() <= 1 && rule.matches.iter().all(prefix);
-    let around = Around { backend: false, grpc: false, one_prefix };
+    let around = Around { grpc: false, one_prefix };
     filters(&rule.filters, around, &at.field("filters"), problems);
     backends(&rule.backend_refs, around, &at.field("backendRefs"), problems);
     ends(&rule.filters, rule.backend_refs.len(), at, problems);
@@ -160,7 +160,7 @@ fn backends(backends: &[RouteBackend], around: Around, at: &At<'_>, problems: &m
     for (index, backend) in backends.iter().enumerate() {
         let at = at.item(index);
         backend_reference(&backend.reference(), &at, problems);
-        filters(&backend.filters, Around { backend: true, ..around }, &at.field("filters"), problems);
+        filters(&backend.filters, around, &at.field("filters"), problems);
     }
     let weights = || backends.iter().map(|backend| backend.weight.unwrap_or(1));
     if !backends.is_empty() && weights().all(|weight| weight == 0) {
@@ -285,7 +285,7 @@ pub(super) fn grpc(spec: &GrpcRouteSpec, of: &str, at: &At<'_>, problems: &mut P
             }
             header_matches(&condition.headers, &at.field("headers"), problems);
         }
-        let around = Around { backend: false, grpc: true, one_prefix: false };
+        let around = Around { grpc: true, one_prefix: false };
         filters(&rule.filters, around, &at.field("filters"), problems);
         backends(&rule.backend_refs, around, &at.field("backendRefs"), problems);
         ends(&rule.filters, rule.backend_refs.len(), &at, problems);
