@@ -252,7 +252,13 @@ where
 
 /// The request that a query asks about.
 fn asked(query: &str) -> Result<explain::Query, String> {
-    let mut asked = explain::Query { method: Method::GET, uri: Uri::default(), headers: HeaderMap::new() };
+    let mut asked = explain::Query {
+        method: Method::GET,
+        uri: Uri::default(),
+        headers: HeaderMap::new(),
+        server_name: None,
+        source: None,
+    };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decoded(value).ok_or_else(|| format!("{value:?} is not percent-encoded UTF-8"))?;
@@ -268,7 +274,11 @@ fn asked(query: &str) -> Result<explain::Query, String> {
                 let text = text.trim().parse().map_err(|_| wrong("a header: its value is wrong"))?;
                 asked.headers.append(name, text);
             }
-            _ => return Err(format!("{key:?} is none of method, url and header")),
+            "server-name" => asked.server_name = Some(value),
+            "source" => asked.source = Some(value.parse().map_err(|_| wrong("an IP address"))?),
+            _ => {
+                return Err(format!("{key:?} is none of method, url, header, server-name and source"));
+            }
         }
     }
     Ok(asked)

@@ -15,6 +15,8 @@ use weft_mesh::route::{Considered, HttpMatch, HttpRule, Mismatch, PathMatch, Req
 
 use crate::snapshot::{Backend, Destination, Inbound};
 
+mod connection;
+
 /// A request that is asked about.
 #[derive(Clone, Debug)]
 pub struct Query {
@@ -24,6 +26,10 @@ pub struct Query {
     pub uri: Uri,
     /// The header.
     pub headers: HeaderMap,
+    /// The server name that a connection asks for by TLS (SNI); `None`: it is asked about as one that is not TLS.
+    pub server_name: Option<String>,
+    /// The address that it comes from, for policies on addresses.
+    pub source: Option<IpAddr>,
 }
 
 impl Query {
@@ -166,14 +172,15 @@ pub fn explain(query: &Query, known: &Known<'_>) -> Explanation {
     };
     let Some(destination) = known.destination else { return explanation };
     let shares = if query.method == Method::CONNECT {
-        connection(destination)
+        connection::shares(query, destination, &mut explanation)
     } else {
-        match request(query, destination, &mut explanation) {
-            Ok(shares) => shares,
-            Err(outcome) => {
-                explanation.outcome = outcome;
-                return explanation;
-            }
+        request(query, destination, &mut explanation)
+    };
+    let shares = match shares {
+        Ok(shares) => shares,
+        Err(outcome) => {
+            explanation.outcome = outcome;
+            return explanation;
         }
     };
     let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
@@ -201,14 +208,6 @@ fn target(target: &Target<Arc<Backend>>) -> Result<&Backend, &str> {
         Target::Valid(backend) => Ok(backend),
         Target::Invalid(problem) => Err(problem),
     }
-}
-
-fn connection(destination: &Destination) -> Vec<Share<'_>> {
-    if destination.tcp.is_empty() {
-        return Share::whole(&destination.backend);
-    }
-    let share = |(weight, to)| Share { weight, target: target(to), filters: None, matched_prefix: 0 };
-    destination.tcp.iter().map(share).collect()
 }
 
 fn request<'a>(
@@ -335,8 +334,8 @@ fn admission(
     let http = HttpCall { method: &query.method, path: query.uri.path() };
     let call = Call {
         identity: caller,
-        // Where the caller runs is not known; policies on addresses are asked about the least known one.
-        source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        // Where nothing is known of it, policies on addresses are asked about one that nobody has.
+        source: query.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         port: service.port,
         http: (query.method != Method::CONNECT).then_some(http),
     };

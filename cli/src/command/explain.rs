@@ -1,7 +1,7 @@
 //! `weft explain`: what would become of a request, and why.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +30,9 @@ Examples:
   weft explain CONNECT db:5432 --from shop/web --config mesh/
       a connection that is not HTTP
 
+  weft explain CONNECT db:443 --server-name db.example --from-address 10.1.2.3 --config mesh/
+      a connection of TLS, from an address that policies may speak of
+
 Exit codes:
   0  the request would be sent on, at least in part
   1  the mesh would answer it itself, or the folder or the sidecar can't be asked
@@ -52,6 +55,12 @@ pub(crate) struct Args {
     /// Who asks: namespace and service account
     #[arg(long, value_name = "NAMESPACE/ACCOUNT", default_value = "default/default", value_parser = caller)]
     from: (String, String),
+    /// IP address of who asks, for policies on addresses
+    #[arg(long, value_name = "ADDRESS")]
+    from_address: Option<IpAddr>,
+    /// With CONNECT: the server name that the connection asks for by TLS, for TLSRoutes
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
     /// Folder of YAML files, as the control plane reads it
     #[arg(long, value_name = "DIR", required_unless_present = "proxy", conflicts_with = "proxy")]
     config: Option<PathBuf>,
@@ -114,7 +123,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn offline(args: &Args, folder: &Path) -> anyhow::Result<Explanation> {
     let headers: HeaderMap = args.headers.iter().cloned().collect();
-    let query = Query { method: args.method.clone(), uri: args.url.clone(), headers };
+    let query = Query {
+        method: args.method.clone(),
+        uri: args.url.clone(),
+        headers,
+        server_name: args.server_name.clone(),
+        source: args.from_address,
+    };
     let name = query.destination().context("the URL has no host")?;
     let (namespace, account) = &args.from;
     let caller = Identity::new(&args.trust_domain, namespace, account)?;
@@ -157,6 +172,14 @@ async fn live(args: &Args, proxy: SocketAddr) -> anyhow::Result<Explanation> {
     for (name, value) in &args.headers {
         query.push_str("&header=");
         query.push_str(&encoded(&format!("{name}:{}", String::from_utf8_lossy(value.as_bytes()))));
+    }
+    if let Some(name) = &args.server_name {
+        query.push_str("&server-name=");
+        query.push_str(&encoded(name));
+    }
+    if let Some(address) = args.from_address {
+        query.push_str("&source=");
+        query.push_str(&encoded(&address.to_string()));
     }
     let asked = async {
         let stream = tokio::net::TcpStream::connect(proxy).await?;

@@ -29,7 +29,13 @@ fn destination(rules: Vec<v1::HttpRule>) -> Destination {
 }
 
 fn query(method: &str, uri: &str) -> Query {
-    Query { method: method.parse().unwrap(), uri: uri.parse().unwrap(), headers: HeaderMap::new() }
+    Query {
+        method: method.parse().unwrap(),
+        uri: uri.parse().unwrap(),
+        headers: HeaderMap::new(),
+        server_name: None,
+        source: None,
+    }
 }
 
 fn ask(query: &Query, destination: Option<&Destination>) -> Explanation {
@@ -112,4 +118,65 @@ fn an_explanation_is_the_same_after_a_trip_as_json() {
     let explained = ask(&query("GET", "http://reviews:9080/"), Some(&destination));
     let json = serde_json::to_string(&explained).unwrap();
     assert_eq!(serde_json::from_str::<Explanation>(&json).unwrap(), explained);
+}
+
+#[test]
+fn a_connection_of_tls_goes_by_its_server_name_and_others_say_why_not() {
+    let route = |name: &str, hostname: &str, to: &str| v1::TlsRoute {
+        resource: Some(v1::ResourceRef {
+            kind: "TLSRoute".into(),
+            namespace: "shop".into(),
+            name: name.into(),
+        }),
+        hostnames: vec![hostname.into()],
+        backends: vec![valid(to, 1)],
+    };
+    let wire = v1::Destination {
+        service: Some(service("reviews")),
+        backend: Some(backend("reviews")),
+        tls_routes: vec![route("all", "*.test", "reviews"), route("one", "a.test", "next")],
+        ..v1::Destination::default()
+    };
+    let destination = convert::destination("reviews:9080", &wire).unwrap();
+    let named = |name: &str| {
+        let query = Query { server_name: Some(name.into()), ..query("CONNECT", "reviews:9080") };
+        ask(&query, Some(&destination))
+    };
+    let exact = named("a.test");
+    assert_eq!(exact.backends[0].service.as_deref(), Some("shop/next:9080"));
+    let told: Vec<_> = exact.considered.iter().map(|it| (&*it.route, it.taken)).collect();
+    assert_eq!(told, [("TLSRoute one", true), ("TLSRoute all", false)]);
+    assert!(exact.considered[1].why.contains("goes before it"), "{exact}");
+    assert_eq!(named("b.test").backends[0].service.as_deref(), Some("shop/reviews:9080"));
+    let none = named("b.example");
+    assert_eq!((none.outcome.sent, none.considered.len()), (false, 2), "{none}");
+    assert!(none.outcome.why.contains("no TLSRoute"), "{none}");
+    let other = ask(&query("CONNECT", "reviews:9080"), Some(&destination));
+    assert_eq!(other.backends[0].service.as_deref(), Some("shop/reviews:9080"), "what is no TLS");
+}
+
+#[test]
+fn policies_on_addresses_are_asked_about_the_callers() {
+    let destination =
+        destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
+    let rule =
+        v1::AuthorizationRule { ip_blocks: vec!["10.0.0.0/8".into()], ..v1::AuthorizationRule::default() };
+    let resource =
+        v1::ResourceRef { kind: "AuthorizationPolicy".into(), namespace: "shop".into(), name: "near".into() };
+    let policy = v1::AuthorizationPolicy {
+        resource: Some(resource),
+        rules: vec![rule],
+        ..v1::AuthorizationPolicy::default()
+    };
+    let port = v1::InboundPort { authorization: vec![policy], ..v1::InboundPort::default() };
+    let wire = v1::Inbound { default_port: Some(port), ..v1::Inbound::default() };
+    let inbound =
+        |_: &ServicePort| convert::inbound(&wire, &"cluster.local".parse().unwrap()).ok().map(Arc::new);
+    for (source, allowed) in [(Some("10.1.2.3"), true), (Some("192.0.2.1"), false), (None, false)] {
+        let source = source.map(|source| source.parse().unwrap());
+        let query = Query { source, ..query("GET", "http://reviews:9080/") };
+        let known =
+            Known { destination: Some(&destination), endpoints: &|_| None, inbound: &inbound, caller: None };
+        assert_eq!(explain(&query, &known).outcome.sent, allowed, "{source:?}");
+    }
 }

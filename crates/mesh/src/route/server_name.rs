@@ -33,13 +33,21 @@ impl<T> ServerNames<T> {
     /// The route for a server name (RFC 6066 section 3); `None`: the client named none.
     pub fn find(&self, name: Option<&str>) -> Option<&T> {
         let name = name.map(Host::new);
-        let takes = |pattern: &Option<HostPattern>| match (pattern, &name) {
-            (None, _) => true,
-            (Some(pattern), Some(name)) => pattern.matches(name.as_str()),
-            (Some(_), None) => false,
-        };
-        let (_, index) = self.entries.iter().find(|(pattern, _)| takes(pattern))?;
+        let (_, index) = self.entries.iter().find(|(pattern, _)| takes(pattern.as_ref(), name.as_ref()))?;
         self.routes.get(*index)
+    }
+
+    /// Every name of every route in the order of precedence, and whether it takes such a connection; the first that does is
+    /// what [`ServerNames::find`] finds. `None` stands for a route that takes every connection.
+    pub fn explain<'a>(
+        &'a self,
+        name: Option<&str>,
+    ) -> impl Iterator<Item = (Option<&'a HostPattern>, &'a T, bool)> {
+        let name = name.map(Host::new);
+        self.entries.iter().filter_map(move |(pattern, index)| {
+            let pattern = pattern.as_ref();
+            Some((pattern, self.routes.get(*index)?, takes(pattern, name.as_ref())))
+        })
     }
 
     /// Whether there is no route.
@@ -50,6 +58,14 @@ impl<T> ServerNames<T> {
     /// Every route, in the order as given.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.routes.iter()
+    }
+}
+
+fn takes(pattern: Option<&HostPattern>, name: Option<&Host>) -> bool {
+    match (pattern, name) {
+        (None, _) => true,
+        (Some(pattern), Some(name)) => pattern.matches(name.as_str()),
+        (Some(_), None) => false,
     }
 }
 
