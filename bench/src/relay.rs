@@ -96,7 +96,7 @@ fn round(way: Way, load: Load) -> anyhow::Result<Cost> {
     let (give, take) = std::sync::mpsc::channel();
     let carrying = thread::spawn(move || carry(way, upstream, &give));
     let downstream = take.recv().context("the relay does not listen")?;
-    let serving = thread::spawn(move || serve(server, load));
+    let serving = thread::spawn(move || serve(&server, load));
     let began = Instant::now();
     ask(downstream, load)?;
     let elapsed = began.elapsed();
@@ -105,7 +105,7 @@ fn round(way: Way, load: Load) -> anyhow::Result<Cost> {
     Ok(Cost { elapsed, cpu })
 }
 
-fn serve(server: StdListener, load: Load) -> io::Result<()> {
+fn serve(server: &StdListener, load: Load) -> io::Result<()> {
     let (mut stream, _) = server.accept()?;
     match load {
         Load::Bulk(bytes) => {

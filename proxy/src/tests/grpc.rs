@@ -193,7 +193,7 @@ async fn a_stream_of_answers_comes_as_it_is_made_and_ends_with_its_status() {
     over_each_hop(async |channel, _| {
         let began = Instant::now();
         let mut answers = TelemetryClient::new(channel)
-            .watch(v1::WatchRequest { interval_ms: 3, ..Default::default() })
+            .watch(v1::WatchRequest { interval_ms: 3 })
             .await
             .unwrap()
             .into_inner();

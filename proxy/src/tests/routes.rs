@@ -1,5 +1,6 @@
 //! What routes say, as requests through two sidecars meet it.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,9 +67,9 @@ fn witness(host: u8) {
         let mut said = format!("{} {}\n", request.method(), request.uri().path_and_query().unwrap());
         let authority = request.uri().authority().map(ToString::to_string);
         let host = authority.or_else(|| Some(request.headers().get("host")?.to_str().unwrap().to_owned()));
-        said.push_str(&format!("asked: {}\n", host.unwrap_or_default()));
+        let _ = writeln!(said, "asked: {}", host.unwrap_or_default());
         for (name, value) in request.headers() {
-            said.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+            let _ = writeln!(said, "{name}: {}", value.to_str().unwrap());
         }
         Response::builder().header("x-old", "1").header("x-gone", "1").body(Body::full(said)).unwrap()
     });
@@ -225,7 +226,7 @@ async fn a_redirect_keeps_an_address_of_ipv6_whole() {
         let mut known = None;
         mesh.change(|snapshot| known = snapshot.destinations.get("reviews:9080").cloned());
         mesh.change(|snapshot| {
-            _ = snapshot.destinations.insert("[fd00::1]:9080".into(), known.clone().unwrap())
+            _ = snapshot.destinations.insert("[fd00::1]:9080".into(), known.clone().unwrap());
         });
         let request = Request::get("/").header("host", "[fd00::1]:9080").body(Body::Empty).unwrap();
         let answer = whole(Caller::new().send(request).await.unwrap()).await;
@@ -422,6 +423,7 @@ async fn copies_are_made_of_the_share_that_the_route_says() {
     }
 }
 
+#[allow(clippy::unnecessary_wraps)] // As the contracts have it.
 fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
