@@ -7,7 +7,8 @@ use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    check, completions, control_plane, demo, example, explain, guard, inject, install, proxy, run, token,
+    check, completions, config, control_plane, demo, example, explain, get, guard, inject, install, logs,
+    proxy, run, token, top,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -65,10 +66,22 @@ pub(crate) enum Command {
     Check(check::Args),
     /// Say what would become of a request, and why
     #[command(after_help = explain::EXAMPLES)]
-    Explain(explain::Args),
+    Explain(Box<explain::Args>),
     /// Print what to apply to a Kubernetes cluster
     #[command(after_help = install::EXAMPLES)]
     Install(install::Args),
+    /// Show requests between workloads, as they are now
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Args),
+    /// Show what a sidecar knows: destinations, routes, endpoints, listeners, certificates
+    #[command(after_help = get::EXAMPLES)]
+    Get(get::Args),
+    /// Show the log of sidecars, and change what is in it
+    #[command(after_help = logs::EXAMPLES)]
+    Logs(logs::Args),
+    /// Print the whole configuration that a sidecar works by
+    #[command(after_help = config::EXAMPLES)]
+    Config(config::Args),
     /// Make tokens with which sidecars join the mesh
     #[command(subcommand)]
     Token(token::Command),
@@ -95,6 +108,10 @@ impl Command {
             Self::Check(_) => "weft check",
             Self::Explain(_) => "weft explain",
             Self::Install(_) => "weft install",
+            Self::Top(_) => "weft top",
+            Self::Get(_) => "weft get",
+            Self::Logs(_) => "weft logs",
+            Self::Config(_) => "weft config",
             Self::Token(_) => "weft token",
             Self::Example(_) => "weft example",
             Self::Completions(_) => "weft completions",
@@ -113,6 +130,10 @@ impl Command {
             Self::Check(args) => check::run(&args),
             Self::Explain(args) => explain::run(&args),
             Self::Install(args) => install::run(&args),
+            Self::Top(args) => top::run(&args),
+            Self::Get(args) => get::run(&args),
+            Self::Logs(args) => logs::run(&args),
+            Self::Config(args) => config::run(&args),
             Self::Token(command) => token::run(command),
             Self::Example(program) => example::run(program),
             Self::Completions(args) => Ok(completions::run(&args)),
@@ -163,6 +184,12 @@ mod tests {
             "weft check mesh --output json",
             "weft explain GET http://web:8080/ -H a:b --from shop/web --config mesh --output json",
             "weft explain CONNECT db:5432 --proxy 127.0.0.1:15000",
+            "weft explain GET http://web/ --pod deploy/web -n shop",
+            "weft top ns/shop --once --output json",
+            "weft get endpoints web-1.shop --context test",
+            "weft get all --proxy 127.0.0.1:15000",
+            "weft logs deploy/web -n shop -f --level debug --tail 5 --since 10m",
+            "weft config deploy/web --output yaml",
             "weft install --set controlPlane.replicas=3 -f mesh.yaml --set-string image.tag=1",
             "weft token create --identity shop/web --ttl 1h",
             "weft example reviews --version v3",
@@ -185,6 +212,11 @@ mod tests {
             ("weft explain GET /x --config mesh", "names no host"),
             ("weft explain GET http://web/ --from web --config mesh", "NAMESPACE/ACCOUNT"),
             ("weft explain GET http://web/", "--config"),
+            ("weft get web-1.shop", "endpoints"),
+            ("weft get all", "TARGET"),
+            ("weft top widget/web", "widget"),
+            ("weft config web/", "web"),
+            ("weft top deploy/web --interval 1ms", "at least"),
             ("weft frobnicate", "frobnicate"),
         ] {
             let error = Weft::try_parse_from(line.split_whitespace()).unwrap_err();

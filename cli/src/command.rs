@@ -2,13 +2,17 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod control_plane;
 pub(crate) mod demo;
 pub(crate) mod example;
 pub(crate) mod explain;
+pub(crate) mod get;
 pub(crate) mod guard;
 pub(crate) mod inject;
 pub(crate) mod install;
+pub(crate) mod logs;
 pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod token;
+pub(crate) mod top;

@@ -1,10 +1,7 @@
 //! The demo: a mesh of separate processes on this machine, load on it, and what goes wrong in a day, in half a minute.
 
 mod connected;
-mod edge;
-mod exposition;
 mod folder;
-mod http;
 mod instance;
 mod mesh;
 mod report;
@@ -15,43 +12,15 @@ mod story;
 mod tally;
 mod view;
 
-use std::io;
-
 use anyhow::bail;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::command::demo::Args;
 use crate::exit;
+use crate::interrupts::Interrupts;
 
 use self::mesh::Mesh;
 use self::story::{Ended, Story};
 use self::view::View;
-
-/// The signals that end it.
-#[derive(Debug)]
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Interrupts {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
-}
 
 /// Runs the demo, and gives the code to end with: 0, or 1 when requests were lost.
 pub(crate) async fn run(args: Args) -> anyhow::Result<u8> {

@@ -1,14 +1,24 @@
 //! `weft`: the one command of the mesh.
 
+mod admin;
 mod args;
+mod cluster;
 mod command;
 mod demo;
 mod exit;
+mod inspect;
 mod install;
+mod interrupts;
 mod output;
 mod process;
+mod request;
 mod run;
 mod runtime;
+mod screen;
+mod sidecar;
+mod table;
+mod top;
+mod traffic;
 
 use std::process::ExitCode;
 

@@ -1,23 +1,21 @@
 //! `weft explain`: what would become of a request, and why.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
+use anyhow::{Context as _, bail};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use weft_control_plane::preview;
 use weft_mesh::name::{Identity, ServicePort, TrustDomain};
 use weft_proxy::explain::{Explanation, Known, Query, explain};
 use weft_proxy::snapshot::convert;
 
+use crate::admin::Place;
+use crate::cluster::{Kubeconfig, Target, percent_encoded};
 use crate::output::{self, Format};
 use crate::runtime;
+use crate::sidecar::Sidecar;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +24,9 @@ Examples:
 
   weft explain POST http://reviews.shop:9080/ -H 'x-user: ada' --proxy 127.0.0.1:15000
       what a running sidecar makes of it, with the endpoints that it knows
+
+  weft explain GET http://reviews/ --pod deploy/web -n shop
+      what the sidecar of a pod makes of it, by port-forward
 
   weft explain CONNECT db:5432 --from shop/web --config mesh/
       a connection that is not HTTP
@@ -37,9 +38,6 @@ Exit codes:
   0  the request would be sent on, at least in part
   1  the mesh would answer it itself, or the folder or the sidecar can't be asked
   2  wrong usage";
-
-/// Time for a sidecar to answer: it may have to ask its control plane first.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -62,11 +60,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
     /// Folder of YAML files, as the control plane reads it
-    #[arg(long, value_name = "DIR", required_unless_present = "proxy", conflicts_with = "proxy")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["proxy", "pod"], conflicts_with_all = ["proxy", "pod"])]
     config: Option<PathBuf>,
     /// Admin address of a running sidecar; it asks on behalf of its own workload
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "from")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["from", "pod"])]
     proxy: Option<SocketAddr>,
+    /// Pod whose sidecar is asked: POD, POD.NAMESPACE or deploy/NAME
+    #[arg(long, value_name = "TARGET", conflicts_with = "from")]
+    pod: Option<Target>,
+    /// Namespace of the pod [default: that of the context]
+    #[arg(short, long, value_name = "NAME", requires = "pod")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
     /// Trust domain of the caller
     #[arg(long, value_name = "NAME", default_value = "cluster.local")]
     trust_domain: TrustDomain,
@@ -109,10 +115,9 @@ fn caller(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let explanation = match (&args.config, args.proxy) {
-        (Some(folder), _) => offline(args, folder)?,
-        (None, Some(proxy)) => runtime::on_this_thread(live(args, proxy))?,
-        (None, None) => bail!("say what to ask: --config DIR or --proxy ADDRESS"),
+    let explanation = match &args.config {
+        Some(folder) => offline(args, folder)?,
+        None => runtime::on_this_thread(live(args))?,
     };
     let _ = match args.output {
         Format::Text => output::line(&explanation.to_string()),
@@ -166,7 +171,16 @@ fn offline(args: &Args, folder: &Path) -> anyhow::Result<Explanation> {
     ))
 }
 
-async fn live(args: &Args, proxy: SocketAddr) -> anyhow::Result<Explanation> {
+async fn live(args: &Args) -> anyhow::Result<Explanation> {
+    let place = match (args.proxy, &args.pod) {
+        (Some(address), _) => Place::Address(address),
+        (None, Some(pod)) => {
+            let sidecar = Sidecar::of_pod(pod.clone(), args.namespace.clone(), args.kubeconfig.clone());
+            sidecar.one("weft explain").await?.place
+        }
+        (None, None) => bail!("say what to ask: --config DIR, --pod POD or --proxy ADDRESS"),
+    };
+    let encoded = percent_encoded;
     let mut query =
         format!("/explain?method={}&url={}", encoded(args.method.as_str()), encoded(&args.url.to_string()));
     for (name, value) in &args.headers {
@@ -181,39 +195,7 @@ async fn live(args: &Args, proxy: SocketAddr) -> anyhow::Result<Explanation> {
         query.push_str("&source=");
         query.push_str(&encoded(&address.to_string()));
     }
-    let asked = async {
-        let stream = tokio::net::TcpStream::connect(proxy).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::get(query).header("host", proxy.to_string()).body(Empty::<Bytes>::new())?;
-        let answer = async {
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
-        };
-        tokio::select! {
-            answer = answer => answer,
-            Err(error) = connection => Err(error.into()),
-        }
-    };
-    let (status, body) = tokio::time::timeout(PATIENCE, asked)
-        .await
-        .with_context(|| format!("the sidecar at {proxy} did not answer in {PATIENCE:?}"))?
-        .with_context(|| format!("no sidecar's admin server can be asked at {proxy}"))?;
-    ensure!(status.is_success(), "the sidecar at {proxy} says: {}", String::from_utf8_lossy(&body).trim());
-    serde_json::from_slice(&body)
-        .with_context(|| format!("what answers at {proxy} is not a sidecar of this version"))
-}
-
-/// Percent-encoded (RFC 3986 section 2.1): all but what never means anything.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    let said = place.open().await?.json(&query).await?;
+    serde_json::from_value(said)
+        .with_context(|| format!("what answers at {} is not a sidecar of this version", place.title()))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::exposition::Sample;
+use crate::traffic::exposition::Sample;
 
 /// Follows the sidecars through an absence of the control plane.
 #[derive(Debug, Default)]
@@ -56,8 +56,8 @@ impl Connected {
 
 #[cfg(test)]
 mod tests {
-    use super::super::exposition;
     use super::*;
+    use crate::traffic::exposition;
 
     const ALL: [&str; 2] = ["web-1", "load"];
 

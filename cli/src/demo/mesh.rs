@@ -11,9 +11,9 @@ use weft_control_plane::Announcement;
 
 use crate::exit;
 use crate::process::Child;
+use crate::request::{ask, through};
 
 use super::folder::Folder;
-use super::http::{ask, through};
 use super::instance::{ENTRANCE, Instance, LOAD, SERVICES, Spec, VICTIM, start};
 
 /// What the control plane is called among the processes.

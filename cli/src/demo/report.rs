@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 use weft_examples::load::Latency;
 
-use super::edge::{EdgeReport, rounded};
 use super::split::Split;
 use super::tally::{Loss, Phase, Tally};
+use crate::traffic::{EdgeReport, rounded};
 
 /// Something that was done, or that happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -199,15 +199,6 @@ impl Summary {
     }
 }
 
-/// Milliseconds for people: 1.2 ms, 15 ms.
-pub(super) fn milliseconds(value: Option<f64>) -> String {
-    match value {
-        Some(value) if value < 10.0 => format!("{value:.1} ms"),
-        Some(value) => format!("{value:.0} ms"),
-        None => "-".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,12 +241,5 @@ mod tests {
         assert_eq!((json["type"].as_str(), json["at_s"].as_f64()), (Some("second"), Some(1.5)));
         let event = serde_json::to_value(Event::new(Duration::ZERO, "kill", "x".to_owned())).unwrap();
         assert_eq!((event["type"].as_str(), event["event"].as_str()), (Some("event"), Some("kill")));
-    }
-
-    #[test]
-    fn milliseconds_are_short() {
-        assert_eq!(milliseconds(Some(1.234)), "1.2 ms");
-        assert_eq!(milliseconds(Some(12.34)), "12 ms");
-        assert_eq!(milliseconds(None), "-");
     }
 }

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use ::http::Method;
+use http::Method;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
-use super::exposition::{self, Sample};
-use super::http::ask;
 use super::mesh::Mesh;
+use crate::request::ask;
+use crate::traffic::exposition::{self, Sample};
 
 /// What sidecars have answered.
 pub(super) enum News {

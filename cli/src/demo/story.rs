@@ -12,12 +12,12 @@ use tokio::time::{interval, timeout};
 use weft_examples::load::{Kind, Report};
 
 use crate::command::demo::Args;
+use crate::interrupts::Interrupts;
 use crate::output::Closed;
 use crate::process::replace_file;
+use crate::traffic::{Edges, exposition::Sample};
 
-use super::Interrupts;
 use super::connected::Connected;
-use super::edge::Edges;
 use super::instance::{ENTRANCE, LOAD, VICTIM};
 use super::mesh::{CONTROL_PLANE, Mesh};
 use super::report::{Event, Ready, Second, Summary};
@@ -26,6 +26,12 @@ use super::sidecars::{self, News};
 use super::split::{self, Split};
 use super::tally::Tally;
 use super::view::{self, View};
+
+/// The edge that a sidecar of the service `from` has counted.
+fn called(from: &str, sample: &Sample) -> Option<(String, String)> {
+    let to = sample.service("backend", "default")?;
+    (sample.label("direction") == "outbound").then(|| (from.to_owned(), to))
+}
 
 /// How long a scenario takes when the demo has no end.
 const SCENARIO: Duration = Duration::from_secs(30);
@@ -189,7 +195,7 @@ impl Story {
                 if self.mesh.info(instance).is_none() {
                     return Ok(());
                 }
-                self.edges.take(instance, &from, &samples);
+                self.edges.take(instance, &samples, |sample| called(&from, sample));
                 let all = self.mesh.sidecars().map(|(spec, _)| spec.name);
                 let Some(took) = self.connected.take(Instant::now(), instance, &samples, all) else {
                     return Ok(());
@@ -348,7 +354,7 @@ impl Story {
             {
                 if let News::Counters { instance, from, samples } = news {
                     self.reading -= 1;
-                    self.edges.take(instance, &from, &samples);
+                    self.edges.take(instance, &samples, |sample| called(&from, sample));
                 }
             }
         };

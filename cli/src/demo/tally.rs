@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use weft_examples::load::{Kind, Report};
 
-use super::edge::rounded;
 use super::split::Split;
+use crate::traffic::rounded;
 
 /// After an edit, answers count for the new split from here on: the edit has to reach the sidecars, and requests under
 /// way to end.

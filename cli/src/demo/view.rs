@@ -3,9 +3,10 @@
 mod plain;
 mod screen;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use crate::output::{self, Closed, Format};
+use crate::screen::is_there as screen_is_there;
 
 use self::plain::Plain;
 use self::screen::Screen;
@@ -26,11 +27,9 @@ pub(super) enum View {
 
 impl View {
     pub(super) fn new(format: Format) -> Self {
-        // A terminal that can't move its cursor gets lines, too.
-        let moves = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         match format {
             Format::Json => Self::Json,
-            Format::Text if std::io::stdout().is_terminal() && moves => Self::Screen(Box::default()),
+            Format::Text if screen_is_there() => Self::Screen(Box::default()),
             Format::Text => Self::Plain(Plain::default()),
         }
     }

@@ -1,3 +1,5 @@
 //! What the tests of Weft share.
 
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod namespace;

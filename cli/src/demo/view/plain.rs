@@ -1,9 +1,9 @@
 //! Lines for people.
 
 use crate::output::{Closed, line};
+use crate::traffic::{EdgeReport, milliseconds};
 
-use super::super::edge::EdgeReport;
-use super::super::report::{Event, Ready, Second, SplitNow, Summary, milliseconds};
+use super::super::report::{Event, Ready, Second, SplitNow, Summary};
 
 /// Lines of seconds without an event in between are the same but for their numbers: this many of them are enough.
 const EVERY: u64 = 5;

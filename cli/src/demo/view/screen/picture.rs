@@ -8,8 +8,9 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Cell, Paragraph, Row, Table};
 
-use super::super::super::edge::EdgeReport;
-use super::super::super::report::{Event, Ready, Second, SplitNow, milliseconds};
+use crate::traffic::{EdgeReport, milliseconds};
+
+use super::super::super::report::{Event, Ready, Second, SplitNow};
 
 const FAINT: Style = Style::new().fg(Color::DarkGray);
 const TITLE: Style = Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD);
@@ -160,6 +161,7 @@ mod tests {
             requests: 10,
             failures: 0,
             retries: 1,
+            success_percent: None,
             rate: 5.0,
             p50_ms: Some(0.7),
             p99_ms: Some(3.0),

@@ -39,6 +39,12 @@ impl Totals {
         }
     }
 
+    /// The share of the requests that succeeded, in per cent.
+    fn success(&self) -> Option<f64> {
+        let good = self.requests.saturating_sub(self.failures) as f64;
+        (self.requests > 0).then(|| 100.0 * good / self.requests as f64)
+    }
+
     /// The duration within which the share `quantile` of the requests ended, in milliseconds; requests are taken to be
     /// spread evenly within each bucket.
     fn quantile(&self, quantile: f64) -> Option<f64> {
@@ -59,27 +65,29 @@ impl Totals {
 
 /// What there is to say about an edge.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct EdgeReport {
+pub(crate) struct EdgeReport {
     /// The calling service, with its version.
-    pub(super) from: String,
+    pub(crate) from: String,
     /// The service that was called, with its version.
-    pub(super) to: String,
+    pub(crate) to: String,
     /// Whether each request went over mTLS.
-    pub(super) mtls: bool,
+    pub(crate) mtls: bool,
     /// Who the called side proved to be.
-    pub(super) peer: String,
+    pub(crate) peer: String,
     /// Requests that ended.
-    pub(super) requests: u64,
+    pub(crate) requests: u64,
     /// Those that failed.
-    pub(super) failures: u64,
+    pub(crate) failures: u64,
     /// Attempts beyond the first.
-    pub(super) retries: u64,
+    pub(crate) retries: u64,
     /// Requests a second.
-    pub(super) rate: f64,
+    pub(crate) rate: f64,
+    /// The share of these that succeeded, in per cent; none when there were none.
+    pub(crate) success_percent: Option<f64>,
     /// Half of the requests took no longer, in milliseconds; between the bounds of a histogram.
-    pub(super) p50_ms: Option<f64>,
+    pub(crate) p50_ms: Option<f64>,
     /// 99 of 100 took no longer.
-    pub(super) p99_ms: Option<f64>,
+    pub(crate) p99_ms: Option<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -92,19 +100,25 @@ struct Edge {
 
 /// All edges. Instances come and go; what they counted stays.
 #[derive(Debug, Default)]
-pub(super) struct Edges {
+pub(crate) struct Edges {
     edges: BTreeMap<(String, String), Edge>,
     /// The last value of each counter, by instance.
     seen: HashMap<String, HashMap<String, u64>>,
 }
 
 impl Edges {
-    /// Takes what an instance of the service `from` counts now.
-    pub(super) fn take(&mut self, instance: &str, from: &str, samples: &[Sample]) {
+    /// Takes what an instance counts now. `edge` says who calls whom in a sample; none is of no interest.
+    pub(crate) fn take(
+        &mut self,
+        instance: &str,
+        samples: &[Sample],
+        edge: impl Fn(&Sample) -> Option<(String, String)>,
+    ) {
         let seen = self.seen.entry(instance.to_owned()).or_default();
         // Buckets hold what the smaller ones hold too, in this order.
         let mut smaller: HashMap<String, u64> = HashMap::new();
-        for sample in samples.iter().filter(|sample| sample.label("direction") == "outbound") {
+        for sample in samples {
+            let Some(key) = edge(sample) else { continue };
             let series = series(sample);
             let mut value = sample.value as u64;
             if sample.name.ends_with("_bucket") {
@@ -115,8 +129,6 @@ impl Edges {
             let before = seen.insert(counter, value).unwrap_or_default();
             // Less than before: the instance began anew, and all of it is new.
             let more = if value >= before { value - before } else { value };
-            let to = service(sample.label("backend"));
-            let key = (from.to_owned(), to);
             if more > 0 || self.edges.contains_key(&key) {
                 self.edges.entry(key).or_default().add(sample, more);
             }
@@ -124,12 +136,12 @@ impl Edges {
     }
 
     /// The instance is gone; one of the same name counts from 0.
-    pub(super) fn forget(&mut self, instance: &str) {
+    pub(crate) fn forget(&mut self, instance: &str) {
         self.seen.remove(instance);
     }
 
     /// Remembers this moment, for the rates.
-    pub(super) fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         for edge in self.edges.values_mut() {
             edge.recent.push_back((now, edge.totals.clone()));
             while edge.recent.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= RECENT) {
@@ -139,7 +151,7 @@ impl Edges {
     }
 
     /// The edges as they are now, with rate and latencies of late.
-    pub(super) fn of_late(&self, now: Instant) -> Vec<EdgeReport> {
+    pub(crate) fn of_late(&self, now: Instant) -> Vec<EdgeReport> {
         self.reports(|edge| {
             let Some((at, earlier)) = edge.recent.front() else { return (edge.totals.clone(), RECENT) };
             (edge.totals.since(earlier), now.duration_since(*at))
@@ -147,7 +159,7 @@ impl Edges {
     }
 
     /// The edges over all of the time.
-    pub(super) fn in_all(&self, length: Duration) -> Vec<EdgeReport> {
+    pub(crate) fn in_all(&self, length: Duration) -> Vec<EdgeReport> {
         self.reports(|edge| (edge.totals.clone(), length))
     }
 
@@ -166,6 +178,7 @@ impl Edges {
                 failures: edge.totals.failures,
                 retries: edge.totals.retries,
                 rate: rounded(rate),
+                success_percent: window.success().map(rounded),
                 p50_ms: window.quantile(0.5).map(rounded),
                 p99_ms: window.quantile(0.99).map(rounded),
             }
@@ -206,14 +219,8 @@ fn series(sample: &Sample) -> String {
     labels.map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(",")
 }
 
-/// `reviews-v2` for `default/reviews-v2:9080`.
-fn service(backend: &str) -> String {
-    let name = backend.strip_prefix("default/").unwrap_or(backend);
-    name.rsplit_once(':').map_or(name, |(name, _)| name).to_owned()
-}
-
 /// To a hundredth, so that lines stay short.
-pub(super) fn rounded(number: f64) -> f64 {
+pub(crate) fn rounded(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }
 
@@ -221,6 +228,12 @@ pub(super) fn rounded(number: f64) -> f64 {
 mod tests {
     use super::super::exposition;
     use super::*;
+
+    /// As a sidecar of `web` has counted.
+    fn web(sample: &Sample) -> Option<(String, String)> {
+        let to = sample.service("backend", "default")?;
+        (sample.label("direction") == "outbound").then(|| ("web".to_owned(), to))
+    }
 
     fn scrape(requests: u64, fast: u64, tls: &str) -> Vec<Sample> {
         let labels = format!(
@@ -238,12 +251,12 @@ mod tests {
     #[test]
     fn counters_of_instances_add_up_also_over_a_restart() {
         let mut edges = Edges::default();
-        edges.take("web-1", "web", &scrape(10, 10, "mutual"));
-        edges.take("web-1", "web", &scrape(30, 20, "mutual"));
-        edges.take("web-2", "web", &scrape(5, 5, "mutual"));
+        edges.take("web-1", &scrape(10, 10, "mutual"), web);
+        edges.take("web-1", &scrape(30, 20, "mutual"), web);
+        edges.take("web-2", &scrape(5, 5, "mutual"), web);
         edges.forget("web-1");
-        edges.take("web-1", "web", &scrape(40, 40, "mutual"));
-        edges.take("web-2", "web", &scrape(1, 1, "mutual"));
+        edges.take("web-1", &scrape(40, 40, "mutual"), web);
+        edges.take("web-2", &scrape(1, 1, "mutual"), web);
         let found = edges.in_all(Duration::from_secs(10));
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].from.as_str(), found[0].to.as_str()), ("web", "reviews-v2"));
@@ -254,15 +267,15 @@ mod tests {
     #[test]
     fn one_request_in_the_clear_is_enough_not_to_say_mtls() {
         let mut edges = Edges::default();
-        edges.take("web-1", "web", &scrape(10, 10, "mutual"));
-        edges.take("web-2", "web", &scrape(1, 1, "none"));
+        edges.take("web-1", &scrape(10, 10, "mutual"), web);
+        edges.take("web-2", &scrape(1, 1, "none"), web);
         assert!(!edges.in_all(RECENT)[0].mtls);
     }
 
     #[test]
     fn quantiles_lie_within_their_bucket() {
         let mut edges = Edges::default();
-        edges.take("web-1", "web", &scrape(100, 90, "mutual"));
+        edges.take("web-1", &scrape(100, 90, "mutual"), web);
         let found = edges.in_all(RECENT);
         assert_eq!(found[0].p50_ms, Some(rounded(50.0 / 90.0)));
         assert_eq!(found[0].p99_ms, Some(rounded(1.0 + 9.0 * 0.9)));
@@ -273,11 +286,12 @@ mod tests {
     fn rates_and_latencies_of_late_forget_what_was_before() {
         let mut edges = Edges::default();
         let start = Instant::now();
-        edges.take("web-1", "web", &scrape(1000, 0, "mutual"));
+        edges.take("web-1", &scrape(1000, 0, "mutual"), web);
         edges.tick(start);
-        edges.take("web-1", "web", &scrape(1010, 10, "mutual"));
+        edges.take("web-1", &scrape(1010, 10, "mutual"), web);
         let found = edges.of_late(start + Duration::from_secs(2));
         assert!((found[0].rate - 5.0).abs() < 1e-9);
+        assert_eq!(found[0].success_percent, Some(100.0));
         assert!(found[0].p99_ms.unwrap() <= 1.0);
         assert_eq!(found[0].requests, 1010);
     }

@@ -2,21 +2,31 @@
 
 /// One value with its labels.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Sample {
-    pub(super) name: String,
-    pub(super) labels: Vec<(String, String)>,
-    pub(super) value: f64,
+pub(crate) struct Sample {
+    pub(crate) name: String,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) value: f64,
 }
 
 impl Sample {
     /// The value of a label; empty when there is none, which means the same.
-    pub(super) fn label(&self, name: &str) -> &str {
+    pub(crate) fn label(&self, name: &str) -> &str {
         self.labels.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 }
 
+impl Sample {
+    /// The service that a label names, `reviews-v2` for `shop/reviews-v2:9080` seen from namespace `shop`.
+    pub(crate) fn service(&self, label: &str, namespace: &str) -> Option<String> {
+        let name = self.label(label);
+        let name = name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
+        let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+}
+
 /// All samples of a text. A line that is not understood is left out, as are comments.
-pub(super) fn read(text: &str) -> Vec<Sample> {
+pub(crate) fn read(text: &str) -> Vec<Sample> {
     text.lines().map(str::trim).filter(|line| !line.starts_with('#')).filter_map(sample).collect()
 }
 
