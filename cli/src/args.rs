@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     check, completions, config, control_plane, demo, example, explain, get, guard, inject, install, logs,
-    proxy, run, token, top,
+    proxy, run, token, top, uninstall, upgrade,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -70,6 +70,12 @@ pub(crate) enum Command {
     /// Print what to apply to a Kubernetes cluster
     #[command(after_help = install::EXAMPLES)]
     Install(install::Args),
+    /// Print what to apply to a cluster that has an earlier version, or the same with other values
+    #[command(after_help = upgrade::EXAMPLES)]
+    Upgrade(Box<upgrade::Args>),
+    /// Print what to delete from a cluster so that nothing of the mesh is left
+    #[command(after_help = uninstall::EXAMPLES)]
+    Uninstall(uninstall::Args),
     /// Show requests between workloads, as they are now
     #[command(after_help = top::EXAMPLES)]
     Top(top::Args),
@@ -108,6 +114,8 @@ impl Command {
             Self::Check(_) => "weft check",
             Self::Explain(_) => "weft explain",
             Self::Install(_) => "weft install",
+            Self::Upgrade(_) => "weft upgrade",
+            Self::Uninstall(_) => "weft uninstall",
             Self::Top(_) => "weft top",
             Self::Get(_) => "weft get",
             Self::Logs(_) => "weft logs",
@@ -130,6 +138,8 @@ impl Command {
             Self::Check(args) => check::run(&args),
             Self::Explain(args) => explain::run(&args),
             Self::Install(args) => install::run(&args),
+            Self::Upgrade(args) => upgrade::run(&args),
+            Self::Uninstall(args) => uninstall::run(&args),
             Self::Top(args) => top::run(&args),
             Self::Get(args) => get::run(&args),
             Self::Logs(args) => logs::run(&args),
@@ -191,6 +201,9 @@ mod tests {
             "weft logs deploy/web -n shop -f --level debug --tail 5 --since 10m",
             "weft config deploy/web --output yaml",
             "weft install --set controlPlane.replicas=3 -f mesh.yaml --set-string image.tag=1",
+            "weft upgrade --set controlPlane.replicas=3 --diff --output json",
+            "weft upgrade --prune --reset-values --context test",
+            "weft uninstall --crds --force",
             "weft token create --identity shop/web --ttl 1h",
             "weft example reviews --version v3",
             "weft completions fish",
@@ -217,6 +230,8 @@ mod tests {
             ("weft top widget/web", "widget"),
             ("weft config web/", "web"),
             ("weft top deploy/web --interval 1ms", "at least"),
+            ("weft upgrade --output json", "--diff"),
+            ("weft upgrade --diff --prune", "--prune"),
             ("weft frobnicate", "frobnicate"),
         ] {
             let error = Weft::try_parse_from(line.split_whitespace()).unwrap_err();

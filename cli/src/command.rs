@@ -16,3 +16,5 @@ pub(crate) mod proxy;
 pub(crate) mod run;
 pub(crate) mod token;
 pub(crate) mod top;
+pub(crate) mod uninstall;
+pub(crate) mod upgrade;

@@ -4,14 +4,24 @@
 
 #[cfg(test)]
 mod chart;
+mod choices;
+mod diff;
+mod existing;
 mod overrides;
 mod render;
 mod values;
+mod version;
 pub(crate) mod yaml;
 
+use serde_json::Value;
+
+pub(crate) use choices::NAME as CHOICES;
+pub(crate) use diff::{Change, changes};
+pub(crate) use existing::{By, Existing, meshed_pods};
 pub(crate) use overrides::Overrides;
 pub(crate) use render::documents;
 pub(crate) use values::Values;
+pub(crate) use version::Version;
 
 /// The namespace of the mesh. Proxies find the control plane in it by name.
 pub(crate) const NAMESPACE: &str = "weft-system";
@@ -25,3 +35,18 @@ pub(crate) const INJECT_LABEL: &str = "mesh.weft.dev/inject";
 pub(crate) const PROXY_LABEL: &str = "mesh.weft.dev/proxy";
 /// The version of images, labels and chart: that of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The defaults of the command, for a cluster that has no namespace of the mesh yet.
+pub(crate) fn defaults() -> Values {
+    let mut values = Values::default();
+    values.namespace.create = true;
+    values
+}
+
+/// Everything that the values ask for, and what of them was chosen: by that, upgrades know it. What admits pods stays last.
+pub(crate) fn manifest(values: &Values) -> Vec<Value> {
+    let mut made = documents(values);
+    let place = made.len().saturating_sub(1);
+    made.insert(place, choices::document(values));
+    made
+}

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::install::{Overrides, Values, documents, yaml};
+use crate::install::{Overrides, defaults, manifest, yaml};
 use crate::output;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -12,7 +12,8 @@ Examples:
   weft install --values mesh.yaml | kubectl diff -f -
   weft install --show-values
 
-Values are those of the Helm chart in k8s/chart, which renders the same, except that `namespace.create` is true here.
+Values are those of the Helm chart in k8s/chart, which renders the same, except that `namespace.create` is true here. What
+was chosen is kept in ConfigMap weft-install, for weft upgrade. Before it: weft check --pre; afterwards: weft check --wait.
 The kinds of Gateway API have to be in the cluster for routes; what it lacks is in the control plane's log.
 
 Exit codes:
@@ -30,20 +31,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let values = args.overrides.apply(&base())?;
+    let values = args.overrides.apply(&defaults())?;
     let text = if args.show_values {
         yaml::document(&serde_json::to_value(&values)?)
     } else {
-        yaml::stream(&documents(&values))
+        yaml::stream(&manifest(&values))
     };
     // The line break at the end is the printer's.
     let _ = output::line(text.trim_end());
     Ok(ExitCode::SUCCESS)
-}
-
-/// The defaults, for a cluster that has no namespace of the mesh yet.
-pub(crate) fn base() -> Values {
-    let mut values = Values::default();
-    values.namespace.create = true;
-    values
 }

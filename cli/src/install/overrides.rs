@@ -66,7 +66,6 @@ pub(crate) struct Overrides {
 impl Overrides {
     /// `base` with what is wanted otherwise.
     pub(crate) fn apply(&self, base: &Values) -> Result<Values, OverridesError> {
-        let base = serde_json::to_value(base).expect("values are JSON");
         let mut given = Value::Object(Map::new());
         for file in &self.files {
             merge(&mut given, read(file)?);
@@ -78,11 +77,17 @@ impl Overrides {
                 .map_err(|reason| OverridesError::Set { text: text.clone(), reason })?;
             merge(&mut given, nested(&path, value));
         }
-        fits("", &given, &base)?;
-        let mut merged = base;
-        merge(&mut merged, given);
-        serde_json::from_value(merged).map_err(|error| OverridesError::Invalid(error.to_string()))
+        merged(base, given)
     }
+}
+
+/// `base` with what is given otherwise, if that fits.
+pub(super) fn merged(base: &Values, given: Value) -> Result<Values, OverridesError> {
+    let base = serde_json::to_value(base).expect("values are JSON");
+    fits("", &given, &base)?;
+    let mut merged = base;
+    merge(&mut merged, given);
+    serde_json::from_value(merged).map_err(|error| OverridesError::Invalid(error.to_string()))
 }
 
 fn read(file: &Path) -> Result<Value, OverridesError> {

@@ -44,7 +44,7 @@ fn namespace(values: &Values) -> Value {
 }
 
 /// `metadata` of what is in the mesh's namespace.
-fn metadata(name: &str) -> Value {
+pub(super) fn metadata(name: &str) -> Value {
     json!({ "name": name, "namespace": NAMESPACE })
 }
 
@@ -54,7 +54,7 @@ fn selected() -> Value {
 }
 
 /// Adds the labels that everything has.
-fn labelled(mut document: Value) -> Value {
+pub(super) fn labelled(mut document: Value) -> Value {
     if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut)
         && let Some(labels) = metadata.entry("labels").or_insert_with(|| json!({})).as_object_mut()
     {
