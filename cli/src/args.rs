@@ -26,6 +26,8 @@ Examples:
   weft check mesh/                            what is wrong in the YAML, before it is used
   weft explain GET http://web:8080/ --config mesh/   what would become of a request, and why
   weft install | kubectl apply -f -           the mesh in a Kubernetes cluster
+  weft check --wait 2m                        whether everything in the cluster works
+  weft top ns/shop                            requests between its pods, live
 
 Exit codes:
   0  all went well
@@ -61,9 +63,9 @@ pub(crate) enum Command {
     /// Lead the connections of this machine, or network namespace, to its proxy
     #[command(subcommand)]
     Redirect(weft_redirect::command::Command),
-    /// Check a folder of resources as the control plane would read it
+    /// Check a cluster, or a folder of resources as the control plane would read it
     #[command(after_help = check::EXAMPLES)]
-    Check(check::Args),
+    Check(Box<check::Args>),
     /// Say what would become of a request, and why
     #[command(after_help = explain::EXAMPLES)]
     Explain(Box<explain::Args>),
@@ -192,6 +194,8 @@ mod tests {
             "weft run --service reviews --version v2 --port 9080 --upstream ratings:9090=0 -- ./reviews --version v2",
             "weft run -- curl http://web:8080/",
             "weft check mesh --output json",
+            "weft check --pre --set controlPlane.replicas=3",
+            "weft check --wait 2m --output json --context test",
             "weft explain GET http://web:8080/ -H a:b --from shop/web --config mesh --output json",
             "weft explain CONNECT db:5432 --proxy 127.0.0.1:15000",
             "weft explain GET http://web/ --pod deploy/web -n shop",
@@ -232,6 +236,9 @@ mod tests {
             ("weft top deploy/web --interval 1ms", "at least"),
             ("weft upgrade --output json", "--diff"),
             ("weft upgrade --diff --prune", "--prune"),
+            ("weft check mesh --pre", "--pre"),
+            ("weft check mesh --context test", "--context"),
+            ("weft check --wait soon", "soon"),
             ("weft frobnicate", "frobnicate"),
         ] {
             let error = Weft::try_parse_from(line.split_whitespace()).unwrap_err();

@@ -15,7 +15,6 @@ pub(crate) mod yaml;
 
 use serde_json::Value;
 
-pub(crate) use choices::NAME as CHOICES;
 pub(crate) use diff::{Change, changes};
 pub(crate) use existing::{By, Existing, meshed_pods};
 pub(crate) use overrides::Overrides;

@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod check;
 mod cluster;
 mod command;
 mod demo;

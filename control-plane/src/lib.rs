@@ -45,4 +45,5 @@ pub use settings::{AccessLog, NativeSidecars, Redirect, Settings};
 pub use source::Diagnostic;
 pub use start::{Running, start};
 pub use state::Announcement;
+pub use status::CONTROLLER;
 pub use token::{TokenRequest, create_token};

@@ -11,5 +11,5 @@ mod writer;
 pub(crate) use lease::Lease;
 pub(crate) use writer::Writer;
 
-/// Who writes what is ours of a status.
-pub(crate) const CONTROLLER: &str = "mesh.weft.dev/controller";
+/// Who writes what is ours of a status (Gateway API, `controllerName`).
+pub const CONTROLLER: &str = "mesh.weft.dev/controller";

@@ -62,6 +62,7 @@ pub(crate) struct Admin {
     exposition: Exposition,
     workload: String,
     control_plane: String,
+    listeners: serde_json::Value,
     rotations: Rotations,
 }
 
@@ -82,6 +83,7 @@ impl Admin {
             exposition: Exposition::new(shared, move || connected.is_connected()),
             workload: config.workload_id.clone(),
             control_plane: config.control_plane.clone(),
+            listeners: config::listeners(config),
             rotations,
         }
     }
@@ -140,8 +142,15 @@ impl Admin {
     }
 
     fn config(&self) -> Answer {
-        let config =
-            config::describe(&self.shared.snapshot.load(), &self.status, &self.workload, &self.control_plane);
+        let snapshot = self.shared.snapshot.load();
+        let mut config = config::describe(
+            &snapshot,
+            &self.shared.ejections,
+            &self.status,
+            &self.workload,
+            &self.control_plane,
+        );
+        config["listeners"] = self.listeners.clone();
         match serde_json::to_string_pretty(&config) {
             Ok(json) => answer(StatusCode::OK, "application/json", json + "\n"),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("configuration: {error}\n")),

@@ -15,6 +15,7 @@ use weft_mesh::name::ServicePort;
 use crate::access::AccessLog;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
+use crate::upstream::ejections::Ejections;
 use crate::upstream::room::ServiceUsage;
 
 /// Time that a request waits for the control plane to tell about a destination that the proxy does not know yet.
@@ -42,6 +43,8 @@ pub struct Shared {
     pub stats: Stats,
     /// What is written of each request.
     pub access: AccessLog,
+    /// Endpoints that workers have ejected.
+    pub ejections: Ejections,
     /// Cancelled when the proxy is to finish what it has and take nothing new.
     pub drain: CancellationToken,
     /// Cancelled when the proxy is about to end, after its drain: what has not arrived by then is for others to answer.
@@ -64,6 +67,7 @@ impl Shared {
             lookups,
             stats: Stats::default(),
             access: AccessLog::default(),
+            ejections: Ejections::default(),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
             locality,

@@ -7,9 +7,13 @@ use super::Cluster;
 
 /// Connects to it; the server ends when it is dropped.
 pub(crate) fn connect(server: ApiServer) -> (ApiServer, Cluster) {
-    let mut config = Config::new(server.url().parse().unwrap());
-    config.default_namespace = "shop".to_owned();
-    let client = Client::try_from(config).unwrap();
-    let cluster = Cluster::new(client, server.url());
+    let cluster = at(&server.url());
     (server, cluster)
+}
+
+/// A cluster whose API server would be there.
+pub(crate) fn at(url: &str) -> Cluster {
+    let mut config = Config::new(url.parse().unwrap());
+    config.default_namespace = "shop".to_owned();
+    Cluster::new(Client::try_from(config).unwrap(), url.to_owned())
 }

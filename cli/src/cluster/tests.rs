@@ -3,7 +3,7 @@
 use serde_json::json;
 use weft_testkit::kubernetes::ApiServer;
 
-use super::fake::connect;
+use super::fake::{at, connect};
 use super::*;
 
 #[tokio::test]
@@ -35,12 +35,11 @@ async fn troubles_say_what_to_do() {
 
 #[tokio::test]
 async fn nobody_there_is_named() {
-    let (server, cluster) = connect(ApiServer::start());
-    let url = server.url();
-    drop(server);
-    // The listener closes with its thread, which ends soon; a connection that it still takes is not answered.
-    let said = cluster.get("/version").await.unwrap_err().to_string();
-    assert!(said.contains(&url), "{said}");
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", gone.local_addr().unwrap());
+    drop(gone);
+    let said = at(&url).get("/version").await.unwrap_err().to_string();
+    assert!(said.contains(&url) && said.contains("kubectl config current-context"), "{said}");
 }
 
 #[tokio::test]

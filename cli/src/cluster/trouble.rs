@@ -60,9 +60,8 @@ impl Trouble {
                     "it does not know who asks (401)".to_owned(),
                     "log in again, or choose another user or context of the kubeconfig",
                 ),
-                403 if status.reason == "Forbidden" || status.reason.is_empty() => {
-                    Self::Forbidden(status.message)
-                }
+                // What admission refuses is forbidden too; of whom may not it is said that he cannot.
+                403 if status.message.contains(" cannot ") => Self::Forbidden(status.message),
                 404 if status.message.is_empty() => Self::Missing(format!("there is no {what}")),
                 404 => Self::Missing(status.message),
                 code => Self::Refused { code, message: status.message },

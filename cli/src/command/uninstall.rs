@@ -52,7 +52,9 @@ async fn uninstall(args: &Args, cluster: &Cluster) -> anyhow::Result<ExitCode> {
         bail!("nothing of Weft is in the cluster at {}", cluster.server());
     };
     if let By::Helm(release) = &existing.by {
-        bail!("release {release} of Helm installed it: helm uninstall {release} --namespace weft-system takes it away");
+        bail!(
+            "release {release} of Helm installed it: helm uninstall {release} --namespace weft-system takes it away"
+        );
     }
     let users = users(&meshed_pods(cluster).await?);
     for line in &users {
@@ -68,7 +70,9 @@ async fn uninstall(args: &Args, cluster: &Cluster) -> anyhow::Result<ExitCode> {
             eprintln!("weft uninstall: {count} {kind} go with their definition");
         }
     } else {
-        eprintln!("weft uninstall: the definitions of Weft's kinds stay, and what is of them; --crds takes them too");
+        eprintln!(
+            "weft uninstall: the definitions of Weft's kinds stay, and what is of them; --crds takes them too"
+        );
     }
     let _ = output::line(yaml::stream(&going).trim_end());
     Ok(ExitCode::SUCCESS)
@@ -81,7 +85,8 @@ fn users(pods: &[Value]) -> Vec<String> {
         *counts.entry((pod.namespace(), pod.owner())).or_default() += 1;
     }
     let line = |((namespace, owner), count): ((&str, String), usize)| {
-        let pods = if count == 1 { "1 pod has a sidecar".to_owned() } else { format!("{count} pods have sidecars") };
+        let pods =
+            if count == 1 { "1 pod has a sidecar".to_owned() } else { format!("{count} pods have sidecars") };
         format!("{owner} in namespace {namespace}: {pods}")
     };
     counts.into_iter().map(line).collect()

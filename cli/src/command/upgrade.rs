@@ -68,7 +68,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn upgrade(args: &Args, cluster: &Cluster) -> anyhow::Result<ExitCode> {
     let existing = Existing::read(cluster).await?;
     let Some(existing) = existing else {
-        bail!("Weft is not in the cluster at {}; weft install | kubectl apply -f - installs it", cluster.server());
+        bail!(
+            "Weft is not in the cluster at {}; weft install | kubectl apply -f - installs it",
+            cluster.server()
+        );
     };
     if let By::Helm(release) = &existing.by {
         bail!(
@@ -95,7 +98,11 @@ async fn upgrade(args: &Args, cluster: &Cluster) -> anyhow::Result<ExitCode> {
     for problem in &problems {
         eprintln!("weft upgrade: {problem}");
     }
-    ensure!(problems.is_empty() || args.force || args.diff, "not from {} to {VERSION}; see above, or --force", existing.version);
+    ensure!(
+        problems.is_empty() || args.force || args.diff,
+        "not from {} to {VERSION}; see above, or --force",
+        existing.version
+    );
     if args.diff {
         return differences(args, cluster, &wanted, &over).await;
     }
@@ -162,8 +169,14 @@ struct Differences {
     pruned: Vec<String>,
 }
 
-async fn differences(args: &Args, cluster: &Cluster, wanted: &[Value], over: &[Value]) -> anyhow::Result<ExitCode> {
-    let mut found = Differences { changed: Vec::new(), new: Vec::new(), pruned: over.iter().map(title).collect() };
+async fn differences(
+    args: &Args,
+    cluster: &Cluster,
+    wanted: &[Value],
+    over: &[Value],
+) -> anyhow::Result<ExitCode> {
+    let mut found =
+        Differences { changed: Vec::new(), new: Vec::new(), pruned: over.iter().map(title).collect() };
     for document in wanted {
         let path = path(document).map_err(anyhow::Error::msg)?;
         let Some(mut now) = cluster.find(&path).await? else {
@@ -192,7 +205,9 @@ fn text(found: &Differences, all: usize) -> String {
     let mut lines = Vec::new();
     for (title, changes) in &found.changed {
         lines.push(format!("~ {title}"));
-        for line in changes.iter().flat_map(|change| change.text().lines().map(str::to_owned).collect::<Vec<_>>()) {
+        for line in
+            changes.iter().flat_map(|change| change.text().lines().map(str::to_owned).collect::<Vec<_>>())
+        {
             lines.push(format!("    {line}"));
         }
     }
@@ -219,7 +234,10 @@ mod tests {
         assert_eq!(skew("0.3.1", to, &[pod("a", "0.3.1"), pod("b", "0.4.0")]), [""; 0]);
         let said = skew("0.3.1", to, &[pod("a", "0.2.0"), pod("a", "0.2.0")]);
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].contains("0.2.0, too old") && said[0].contains("kubectl -n shop rollout restart pod/a"), "{said:?}");
+        assert!(
+            said[0].contains("0.2.0, too old") && said[0].contains("kubectl -n shop rollout restart pod/a"),
+            "{said:?}"
+        );
         assert!(skew("0.5.0", to, &[])[0].contains("use a command of version 0.5.0"));
         assert!(skew("0.1.0", to, &[])[0].contains("upgrade to 0.2 first"));
         assert!(skew("", to, &[])[0].contains("does not say its version"));
@@ -227,7 +245,8 @@ mod tests {
 
     #[test]
     fn differences_are_told_by_object() {
-        let change = Change { field: "spec.replicas".to_owned(), before: Some(json!(2)), after: Some(json!(3)) };
+        let change =
+            Change { field: "spec.replicas".to_owned(), before: Some(json!(2)), after: Some(json!(3)) };
         let found = Differences {
             changed: vec![("Deployment weft-system/control-plane".to_owned(), vec![change])],
             new: vec!["ConfigMap weft-system/weft-install".to_owned()],

@@ -7,7 +7,7 @@ use super::render::{labelled, metadata};
 use super::{Values, defaults, yaml};
 
 /// Name of the `ConfigMap`.
-pub(crate) const NAME: &str = "weft-install";
+pub(super) const NAME: &str = "weft-install";
 /// Its key.
 const KEY: &str = "values.yaml";
 

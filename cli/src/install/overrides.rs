@@ -64,6 +64,11 @@ pub(crate) struct Overrides {
 }
 
 impl Overrides {
+    /// Whether nothing is wanted otherwise.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.sets.is_empty() && self.strings.is_empty()
+    }
+
     /// `base` with what is wanted otherwise.
     pub(crate) fn apply(&self, base: &Values) -> Result<Values, OverridesError> {
         let mut given = Value::Object(Map::new());

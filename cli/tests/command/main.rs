@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod check;
+mod cluster;
 mod compose;
 mod dashboards;
 mod demo;

@@ -46,6 +46,7 @@ pub mod rotation;
 mod time;
 pub mod tls;
 pub mod token;
+mod validity;
 pub mod verify;
 mod x509;
 
@@ -57,4 +58,5 @@ pub use error::Error;
 pub use rotation::{Freshness, Rotation};
 pub use tls::Generation;
 pub use token::{JoinToken, NewToken, TokenClaims, TokenIssuer};
+pub use validity::Validity;
 pub use verify::{ExpectedIdentities, Origin, Reason, Refusal, Refused, peer_identity};

@@ -22,11 +22,11 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs as suite};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, ServerConfig, version};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 use weft_mesh::name::Identity;
 
 use crate::verify::{ClientVerifier, Pinned, ServerVerifier, verify_client};
-use crate::{Error, ExpectedIdentities, Fingerprint, TrustBundle, WorkloadCertificate, x509};
+use crate::{Error, ExpectedIdentities, Fingerprint, TrustBundle, WorkloadCertificate, pem, x509};
 
 /// Several streams of HTTP between two sidecars, in our own framing.
 pub const ALPN_WEFT: &[u8] = b"weft/1";
@@ -164,6 +164,20 @@ pub fn pinned_client(
 ) -> Arc<ClientConfig> {
     let builder = client_builder(Arc::new(ServerVerifier::new(Pinned(roots.into()), expected)));
     Arc::new(finish_client(builder.with_no_client_auth(), alpn))
+}
+
+/// For a client outside the mesh that knows a server by DNS names and these roots (PEM), as the API server knows a webhook.
+pub fn named_client(roots: &str) -> Result<Arc<ClientConfig>, Error> {
+    let mut store = RootCertStore::empty();
+    for root in pem::certificates(roots)? {
+        store.add(root).map_err(|error| Error::invalid("root certificate", error.to_string()))?;
+    }
+    let config = ClientConfig::builder_with_provider(provider().clone())
+        .with_protocol_versions(&[&version::TLS13])
+        .expect("the provider has suites of TLS 1.3")
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    Ok(Arc::new(finish_client(config, &[])))
 }
 
 /// For a server whose clients have no certificates of the mesh.

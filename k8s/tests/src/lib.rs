@@ -78,6 +78,26 @@ impl Cluster {
         }
     }
 
+    /// What the program `weft` that `WEFT_TEST_COMMAND` names says of this cluster; none, with a line, where none is named.
+    ///
+    /// # Panics
+    ///
+    /// When it can't be run.
+    pub fn weft(&self, arguments: &[&str]) -> Option<Said> {
+        let Ok(program) = env::var("WEFT_TEST_COMMAND") else {
+            println!("skipped: set WEFT_TEST_COMMAND to the program weft");
+            return None;
+        };
+        let ended = Command::new(&program)
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{program}: {error}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(Said { code: ended.status.code(), out: text(&ended.stdout), err: text(&ended.stderr) })
+    }
+
     /// Looks until something is there.
     ///
     /// # Panics
@@ -93,6 +113,17 @@ impl Cluster {
             std::thread::sleep(LOOK);
         }
     }
+}
+
+/// What a program has said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// How it ended.
+    pub code: Option<i32>,
+    /// On standard output.
+    pub out: String,
+    /// On standard error.
+    pub err: String,
 }
 
 /// A namespace whose pods get sidecars; it goes with the test.

@@ -1,22 +1,36 @@
 //! What is in force, for people and programs. Holds no secret.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use weft_identity::{Fingerprint, TrustBundle, Validity};
 use weft_mesh::balance::Endpoint;
 use weft_mesh::name::Identity;
 use weft_mesh::route::{RouteTable, Target};
 
+use crate::clock::now;
+use crate::config::ProxyConfig;
 use crate::control::{Status, time_text};
 use crate::explain::{health, hop};
 use crate::snapshot::{Backend, Destination, Inbound, InboundPort, Snapshot, TlsMode};
+use crate::upstream::ejections::Ejections;
 
 /// The snapshot in force, with names in order.
-pub(super) fn describe(snapshot: &Snapshot, status: &Status, workload: &str, control_plane: &str) -> Value {
+pub(super) fn describe(
+    snapshot: &Snapshot,
+    ejections: &Ejections,
+    status: &Status,
+    workload: &str,
+    control_plane: &str,
+) -> Value {
     let mut destinations: Vec<_> = snapshot.destinations.iter().collect();
     destinations.sort_by_key(|(name, _)| (*name).clone());
     let mut services: Vec<_> = snapshot.endpoints.iter().collect();
     services.sort_by_key(|(service, _)| service.to_string());
     json!({
         "workload": workload,
+        "version": env!("CARGO_PKG_VERSION"),
         "control_plane": { "address": control_plane, "connected": status.is_connected() },
         "waiting_for": status.waiting_for(),
         "troubles": status.troubles(),
@@ -26,6 +40,7 @@ pub(super) fn describe(snapshot: &Snapshot, status: &Status, workload: &str, con
             "serial": tls.serial,
             "not_after": time_text(tls.not_after()),
         })),
+        "trust": snapshot.tls.as_ref().map(|tls| trust(tls.generation().bundle())),
         "destinations": destinations
             .into_iter()
             .map(|(name, known)| match known {
@@ -37,11 +52,48 @@ pub(super) fn describe(snapshot: &Snapshot, status: &Status, workload: &str, con
             .into_iter()
             .map(|(service, set)| json!({
                 "service": service.to_string(),
-                "endpoints": set.endpoints.iter().map(|it| endpoint(it)).collect::<Vec<_>>(),
+                "endpoints": set.endpoints.iter().map(|it| {
+                    endpoint(it, ejections.left(service, &it.id, now()))
+                }).collect::<Vec<_>>(),
             }))
             .collect::<Vec<_>>(),
         "inbound": inbound(&snapshot.inbound),
     })
+}
+
+/// Where the proxy listens, as it was told.
+pub(super) fn listeners(config: &ProxyConfig) -> Value {
+    let listener =
+        |address: SocketAddr, takes: &str| json!({ "address": address.to_string(), "takes": takes });
+    let some = |address: Option<SocketAddr>, takes: &str| address.map(|address| listener(address, takes));
+    let upstreams =
+        config.upstreams.iter().map(|it| listener(it.listen, &format!("what is for {}", it.destination)));
+    let offers = config.services.iter().map(|it| {
+        listener(it.listen, &format!("what is for port {} of {}", it.port, it.services.join(", ")))
+    });
+    let fixed = [
+        some(config.transparent_outbound, "what leaves the workload, redirected"),
+        some(config.transparent_inbound, "what arrives at the workload, redirected"),
+        some(config.outbound, "what leaves the workload, as an HTTP proxy"),
+        some(config.monitor, "probes, readiness and metrics"),
+        Some(listener(config.admin, "this, the admin server")),
+    ];
+    fixed.into_iter().flatten().chain(upstreams).chain(offers).collect()
+}
+
+/// The roots that the workload believes.
+fn trust(bundle: &TrustBundle) -> Value {
+    let roots = bundle.trust_domains().flat_map(|trust_domain| {
+        bundle.roots(trust_domain).iter().map(move |root| {
+            let until = Validity::of(root).ok().map(|it| time_text(it.not_after));
+            json!({
+                "trust_domain": trust_domain.as_str(),
+                "fingerprint": Fingerprint::of(root).to_string(),
+                "not_after": until,
+            })
+        })
+    });
+    roots.collect()
 }
 
 fn destination(name: &str, destination: &Destination) -> Value {
@@ -80,8 +132,10 @@ fn backend(backend: &Backend) -> Value {
     })
 }
 
-fn endpoint(endpoint: &Endpoint) -> Value {
+/// `ejected` says how long some worker still leaves it out.
+fn endpoint(endpoint: &Endpoint, ejected: Option<Duration>) -> Value {
     json!({
+        "ejected_for_ms": ejected.map(|left| left.as_millis() as u64),
         "id": &*endpoint.id,
         "address": endpoint.address.to_string(),
         "health": health(endpoint.health),

@@ -256,7 +256,14 @@ async fn answers_that_break_off_eject_their_endpoint() {
             broken += u32::from(response.into_body().collect().await.is_err());
         }
         assert!((1..=5).contains(&broken), "{broken}");
-        drop(mesh);
+        let shared = &mesh.worker.shared;
+        let service = "shop/reviews:9080".parse().unwrap();
+        let snapshot = shared.snapshot.load();
+        let set = snapshot.endpoints.get(&service).unwrap();
+        let now = crate::clock::now();
+        let ejected =
+            set.endpoints.iter().filter(|it| shared.ejections.left(&service, &it.id, now).is_some());
+        assert_eq!(ejected.map(|it| it.workload.to_string()).collect::<Vec<_>>(), ["reviews-2"]);
     })
     .await;
 }

@@ -225,9 +225,12 @@ impl Attempt {
         if balancer.ejections() > before {
             drop(balancer);
             self.service.shared.stats.ejected();
-            let endpoint = self.peer.endpoint();
+            let (endpoint, backend) = (self.peer.endpoint(), self.service.backend());
+            if let Some(until) = picked.member.ejected_until() {
+                self.service.shared.ejections.note(&backend.service, &endpoint.id, until, now());
+            }
             tracing::info!(
-                service = %self.service.backend.borrow().service,
+                service = %backend.service,
                 endpoint = %endpoint.address,
                 workload = %endpoint.workload,
                 "endpoint ejected"

@@ -1,0 +1,175 @@
+//! Routes and policies: what is not in force, and why.
+
+use serde_json::Value;
+use weft_control_plane::CONTROLLER;
+use weft_control_plane::resource::Kind;
+
+use super::control_plane::Plane;
+use super::{Check, some};
+use crate::cluster::{Cluster, Trouble, is_missing};
+
+const ROUTES: [(Kind, &str); 4] = [
+    (Kind::HttpRoute, "httproutes"),
+    (Kind::GrpcRoute, "grpcroutes"),
+    (Kind::TlsRoute, "tlsroutes"),
+    (Kind::TcpRoute, "tcproutes"),
+];
+
+pub(super) async fn check(cluster: &Cluster, plane: &Plane) -> Vec<Check> {
+    let mut routes = Vec::new();
+    let mut trouble = None;
+    for (kind, plural) in ROUTES {
+        match list(cluster, kind, plural).await {
+            Ok(found) => routes.extend(found.into_iter().map(|route| (kind, route))),
+            Err(error) => trouble = Some(error),
+        }
+    }
+    let routes = match trouble {
+        Some(trouble) => Check::trouble("routes", "routes", &trouble),
+        None => judge_routes(&routes),
+    };
+    vec![routes, read(cluster, plane).await]
+}
+
+/// All routes of a kind, in the first version that the cluster serves.
+async fn list(cluster: &Cluster, kind: Kind, plural: &str) -> Result<Vec<Value>, Trouble> {
+    for version in kind.versions() {
+        match cluster.list(&format!("/apis/{}/{version}/{plural}", kind.group()), "").await {
+            Err(trouble) if is_missing(&trouble) => {}
+            listed => return listed,
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn judge_routes(routes: &[(Kind, Value)]) -> Check {
+    let (id, about) = ("routes", "routes");
+    let mut wrong = Vec::new();
+    let mut ours = 0;
+    for (kind, route) in routes {
+        let parents = route["status"]["parents"].as_array().into_iter().flatten();
+        let parents: Vec<&Value> = parents.filter(|parent| parent["controllerName"] == CONTROLLER).collect();
+        ours += usize::from(!parents.is_empty());
+        let text = |pointer: &str| route.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        for condition in
+            parents.iter().flat_map(|parent| parent["conditions"].as_array().into_iter().flatten())
+        {
+            if condition["status"] == "False" {
+                let said = format!(
+                    "{kind} {}/{}: {} ({})",
+                    text("/metadata/namespace"),
+                    text("/metadata/name"),
+                    condition["message"].as_str().unwrap_or_default(),
+                    condition["reason"].as_str().unwrap_or_default()
+                );
+                if !wrong.contains(&said) {
+                    wrong.push(said);
+                }
+            }
+        }
+    }
+    if wrong.is_empty() {
+        return Check::ok(id, about, format!("all {ours} of Services are in force"));
+    }
+    Check::failure(
+        id,
+        about,
+        some(&wrong),
+        "correct them; weft check DIR finds the same in files, before they are applied",
+    )
+}
+
+/// What the control plane says of everything that it reads: policies have no other place to say it.
+async fn read(cluster: &Cluster, plane: &Plane) -> Check {
+    let (id, about) = ("configuration", "everything that the control plane reads");
+    let Some(place) = plane.admins(cluster).next() else {
+        return Check::warning(
+            id,
+            about,
+            "can't tell: no pod of the control plane runs",
+            "see the control plane above",
+        );
+    };
+    let asked = async { place.open().await?.json("/config").await };
+    match asked.await {
+        Ok(said) => judge_read(&said),
+        Err(error) => Check::warning(
+            id,
+            about,
+            format!("can't tell: {}", crate::exit::told(&error)),
+            "it takes `create` and `get` of pods/portforward in namespace weft-system",
+        ),
+    }
+}
+
+fn judge_read(said: &Value) -> Check {
+    let (id, about) = ("configuration", "everything that the control plane reads");
+    let told = |field: &str| -> Vec<String> {
+        let found = said[field].as_array().into_iter().flatten();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        found
+            .map(|it| match text(&it["field"]) {
+                place if place.is_empty() => format!("{}: {}", text(&it["resource"]), text(&it["reason"])),
+                place => format!("{}: {place}: {}", text(&it["resource"]), text(&it["reason"])),
+            })
+            .collect()
+    };
+    let (errors, warnings) = (told("errors"), told("warnings"));
+    let resources = said["resources"].as_array().map_or(0, Vec::len);
+    if !errors.is_empty() {
+        let hint = "correct them; what they said before is in force as long as the control plane runs";
+        return Check::failure(id, about, some(&errors), hint);
+    }
+    if !warnings.is_empty() {
+        return Check::warning(
+            id,
+            about,
+            some(&warnings),
+            "they are in force, and probably not what was meant",
+        );
+    }
+    Check::ok(id, about, format!("all {resources} resources are good"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Outcome;
+    use super::*;
+
+    fn route(controller: &str, status: &str) -> (Kind, Value) {
+        let condition = json!({"type": "Accepted", "status": status, "reason": "NoMatchingParent", "message": "there is no Service shop/x"});
+        let parents = json!([{"controllerName": controller, "conditions": [condition]}]);
+        (
+            Kind::HttpRoute,
+            json!({"metadata": {"name": "r", "namespace": "shop"}, "status": {"parents": parents}}),
+        )
+    }
+
+    #[test]
+    fn a_route_that_is_not_in_force_is_named_with_the_reason() {
+        assert_eq!(judge_routes(&[route(CONTROLLER, "True")]).found, "all 1 of Services are in force");
+        let wrong = judge_routes(&[route(CONTROLLER, "False")]);
+        assert_eq!(wrong.found, "HTTPRoute shop/r: there is no Service shop/x (NoMatchingParent)");
+        assert_eq!(wrong.outcome, Outcome::Failure);
+        assert_eq!(
+            judge_routes(&[route("example.com/gateway", "False")]).outcome,
+            Outcome::Ok,
+            "somebody else's"
+        );
+    }
+
+    #[test]
+    fn what_the_control_plane_refuses_is_told() {
+        let good = judge_read(&json!({"resources": ["a", "b"], "errors": [], "warnings": []}));
+        assert_eq!((good.outcome, &*good.found), (Outcome::Ok, "all 2 resources are good"));
+        let problem = json!([{"resource": "BackendPolicy/shop/x", "field": "spec.timeout", "reason": "is no duration"}]);
+        let bad = judge_read(&json!({"resources": [], "errors": problem, "warnings": []}));
+        assert_eq!(
+            (bad.outcome, &*bad.found),
+            (Outcome::Failure, "BackendPolicy/shop/x: spec.timeout: is no duration")
+        );
+        assert_eq!(judge_read(&json!({"errors": [], "warnings": problem})).outcome, Outcome::Warning);
+    }
+}
