@@ -3,8 +3,12 @@
 /// Space between columns.
 const GAP: usize = 2;
 
-/// Rows under a head, with columns as wide as their widest cell; nothing stands behind the last cell of a line.
+/// Rows under a head, with columns as wide as their widest cell; nothing stands behind the last cell of a line. Without rows
+/// it says so.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Vec<String> {
+    if rows.is_empty() {
+        return vec!["none".to_owned()];
+    }
     let head = head.map(str::to_owned);
     let lines = || std::iter::once(&head).chain(rows);
     let width = |column: usize| {
@@ -27,6 +31,6 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["a".to_owned(), "12".to_owned()], ["läng".to_owned(), String::new()]];
         assert_eq!(table(["NAME", "N"], &rows), ["NAME  N", "a     12", "läng"]);
-        assert_eq!(table(["NAME"], &[]), ["NAME"]);
+        assert_eq!(table(["NAME"], &[]), ["none"]);
     }
 }

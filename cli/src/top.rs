@@ -204,10 +204,7 @@ fn lines(picture: &Picture) -> Vec<String> {
         })
         .collect();
     let head = ["FROM", "TO", "MTLS", "/S", "SUCCESS", "P50", "P99", "REQUESTS", "RETRIES"];
-    let mut lines = table(head, &rows);
-    if rows.is_empty() {
-        lines.push("no requests yet".to_owned());
-    }
+    let mut lines = if rows.is_empty() { vec!["no requests yet".to_owned()] } else { table(head, &rows) };
     lines.extend(picture.unanswered.iter().map(|it| format!("unanswered: {it}")));
     lines
 }

@@ -78,6 +78,7 @@ pub(super) async fn check(cluster: &Cluster) -> (Vec<Check>, Plane) {
         }
         Err(trouble) => checks.push(Check::trouble("control-plane-ready", "pods", &trouble)),
     }
+    checks.push(endpoints(cluster, &plane).await);
     checks.push(definitions(cluster).await);
     checks.push(lease(cluster, &plane).await);
     (checks, plane)
@@ -158,7 +159,46 @@ fn judge_pods(deployment: &Value, pods: &[Value]) -> Check {
         let hint = format!("kubectl -n {NAMESPACE} logs --previous deploy/{CONTROL_PLANE} says why");
         return Check::warning(id, about, format!("restarted: {}", some(&restarted)), hint);
     }
-    Check::ok(id, about, format!("all {} of version {wanted}, never restarted", pods.len()))
+    Check::ok(id, about, format!("{0} of {0} of version {wanted}, never restarted", pods.len()))
+}
+
+async fn endpoints(cluster: &Cluster, plane: &Plane) -> Check {
+    let (id, about) = ("control-plane-endpoints", "Service");
+    let path = format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices");
+    match cluster.list(&path, &format!("kubernetes.io/service-name={CONTROL_PLANE}")).await {
+        Ok(slices) => judge_endpoints(&slices, &plane.pods),
+        Err(trouble) => Check::trouble(id, about, &trouble),
+    }
+}
+
+/// Whether the Service leads to the pods that there are.
+fn judge_endpoints(slices: &[Value], pods: &[Value]) -> Check {
+    let (id, about) = ("control-plane-endpoints", "Service");
+    let endpoints = slices.iter().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+    let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
+    let addresses: Vec<&str> = ready
+        .flat_map(|it| it["addresses"].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .collect();
+    let own = |address: &&&str| pods.iter().any(|pod| pod["status"]["podIP"] == ***address);
+    let strange: Vec<String> =
+        addresses.iter().filter(|address| !own(address)).map(ToString::to_string).collect();
+    let hint = format!(
+        "kubectl -n {NAMESPACE} get endpointslices,pods -o wide, and whether kube-controller-manager runs"
+    );
+    if addresses.is_empty() {
+        return Check::failure(
+            id,
+            about,
+            "leads to no pod that is ready: no sidecar reaches the control plane",
+            hint,
+        );
+    }
+    if !strange.is_empty() {
+        let found = format!("leads to addresses of no pod of the control plane: {}", some(&strange));
+        return Check::failure(id, about, found, hint);
+    }
+    Check::ok(id, about, format!("leads to {}", addresses.join(", ")))
 }
 
 async fn definitions(cluster: &Cluster) -> Check {
@@ -193,7 +233,7 @@ fn judge_definitions(found: &[(String, Option<Value>)]) -> Check {
         let hint = "weft upgrade | kubectl apply --server-side -f - brings those of this version";
         return Check::warning(id, about, format!("not of version {VERSION}: {}", some(&other)), hint);
     }
-    Check::ok(id, about, format!("all {} of version {VERSION}", found.len()))
+    Check::ok(id, about, format!("{0} of {0} of version {VERSION}", found.len()))
 }
 
 async fn lease(cluster: &Cluster, plane: &Plane) -> Check {
@@ -264,6 +304,15 @@ mod tests {
         let none = judge_ready(&deployment(0), &[waiting]);
         assert_eq!(none.outcome, Outcome::Failure);
         assert!(none.found.ends_with(": a: ImagePullBackOff"), "{none:?}");
+    }
+
+    #[test]
+    fn a_service_that_leads_nowhere_or_elsewhere_is_noticed() {
+        let pods = [json!({"status": {"podIP": "10.0.0.7"}})];
+        let slice = |address: &str, ready: bool| json!({"endpoints": [{"addresses": [address], "conditions": {"ready": ready}}]});
+        assert_eq!(judge_endpoints(&[slice("10.0.0.7", true)], &pods).outcome, Outcome::Ok);
+        assert!(judge_endpoints(&[slice("10.0.0.7", false)], &pods).found.contains("no pod that is ready"));
+        assert!(judge_endpoints(&[slice("10.0.0.9", true)], &pods).found.ends_with(": 10.0.0.9"));
     }
 
     #[test]

@@ -32,11 +32,15 @@ pub(super) async fn check(cluster: &Cluster) -> Vec<Check> {
             return vec![Check::failure("api-server", about, trouble.to_string(), hint)];
         }
     };
-    let git = version["gitVersion"].as_str().unwrap_or("of unknown version");
-    let mut checks = vec![
-        Check::ok("api-server", about, format!("{git} at {}", cluster.server())),
-        judge_version(&version),
-    ];
+    let text = |field: &str| version[field].as_str().unwrap_or("?");
+    let found = format!(
+        "Kubernetes {}.{} ({}) at {}",
+        text("major"),
+        text("minor"),
+        text("gitVersion"),
+        cluster.server()
+    );
+    let mut checks = vec![Check::ok("api-server", about, found), judge_version(&version)];
     checks.push(gateway_api(cluster).await);
     checks
 }
@@ -184,7 +188,7 @@ fn judge_nodes(leases: &[Value], now: Timestamp, ahead: i64) -> Check {
             format!("a node tells every 10 s that it is there: {}", some(&silent)),
             "its kubelet does not run, or its clock is behind: kubectl get nodes, then its clock",
         ),
-        (true, true) => Check::ok(id, about, format!("{} agree with the API server's", leases.len())),
+        (true, true) => Check::ok(id, about, format!("{0} of {0} agree with the API server's", leases.len())),
     }
 }
 

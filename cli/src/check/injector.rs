@@ -140,8 +140,8 @@ fn hint(said: &str) -> String {
     }
     if said.contains("failed calling webhook") {
         return format!(
-            "no pod with a sidecar can start: the API server can't reach the control plane's port 15017; \
-             look at kubectl -n {NAMESPACE} get endpointslices, and at what keeps API servers from pods (firewall, NetworkPolicy)"
+            "no pod with a sidecar can start: the API server can't reach port 15017 of Service {CONTROL_PLANE} in namespace \
+             {NAMESPACE}; look at kube-proxy of the API server's node, and at what keeps API servers from pods (firewall, NetworkPolicy)"
         );
     }
     "what refuses it says so itself; it refuses pods with sidecars likewise".to_owned()

@@ -92,7 +92,7 @@ fn judge_ready(meshed: &[Pod<'_>], reasons: &BTreeMap<String, String>) -> Check 
         })
         .collect();
     if unready.is_empty() {
-        return Check::ok(id, about, format!("all {} are ready", meshed.len()));
+        return Check::ok(id, about, format!("{0} of {0} are ready", meshed.len()));
     }
     let hint = "weft get all POD.NAMESPACE says what it waits for, weft logs POD.NAMESPACE why";
     Check::failure(
@@ -160,7 +160,7 @@ fn judge_synced(meshed: &[Pod<'_>], clients: &[Value]) -> Check {
         let hint = "run the check again: it is a matter of milliseconds unless a sidecar has no time";
         return Check::warning(id, about, format!("being told something: {}", some(&behind)), hint);
     }
-    Check::ok(id, about, format!("all {} know what the control plane knows", ready.len()))
+    Check::ok(id, about, format!("{0} of {0} know what the control plane knows", ready.len()))
 }
 
 fn judge_without(live: &[Pod<'_>], enabled: &[&str]) -> Check {

@@ -69,7 +69,7 @@ fn judge_routes(routes: &[(Kind, Value)]) -> Check {
         }
     }
     if wrong.is_empty() {
-        return Check::ok(id, about, format!("all {ours} of Services are in force"));
+        return Check::ok(id, about, format!("{ours} of {ours} of Services are in force"));
     }
     Check::failure(
         id,
@@ -128,7 +128,7 @@ fn judge_read(said: &Value) -> Check {
             "they are in force, and probably not what was meant",
         );
     }
-    Check::ok(id, about, format!("all {resources} resources are good"))
+    Check::ok(id, about, format!("{resources} of {resources} resources are good"))
 }
 
 #[cfg(test)]
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_route_that_is_not_in_force_is_named_with_the_reason() {
-        assert_eq!(judge_routes(&[route(CONTROLLER, "True")]).found, "all 1 of Services are in force");
+        assert_eq!(judge_routes(&[route(CONTROLLER, "True")]).found, "1 of 1 of Services are in force");
         let wrong = judge_routes(&[route(CONTROLLER, "False")]);
         assert_eq!(wrong.found, "HTTPRoute shop/r: there is no Service shop/x (NoMatchingParent)");
         assert_eq!(wrong.outcome, Outcome::Failure);
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn what_the_control_plane_refuses_is_told() {
         let good = judge_read(&json!({"resources": ["a", "b"], "errors": [], "warnings": []}));
-        assert_eq!((good.outcome, &*good.found), (Outcome::Ok, "all 2 resources are good"));
+        assert_eq!((good.outcome, &*good.found), (Outcome::Ok, "2 of 2 resources are good"));
         let problem = json!([{"resource": "BackendPolicy/shop/x", "field": "spec.timeout", "reason": "is no duration"}]);
         let bad = judge_read(&json!({"resources": [], "errors": problem, "warnings": []}));
         assert_eq!(

@@ -55,7 +55,7 @@ fn judge_namespaces(namespaces: &[Value], init: bool) -> Check {
     let narrow: Vec<String> =
         narrow.map(|namespace| format!("{} ({})", name(namespace), level(namespace))).collect();
     if narrow.is_empty() {
-        return Check::ok(id, about, format!("{} allow what a sidecar needs", namespaces.len()));
+        return Check::ok(id, about, format!("{0} of {0} allow what a sidecar needs", namespaces.len()));
     }
     Check::failure(
         id,

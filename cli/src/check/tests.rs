@@ -42,9 +42,14 @@ fn installed() -> (ApiServer, Canned, Canned) {
     let plane = json!({
         "metadata": {"name": "control-plane-0", "namespace": "weft-system", "labels": {
             "app.kubernetes.io/name": "control-plane", "app.kubernetes.io/part-of": "weft", "app.kubernetes.io/version": VERSION}},
-        "status": {"phase": "Running", "containerStatuses": [{"restartCount": 0}]},
+        "status": {"phase": "Running", "podIP": "10.0.0.7", "containerStatuses": [{"restartCount": 0}]},
     });
     server.put("/api/v1/namespaces/weft-system/pods/control-plane-0", plane);
+    server.put(
+        "/apis/discovery.k8s.io/v1/namespaces/weft-system/endpointslices/control-plane-x",
+        json!({"metadata": {"name": "control-plane-x", "labels": {"kubernetes.io/service-name": "control-plane"}},
+            "endpoints": [{"addresses": ["10.0.0.7"]}]}),
+    );
     let deployment = "/apis/apps/v1/namespaces/weft-system/deployments/control-plane";
     server.put(
         deployment,
@@ -102,6 +107,7 @@ async fn an_installation_is_looked_at_whole() {
         "installed",
         "control-plane-ready",
         "control-plane-pods",
+        "control-plane-endpoints",
         "definitions",
         "roots",
         "roots-everywhere",

@@ -95,7 +95,10 @@ fn judge_validity(
             .map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string());
         time.unwrap_or_default()
     };
-    let named = |validity: &Validity| format!("{:?} until {}", validity.subject, until(validity));
+    let named = |validity: &Validity| match &*validity.subject {
+        "" => format!("until {}", until(validity)),
+        subject => format!("{subject:?} until {}", until(validity)),
+    };
     let hint = "put a new one beside it in the authority's Secret, wait until every proxy has it, then take the old one out";
     if let Some(early) = found.iter().find(|it| it.not_before > now) {
         return Check::failure(
@@ -124,7 +127,7 @@ fn judge_namespaces(namespaces: &[Value], roots: &str, held: impl Fn(&str) -> Op
         .map(|name| (*name).to_owned())
         .collect();
     if wrong.is_empty() {
-        return Check::ok(id, about, format!("all {} have those in force", names.len()));
+        return Check::ok(id, about, format!("{0} of {0} have those in force", names.len()));
     }
     Check::failure(
         id,

@@ -232,10 +232,16 @@ fn an_upgrade_keeps_what_was_chosen_and_names_what_has_to_go() {
     let old = json!({"metadata": {"name": "weft-old", "labels": {"app.kubernetes.io/part-of": "weft"}}});
     cluster.server.put("/apis/rbac.authorization.k8s.io/v1/clusterroles/weft-old", old);
     cluster.server.remove("/api/v1/namespaces/shop/pods/web-7f-a");
-    let values = cluster.said(&["upgrade", "--show-values", "--set", "controlPlane.replicas=5"]);
-    assert!(values.contains("replicas: 5") && values.contains("logLevel: \"debug\""), "{values}");
-    let reset = cluster.said(&["upgrade", "--show-values", "--reset-values"]);
-    assert!(reset.contains("replicas: 2") && !reset.contains("debug"), "{reset}");
+    let values = |more: &[&str]| -> Value {
+        serde_saphyr::from_str(&cluster.said(&[&["upgrade", "--show-values"], more].concat())).unwrap()
+    };
+    let kept = values(&["--set", "controlPlane.replicas=5"]);
+    assert_eq!((&kept["controlPlane"]["replicas"], &kept["proxy"]["logLevel"]), (&json!(5), &json!("debug")));
+    let reset = values(&["--reset-values"]);
+    assert_eq!(
+        (&reset["controlPlane"]["replicas"], &reset["proxy"]["logLevel"]),
+        (&json!(2), &json!("info"))
+    );
     let upgrade = cluster.run(&["upgrade"]);
     assert!(text(&upgrade.stdout).contains("replicas: 3"), "{}", text(&upgrade.stderr));
     assert!(

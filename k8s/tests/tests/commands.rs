@@ -48,6 +48,7 @@ spec:
         "clock-nodes",
         "installed",
         "control-plane-ready",
+        "control-plane-endpoints",
         "definitions",
         "status-lease",
         "roots",

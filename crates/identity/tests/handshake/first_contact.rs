@@ -1,9 +1,11 @@
 //! Clients without a certificate, and how they know the control plane.
 
-use weft_identity::tls::{self, ALPN_H2, ALPN_WEFT};
-use weft_identity::{Reason, peer_identity};
+use std::sync::Arc;
 
-use crate::world::{DAY, Forged, World, local, now, pem_key, shake};
+use weft_identity::tls::{self, ALPN_H2, ALPN_WEFT};
+use weft_identity::{KeyAndCsr, Reason, peer_identity};
+
+use crate::world::{DAY, Forged, World, local, now, pem_key, shake, shake_as};
 
 #[test]
 fn the_control_plane_takes_clients_without_a_certificate_but_none_with_a_bad_one() {
@@ -24,6 +26,22 @@ fn the_control_plane_takes_clients_without_a_certificate_but_none_with_a_bad_one
     let expired = world.forge(|params| params.not_after = (now() - DAY / 2).into());
     let control_plane = world.generation("weft").control_plane_server(&[ALPN_WEFT]);
     assert_eq!(shake(&expired.client(&world, "weft"), &control_plane).server, local(Reason::Expired));
+}
+
+#[test]
+fn who_knows_a_server_by_name_believes_no_other_name_and_no_other_root() {
+    let world = World::new("mesh.test");
+    let key = KeyAndCsr::generate().unwrap();
+    let issued = world.authority.sign_server(key.csr_der(), &["hook.weft-system.svc"], DAY, now()).unwrap();
+    let server = Arc::new(key.into_server(issued.chain, &[b"h2"]).unwrap());
+    let believes = |world: &World, name: &'static str| {
+        let roots = world.authority.bundle().to_pem(&world.trust_domain);
+        shake_as(&tls::named_client(&roots).unwrap(), &server, name, now()).client.is_ok()
+    };
+    assert!(believes(&world, "hook.weft-system.svc"));
+    assert!(!believes(&world, "other.weft-system.svc"));
+    assert!(!believes(&World::new("mesh.test"), "hook.weft-system.svc"));
+    assert!(tls::named_client("no certificate").is_err());
 }
 
 #[test]

@@ -145,13 +145,23 @@ pub(crate) fn shake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> O
     shake_at(client, server, now())
 }
 
-/// Carries bytes to and fro until neither side has any more.
+/// The same at another time.
 pub(crate) fn shake_at(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, time: SystemTime) -> Outcome {
+    shake_as(client, server, "127.0.0.1", time)
+}
+
+/// Carries bytes to and fro until neither side has any more; the client knows the server by this name.
+pub(crate) fn shake_as(
+    client: &Arc<ClientConfig>,
+    server: &Arc<ServerConfig>,
+    name: &'static str,
+    time: SystemTime,
+) -> Outcome {
     let mut client = ClientConfig::clone(client);
     let mut server = ServerConfig::clone(server);
     client.time_provider = Arc::new(At(time));
     server.time_provider = Arc::new(At(time));
-    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let name = ServerName::try_from(name).unwrap();
     let mut client_end = ClientConnection::new(Arc::new(client), name).unwrap();
     let mut server_end = ServerConnection::new(Arc::new(server)).unwrap();
     let (mut client_outcome, mut server_outcome) = (Ok(()), Ok(()));
