@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
+use serde_json::Value;
 
 use crate::admin::{PROXY_PORT, Place};
 use crate::cluster::pod::Pod;
@@ -86,6 +87,11 @@ impl Sidecar {
             eprintln!("{command}: asking {}, one of {count} pods of {target}", Pod(&pod).name());
         }
         Ok(Found::of(&cluster, Pod(&pod)))
+    }
+
+    /// The configuration in force of the one sidecar that is meant.
+    pub(crate) async fn config(&self, command: &str) -> anyhow::Result<Value> {
+        self.one(command).await?.place.open().await?.json("/config").await
     }
 
     /// Every sidecar that is meant and can be asked. Standard error says which can't.

@@ -101,6 +101,7 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
         .map(|number| worker::spawn(number, Arc::clone(&shared), Arc::clone(&listeners), stop.clone()))
         .collect::<Result<Vec<_>, _>>()
         .context("cannot start a worker thread")?;
+    let config = chosen(config, &addresses);
     let control =
         control::spawn(config, Arc::clone(&shared), lookups, addresses.offers.clone(), admin, monitor)?;
     Ok(Running { addresses, shared, control, workers, stop, drain_timeout })
@@ -131,6 +132,22 @@ fn bind(config: &ProxyConfig) -> anyhow::Result<Listeners> {
             })
             .collect::<anyhow::Result<_>>()?,
     })
+}
+
+/// The configuration with the ports that the system has chosen, where it was left to.
+fn chosen(mut config: ProxyConfig, addresses: &Addresses) -> ProxyConfig {
+    for (upstream, (_, address)) in config.upstreams.iter_mut().zip(&addresses.upstreams) {
+        upstream.listen = *address;
+    }
+    for (offer, (_, address)) in config.services.iter_mut().zip(&addresses.offers) {
+        offer.listen = *address;
+    }
+    config.outbound = addresses.outbound;
+    config.transparent_outbound = addresses.transparent_outbound;
+    config.transparent_inbound = addresses.transparent_inbound;
+    config.admin = addresses.admin;
+    config.monitor = addresses.monitor;
+    config
 }
 
 fn bind_monitor(address: SocketAddr) -> anyhow::Result<TcpListener> {

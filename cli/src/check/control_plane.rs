@@ -109,6 +109,10 @@ fn judge_ready(deployment: &Value, pods: &[Value]) -> Check {
     if ready >= wanted && ready > 0 && updated >= wanted {
         return Check::ok(id, about, format!("{ready} of {wanted} ready"));
     }
+    if wanted == 0 {
+        let hint = format!("kubectl -n {NAMESPACE} scale deploy/{CONTROL_PLANE} --replicas=2");
+        return Check::failure(id, about, "it is scaled to 0", hint);
+    }
     let reasons: Vec<String> = pods.iter().filter_map(waits).collect();
     let reasons = if reasons.is_empty() { String::new() } else { format!(": {}", some(&reasons)) };
     let found = format!("{ready} of {wanted} ready, {updated} of the version that is asked for{reasons}");
@@ -304,6 +308,9 @@ mod tests {
         let none = judge_ready(&deployment(0), &[waiting]);
         assert_eq!(none.outcome, Outcome::Failure);
         assert!(none.found.ends_with(": a: ImagePullBackOff"), "{none:?}");
+        let mut scaled = deployment(0);
+        scaled["spec"]["replicas"] = json!(0);
+        assert!(judge_ready(&scaled, &[]).hint.contains("--replicas=2"));
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn judge_gateway_api(
         let of = |version: &&str| {
             served.get(*version).is_some_and(|names| names.iter().any(|name| name == kind.as_str()))
         };
-        kind.versions().iter().any(|version| of(version))
+        kind.versions().iter().any(of)
     };
     let missing: Vec<String> = kinds.iter().filter(|kind| !has(**kind)).map(ToString::to_string).collect();
     let needed = [Kind::HttpRoute, Kind::GrpcRoute, Kind::ReferenceGrant].iter().any(|kind| !has(*kind));

@@ -82,7 +82,7 @@ fn judge_routes(routes: &[(Kind, Value)]) -> Check {
 /// What the control plane says of everything that it reads: policies have no other place to say it.
 async fn read(cluster: &Cluster, plane: &Plane) -> Check {
     let (id, about) = ("configuration", "everything that the control plane reads");
-    let Some(place) = plane.admins(cluster).next() else {
+    let Some(admin) = plane.admins(cluster).next() else {
         return Check::warning(
             id,
             about,
@@ -90,7 +90,7 @@ async fn read(cluster: &Cluster, plane: &Plane) -> Check {
             "see the control plane above",
         );
     };
-    let asked = async { place.open().await?.json("/config").await };
+    let asked = async { admin.open().await?.json("/config").await };
     match asked.await {
         Ok(said) => judge_read(&said),
         Err(error) => Check::warning(

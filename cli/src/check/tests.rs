@@ -132,6 +132,27 @@ async fn an_installation_is_looked_at_whole() {
     assert!(found(&report, "injection").found.contains("in shop: it would have no sidecar"));
 }
 
+#[tokio::test]
+async fn every_check_is_written_down() {
+    let (server, _admin, _proxy) = installed();
+    let (_server, cluster) = connect(server);
+    let written = include_str!("../../../docs/checks.md");
+    let rows = |when: &str| -> Vec<String> {
+        let rows = written.lines().filter(|line| line.contains("| both |") || line.contains(when));
+        rows.filter_map(|line| line.split('`').nth(1)).map(str::to_owned).collect()
+    };
+    for (report, when) in
+        [(before(&cluster, &defaults()).await, "| `--pre` |"), (after(&cluster).await, "| after |")]
+    {
+        let mut made: Vec<&str> =
+            report.sections.iter().flat_map(|it| &it.checks).map(|check| check.id).collect();
+        let mut rows = rows(when);
+        made.sort_unstable();
+        rows.sort_unstable();
+        assert_eq!(made, rows, "{when}");
+    }
+}
+
 #[test]
 fn what_is_told_to_people_and_to_programs_is_the_same() {
     let report = Report {

@@ -45,9 +45,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = runtime::on_this_thread(async {
-        args.sidecar.one("weft config").await?.place.open().await?.json("/config").await
-    })?;
+    let config = runtime::on_this_thread(args.sidecar.config("weft config"))?;
     let _ = match args.output {
         Format::Yaml => output::line(yaml::document(&config).trim_end()),
         Format::Json => output::json(&config),

@@ -35,9 +35,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = runtime::on_this_thread(async {
-        args.sidecar.one("weft get").await?.place.open().await?.json("/config").await
-    })?;
+    let config = runtime::on_this_thread(args.sidecar.config("weft get"))?;
     match args.output {
         Format::Json => {
             let _ = output::json(&args.part.of(&config));

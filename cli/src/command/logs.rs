@@ -1,5 +1,6 @@
 //! `weft logs`: the log of sidecars, and how much is in it.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -123,10 +124,11 @@ fn path(args: &Args, namespace: &str, pod: &str) -> String {
         args.follow, args.previous
     );
     if let Some(tail) = args.tail {
-        path.push_str(&format!("&tailLines={tail}"));
+        // Writing to a String cannot fail.
+        let _ = write!(path, "&tailLines={tail}");
     }
     if let Some(since) = args.since {
-        path.push_str(&format!("&sinceSeconds={}", since.as_secs().max(1)));
+        let _ = write!(path, "&sinceSeconds={}", since.as_secs().max(1));
     }
     path
 }

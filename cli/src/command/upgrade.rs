@@ -39,15 +39,8 @@ pub(crate) struct Args {
     /// Take the defaults of this version, without the values that the cluster was installed with
     #[arg(long)]
     reset_values: bool,
-    /// Say what would change, field by field, as the API server sees it; nothing is changed
-    #[arg(long, conflicts_with_all = ["prune", "show_values"])]
-    diff: bool,
-    /// Print what has to be deleted instead: objects of an earlier installation that are no part of this one
-    #[arg(long, conflicts_with = "show_values")]
-    prune: bool,
-    /// Print the values that would be used instead
-    #[arg(long)]
-    show_values: bool,
+    #[command(flatten)]
+    instead: Instead,
     /// Go on where versions are too far apart
     #[arg(long)]
     force: bool,
@@ -56,6 +49,21 @@ pub(crate) struct Args {
     /// How to print the differences: `json` is one object with `changed`, `new` and `pruned`
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", requires = "diff")]
     output: Format,
+}
+
+/// What to print instead of the documents.
+#[derive(Clone, Debug, clap::Args)]
+#[group(multiple = false)]
+struct Instead {
+    /// Say what would change, field by field, as the API server sees it; nothing is changed
+    #[arg(long)]
+    diff: bool,
+    /// Print what has to be deleted: objects of an earlier installation that are no part of this one
+    #[arg(long)]
+    prune: bool,
+    /// Print the values that would be used
+    #[arg(long)]
+    show_values: bool,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -80,13 +88,13 @@ async fn upgrade(args: &Args, cluster: &Cluster) -> anyhow::Result<ExitCode> {
         );
     }
     let values = values(args, &existing)?;
-    if args.show_values {
+    if args.instead.show_values {
         let _ = output::line(yaml::document(&serde_json::to_value(&values)?).trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     let wanted = manifest(&values);
     let over = existing.left_over(&wanted);
-    if args.prune {
+    if args.instead.prune {
         if over.is_empty() {
             eprintln!("weft upgrade: nothing has to be deleted");
         }
@@ -99,11 +107,11 @@ async fn upgrade(args: &Args, cluster: &Cluster) -> anyhow::Result<ExitCode> {
         eprintln!("weft upgrade: {problem}");
     }
     ensure!(
-        problems.is_empty() || args.force || args.diff,
+        problems.is_empty() || args.force || args.instead.diff,
         "not from {} to {VERSION}; see above, or --force",
         existing.version
     );
-    if args.diff {
+    if args.instead.diff {
         return differences(args, cluster, &wanted, &over).await;
     }
     let _ = output::line(yaml::stream(&wanted).trim_end());

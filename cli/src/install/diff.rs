@@ -35,11 +35,14 @@ pub(crate) fn changes(before: &Value, after: &Value) -> Vec<Change> {
     found
 }
 
+/// A field with what it says before and after.
+type Part<'a> = (String, Option<&'a Value>, Option<&'a Value>);
+
 fn compare(field: String, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<Change>) {
     if before == after || LEFT_OUT.contains(&field.as_str()) {
         return;
     }
-    let parts: Option<Vec<(String, Option<&Value>, Option<&Value>)>> = match (before, after) {
+    let parts: Option<Vec<Part<'_>>> = match (before, after) {
         (Some(Value::Object(before)), Some(Value::Object(after))) => {
             let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
             Some(names.map(|name| (join(&field, name), before.get(name), after.get(name))).collect())
@@ -49,7 +52,9 @@ fn compare(field: String, before: Option<&Value>, after: Option<&Value>, found: 
     };
     match parts {
         Some(parts) => {
-            parts.into_iter().for_each(|(field, before, after)| compare(field, before, after, found))
+            for (field, before, after) in parts {
+                compare(field, before, after, found);
+            }
         }
         None => found.push(Change { field, before: before.cloned(), after: after.cloned() }),
     }
@@ -60,11 +65,7 @@ fn join(field: &str, name: &str) -> String {
 }
 
 /// Items that have names are told apart by them, others by their place.
-fn items<'a>(
-    field: &str,
-    before: &'a [Value],
-    after: &'a [Value],
-) -> Vec<(String, Option<&'a Value>, Option<&'a Value>)> {
+fn items<'a>(field: &str, before: &'a [Value], after: &'a [Value]) -> Vec<Part<'a>> {
     let name = |item: &'a Value| item["name"].as_str();
     if before.iter().chain(after).all(|item| name(item).is_some()) {
         let find = |list: &'a [Value], wanted: &str| list.iter().find(|item| name(item) == Some(wanted));

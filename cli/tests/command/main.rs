@@ -13,5 +13,6 @@ mod images;
 mod machine;
 mod rolling;
 mod run;
+mod sidecar;
 mod support;
 mod usage;

@@ -282,7 +282,7 @@ fn is_list(path: &str) -> bool {
         Some(&"apis") => parts.get(3..),
         _ => None,
     };
-    matches!(rest, Some([_]) | Some(["namespaces", _, _]))
+    matches!(rest, Some([_] | ["namespaces", _, _]))
 }
 
 /// Equality and existence of labels.

@@ -70,7 +70,7 @@ fn a_pods_sidecar_says_what_it_knows_and_counts() {
     let Some(cluster) = Cluster::find(test) else { return };
     let namespace = Namespace::new(&cluster, "cmd-ask");
     namespace.serve(2);
-    let load = namespace.load(20, 20);
+    let _load = namespace.load(20);
     let name = namespace.name.as_str();
     let Some(endpoints) = cluster.weft(&["get", "endpoints", "load", "-n", name, "--output", "json"]) else {
         return;
@@ -93,14 +93,13 @@ fn a_pods_sidecar_says_what_it_knows_and_counts() {
     let edge = edge.unwrap_or_else(|| panic!("{top}"));
     assert!(edge["mtls"] == true && edge["rate"].as_f64().unwrap() > 1.0, "{edge}");
     assert_eq!(edge["success_percent"], 100.0, "{edge}");
-    let config = cluster.weft(&["config", "deploy/reviews", "-n", name]).unwrap();
+    let config = cluster.weft(&["config", "deploy/server", "-n", name]).unwrap();
     assert!(config.out.contains("certificate:") && config.err.contains("one of 2 pods"), "{config:?}");
     let explained =
         cluster.weft(&["explain", "GET", "http://reviews/", "--pod", &format!("load.{name}")]).unwrap();
     assert_eq!(explained.code, Some(0), "{explained:?}");
-    let logs = cluster.weft(&["logs", "deploy/reviews", "-n", name, "--level", "debug"]).unwrap();
-    assert!(logs.err.contains("logs debug now; before: info") && logs.out.contains("[reviews-"), "{logs:?}");
-    drop(load);
+    let logs = cluster.weft(&["logs", "deploy/server", "-n", name, "--level", "debug"]).unwrap();
+    assert!(logs.err.contains("logs debug now; before: info") && logs.out.contains("[server-"), "{logs:?}");
 }
 
 #[test]
@@ -130,7 +129,7 @@ fn an_upgrade_and_an_uninstallation_know_what_is_there() {
     let uninstall = cluster.weft(&["uninstall"]).unwrap();
     assert_eq!(uninstall.code, Some(1), "{uninstall:?}");
     assert!(
-        uninstall.err.contains(&format!("deploy/reviews in namespace {}", namespace.name)),
+        uninstall.err.contains(&format!("deploy/server in namespace {}", namespace.name)),
         "{uninstall:?}"
     );
     let forced = cluster.weft(&["uninstall", "--force"]).unwrap();
