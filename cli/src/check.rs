@@ -11,7 +11,7 @@ mod trust;
 
 use serde::Serialize;
 
-use crate::cluster::{Cluster, Trouble, is_forbidden};
+use crate::cluster::{Cluster, Trouble};
 use crate::install::{VERSION, Values};
 
 /// How a check ended.
@@ -57,8 +57,8 @@ impl Check {
 
     /// It can't be told: who asks may not, or the cluster does not answer.
     fn trouble(id: &'static str, about: &str, trouble: &Trouble) -> Self {
-        if is_forbidden(trouble) {
-            return Self::warning(id, about, format!("can't tell: {trouble}"), "run it as somebody who may");
+        if let Trouble::Forbidden(message) = trouble {
+            return Self::warning(id, about, format!("can't tell: {message}"), "run it as somebody who may");
         }
         Self::failure(id, about, trouble.to_string(), "look at the API server: kubectl get --raw /readyz")
     }

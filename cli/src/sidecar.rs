@@ -33,8 +33,6 @@ pub(crate) struct Found {
     pub(crate) namespace: String,
     /// What people call its workload: that of a Deployment's pods is the Deployment.
     pub(crate) workload: String,
-    /// Its service account; empty where it is not known.
-    pub(crate) account: String,
     /// Its admin server.
     pub(crate) place: Place,
 }
@@ -49,24 +47,12 @@ impl Found {
             name: pod.name().to_owned(),
             port: PROXY_PORT,
         };
-        Self {
-            name: pod.name().to_owned(),
-            namespace: pod.namespace().to_owned(),
-            workload,
-            account: pod.service_account().to_owned(),
-            place,
-        }
+        Self { name: pod.name().to_owned(), namespace: pod.namespace().to_owned(), workload, place }
     }
 
     fn at(address: SocketAddr) -> Self {
         let name = address.to_string();
-        Self {
-            workload: "this".to_owned(),
-            name,
-            namespace: String::new(),
-            account: String::new(),
-            place: Place::Address(address),
-        }
+        Self { workload: "this".to_owned(), name, namespace: String::new(), place: Place::Address(address) }
     }
 }
 
@@ -92,6 +78,11 @@ impl Sidecar {
     /// The configuration in force of the one sidecar that is meant.
     pub(crate) async fn config(&self, command: &str) -> anyhow::Result<Value> {
         self.one(command).await?.place.open().await?.json("/config").await
+    }
+
+    /// The namespace all of whose sidecars are meant.
+    pub(crate) fn whole_namespace(&self) -> Option<&str> {
+        self.target.as_ref().and_then(Target::whole_namespace)
     }
 
     /// Every sidecar that is meant and can be asked. Standard error says which can't.

@@ -1,9 +1,8 @@
 //! Requests between workloads as they are now, from what the sidecars count.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use http::Method;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Text};
@@ -56,15 +55,14 @@ struct Picture {
 struct Watch {
     sources: Vec<Source>,
     edges: Edges,
-    /// Service accounts whose sidecars are all asked: what they call is counted there.
-    callers: BTreeSet<String>,
+    /// The namespace all of whose sidecars are asked: what its workloads call is counted there.
+    whole: Option<String>,
 }
 
 impl Watch {
-    fn new(found: Vec<Found>) -> Self {
-        let callers = found.iter().map(|it| format!("{}/{}", it.namespace, it.account)).collect();
+    fn new(found: Vec<Found>, whole: Option<&str>) -> Self {
         let sources = found.into_iter().map(|found| Source { found, admin: None }).collect();
-        Self { sources, edges: Edges::default(), callers }
+        Self { sources, edges: Edges::default(), whole: whole.map(str::to_owned) }
     }
 
     /// Asks all of them at once; gives who did not answer, and why.
@@ -81,8 +79,8 @@ impl Watch {
             let Ok((source, samples)) = done else { continue };
             match samples {
                 Ok(samples) => {
-                    let (found, callers) = (&source.found, &self.callers);
-                    self.edges.take(&found.name, &samples, |sample| edge(found, callers, sample));
+                    let (found, whole) = (&source.found, self.whole.as_deref());
+                    self.edges.take(&found.name, &samples, |sample| edge(found, whole, sample));
                 }
                 Err(error) => unanswered.push(format!("{}: {error:#}", source.found.name)),
             }
@@ -99,13 +97,13 @@ impl Watch {
     }
 }
 
-/// Who calls whom in a sample of a sidecar. What comes in is left to the caller's sidecar where that is asked too.
-fn edge(of: &Found, callers: &BTreeSet<String>, sample: &Sample) -> Option<(String, String)> {
+/// Who calls whom in a sample of a sidecar. What comes in from a namespace that is asked whole is counted by its callers.
+fn edge(of: &Found, whole: Option<&str>, sample: &Sample) -> Option<(String, String)> {
     match sample.label("direction") {
         "outbound" => Some((of.workload.clone(), sample.service("backend", &of.namespace)?)),
         "inbound" => {
             let account = account(sample.label("peer"));
-            if callers.contains(&account) {
+            if whole.is_some() && account.split_once('/').map(|(namespace, _)| namespace) == whole {
                 return None;
             }
             let own = account.strip_prefix(&of.namespace).and_then(|rest| rest.strip_prefix('/'));
@@ -123,10 +121,10 @@ fn account(identity: &str) -> String {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
-    let mut watch = Watch::new(args.sidecar.all("weft top").await?);
+    let mut watch = Watch::new(args.sidecar.all("weft top").await?, args.sidecar.whole_namespace());
     let unanswered = watch.look().await;
     if unanswered.len() == watch.sources.len() {
-        bail!("no sidecar answers: {}", unanswered.join("; "));
+        bail!("{}", nobody(&unanswered));
     }
     watch.edges.tick(Instant::now());
     let live = args.output == Format::Text && !args.once && screen::is_there();
@@ -149,11 +147,20 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
         }
         if ends {
             if picture.unanswered.len() == watch.sources.len() {
-                return Err(anyhow!("no sidecar answers any more: {}", picture.unanswered.join("; ")));
+                bail!("{}", nobody(&picture.unanswered));
             }
             return Ok(());
         }
     }
+}
+
+/// That nobody answers, and why the first one does not: the others seldom say anything else.
+fn nobody(unanswered: &[String]) -> String {
+    let others = match unanswered.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!(", and {more} more don't either"),
+    };
+    format!("no sidecar answers: {}{others}", unanswered.first().map_or("", String::as_str))
 }
 
 fn show(args: &Args, picture: &Picture, sidecars: usize, screen: Option<&mut Screen>) -> Result<(), Closed> {

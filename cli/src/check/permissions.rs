@@ -22,6 +22,7 @@ async fn objects(cluster: &Cluster, wanted: &[Value]) -> Check {
     let names: BTreeSet<&str> = wanted.iter().filter_map(|document| document["kind"].as_str()).collect();
     let (mut asked, mut denied) = (0, Vec::new());
     for kind in names.into_iter().filter_map(kinds::of) {
+        let mut verbs = Vec::new();
         for verb in VERBS {
             let mut attributes = json!({"verb": verb, "group": kind.group(), "resource": kind.plural});
             if kind.namespaced {
@@ -37,10 +38,13 @@ async fn objects(cluster: &Cluster, wanted: &[Value]) -> Check {
             asked += 1;
             match answer {
                 Ok(answer) if answer["status"]["allowed"] == true => {}
-                Ok(_) if kind.group().is_empty() => denied.push(format!("{verb} {}", kind.plural)),
-                Ok(_) => denied.push(format!("{verb} {}.{}", kind.plural, kind.group())),
+                Ok(_) => verbs.push(verb),
                 Err(trouble) => return Check::trouble(id, about, &trouble),
             }
+        }
+        if !verbs.is_empty() {
+            let group = if kind.group().is_empty() { String::new() } else { format!(".{}", kind.group()) };
+            denied.push(format!("{} {}{group}", verbs.join("/"), kind.plural));
         }
     }
     if denied.is_empty() {

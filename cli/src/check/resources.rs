@@ -86,7 +86,7 @@ async fn read(cluster: &Cluster, plane: &Plane) -> Check {
         return Check::warning(
             id,
             about,
-            "can't tell: no pod of the control plane runs",
+            "can't tell: no pod of the control plane that runs is known",
             "see the control plane above",
         );
     };

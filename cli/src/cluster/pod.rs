@@ -31,13 +31,6 @@ impl<'a> Pod<'a> {
         format!("{}.{}", self.name(), self.namespace())
     }
 
-    pub(crate) fn service_account(self) -> &'a str {
-        match self.text("/spec/serviceAccountName") {
-            "" => "default",
-            account => account,
-        }
-    }
-
     /// Why its containers don't run, or `None` where they do.
     pub(crate) fn not_running(self) -> Option<String> {
         if !self.0["metadata"]["deletionTimestamp"].is_null() {

@@ -91,6 +91,11 @@ impl Target {
         }
     }
 
+    /// The namespace all of whose pods are meant.
+    pub(crate) fn whole_namespace(&self) -> Option<&str> {
+        (self.kind == Kind::Namespace).then_some(&*self.name)
+    }
+
     /// The pods that are meant, at least one.
     pub(crate) async fn pods(
         &self,

@@ -18,7 +18,8 @@ Examples:
   weft top ns/shop --output json --once | jq '.edges[] | select(.success_percent < 99)'
   weft top --proxy 127.0.0.1:15000     of a sidecar on this machine
 
-A line is an edge: who calls whom. It is counted by the caller's sidecar where that is asked too, else by the called one's.
+A line is an edge: who calls whom. Of a whole namespace it is counted by the caller's sidecar; otherwise what comes in is
+shown too, with its caller's service account.
 Rate, success, p50 and p99 are those of the last seconds; requests and retries those since the sidecars began. Where standard
 output is no terminal there is one table, unless --output json asks for a line of JSON for each interval.
 

@@ -10,7 +10,6 @@ fn found(name: &str, workload: &str) -> Found {
         name: name.to_owned(),
         namespace: "shop".to_owned(),
         workload: workload.to_owned(),
-        account: workload.to_owned(),
         place: Place::Address(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
     }
 }
@@ -26,25 +25,35 @@ fn samples(direction: &str, peer: &str, count: u32) -> Vec<Sample> {
     ))
 }
 
-#[test]
-fn an_edge_is_counted_once_where_both_its_sidecars_are_asked() {
-    let mut watch = Watch::new(vec![found("web-1", "web"), found("reviews-1", "reviews-v2")]);
-    let mut take = |instance: &str, count| {
-        let source = watch.sources.iter().find(|it| it.found.name == instance).unwrap();
-        let samples: Vec<Sample> = match instance {
-            "web-1" => samples("outbound", "shop/sa/reviews-v2", count),
-            _ => {
-                [samples("inbound", "shop/sa/web", count), samples("inbound", "bank/sa/till", count)].concat()
-            }
+/// What is seen of web, which calls reviews-v2, and of reviews-v2, which till of another namespace calls too.
+fn seen(names: &[&str], whole: Option<&str>) -> Vec<(String, String, u64)> {
+    let all = [found("web-1", "web"), found("reviews-1", "reviews-v2")];
+    let mut watch = Watch::new(all.into_iter().filter(|it| names.contains(&&*it.name)).collect(), whole);
+    for source in &watch.sources {
+        let samples: Vec<Sample> = match &*source.found.name {
+            "web-1" => samples("outbound", "shop/sa/reviews-v2", 10),
+            _ => [samples("inbound", "shop/sa/web", 10), samples("inbound", "bank/sa/till", 10)].concat(),
         };
-        watch.edges.take(instance, &samples, |sample| edge(&source.found, &watch.callers, sample));
+        watch
+            .edges
+            .take(&source.found.name, &samples, |sample| edge(&source.found, watch.whole.as_deref(), sample));
+    }
+    watch.picture(Vec::new()).edges.into_iter().map(|it| (it.from, it.to, it.requests)).collect()
+}
+
+#[test]
+fn of_a_whole_namespace_each_edge_is_counted_once() {
+    let edges = |from_to: &[(&str, &str)]| -> Vec<(String, String, u64)> {
+        from_to.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned(), 10)).collect()
     };
-    take("web-1", 10);
-    take("reviews-1", 10);
-    let found: Vec<_> =
-        watch.picture(Vec::new()).edges.into_iter().map(|it| (it.from, it.to, it.requests)).collect();
-    let expected = [("bank/till", "reviews-v2", 10), ("web", "reviews-v2", 10)];
-    assert_eq!(found, expected.map(|(from, to, count)| (from.to_owned(), to.to_owned(), count)));
+    let whole = seen(&["web-1", "reviews-1"], Some("shop"));
+    assert_eq!(whole, edges(&[("bank/till", "reviews-v2"), ("web", "reviews-v2")]));
+    let called = seen(&["reviews-1"], None);
+    assert_eq!(
+        called,
+        edges(&[("bank/till", "reviews-v2"), ("web", "reviews-v2")]),
+        "callers by their accounts"
+    );
 }
 
 #[test]
@@ -52,7 +61,7 @@ fn who_proves_nothing_is_said_to_be_outside() {
     let of = found("web-1", "web");
     let sample =
         &exposition::read("weft_requests_total{direction=\"inbound\",peer=\"\",tls=\"none\"} 1\n")[0];
-    assert_eq!(edge(&of, &BTreeSet::new(), sample), Some((UNKNOWN.to_owned(), "web".to_owned())));
+    assert_eq!(edge(&of, None, sample), Some((UNKNOWN.to_owned(), "web".to_owned())));
 }
 
 #[test]

@@ -53,6 +53,18 @@ async fn a_cluster_without_weft_has_no_installation() {
     assert!(Existing::read(&cluster).await.unwrap().is_none());
 }
 
+#[tokio::test]
+async fn what_helm_installed_stays_helms() {
+    let server = installed();
+    let path = "/apis/apps/v1/namespaces/weft-system/deployments/control-plane";
+    let mut deployment = manifest(&defaults()).into_iter().find(|it| it["kind"] == "Deployment").unwrap();
+    deployment["metadata"]["annotations"] = json!({"meta.helm.sh/release-name": "mesh"});
+    server.put(path, deployment);
+    let (_server, cluster) = connect(server);
+    let existing = Existing::read(&cluster).await.unwrap().unwrap();
+    assert_eq!(existing.by, By::Helm("mesh".to_owned()));
+}
+
 #[test]
 fn who_has_sidecars_is_told_by_what_made_the_pods() {
     let pod = |name: &str| json!({"metadata": {"name": name, "namespace": "shop", "ownerReferences": [{"kind": "StatefulSet", "name": "db"}]}});
