@@ -60,7 +60,9 @@ async fn settings(cluster: &Cluster) -> (Check, bool) {
         }
         Err(error) => {
             let hint = "correct it by weft upgrade --set; until then the settings before it are in force";
-            (Check::failure(id, about, error.to_string(), hint), true)
+            // What follows the first line shows where it is in the file.
+            let found = error.to_string().lines().next().unwrap_or_default().to_owned();
+            (Check::failure(id, about, found, hint), true)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use weft_control_plane::CONTROLLER;
-use weft_control_plane::resource::Kind;
+use weft_control_plane::resource::{Kind, custom_resource_definitions};
 
 use super::control_plane::Plane;
 use super::{Check, some};
@@ -25,10 +25,10 @@ pub(super) async fn check(cluster: &Cluster, plane: &Plane) -> Vec<Check> {
         }
     }
     let routes = match trouble {
-        Some(trouble) => Check::trouble("routes", "routes", &trouble),
+        Some(trouble) => Check::trouble("routes", "routes of Services", &trouble),
         None => judge_routes(&routes),
     };
-    vec![routes, read(cluster, plane).await]
+    vec![routes, policies(cluster).await, read(cluster, plane).await]
 }
 
 /// All routes of a kind, in the first version that the cluster serves.
@@ -43,43 +43,75 @@ async fn list(cluster: &Cluster, kind: Kind, plural: &str) -> Result<Vec<Value>,
 }
 
 fn judge_routes(routes: &[(Kind, Value)]) -> Check {
-    let (id, about) = ("routes", "routes");
-    let mut wrong = Vec::new();
-    let mut ours = 0;
+    let mut judged = Vec::new();
     for (kind, route) in routes {
         let parents = route["status"]["parents"].as_array().into_iter().flatten();
-        let parents: Vec<&Value> = parents.filter(|parent| parent["controllerName"] == CONTROLLER).collect();
-        ours += usize::from(!parents.is_empty());
-        let text = |pointer: &str| route.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        for condition in
-            parents.iter().flat_map(|parent| parent["conditions"].as_array().into_iter().flatten())
-        {
-            if condition["status"] == "False" {
-                let said = format!(
-                    "{kind} {}/{}: {} ({})",
-                    text("/metadata/namespace"),
-                    text("/metadata/name"),
-                    condition["message"].as_str().unwrap_or_default(),
-                    condition["reason"].as_str().unwrap_or_default()
-                );
-                if !wrong.contains(&said) {
-                    wrong.push(said);
-                }
-            }
+        let ours: Vec<&Value> = parents.filter(|parent| parent["controllerName"] == CONTROLLER).collect();
+        if !ours.is_empty() {
+            let conditions = ours.into_iter().flat_map(|parent| conditions(&parent["conditions"]));
+            judged.push(refused(kind.as_str(), route, conditions));
         }
     }
-    if wrong.is_empty() {
-        return Check::ok(id, about, format!("{ours} of {ours} of Services are in force"));
-    }
-    Check::failure(
-        id,
-        about,
-        some(&wrong),
-        "correct them; weft check DIR finds the same in files, before they are applied",
-    )
+    judge("routes", "routes of Services", &judged)
 }
 
-/// What the control plane says of everything that it reads: policies have no other place to say it.
+/// All resources of Weft's own kinds: whether the mesh goes by them.
+async fn policies(cluster: &Cluster) -> Check {
+    let (id, about) = ("policies", "policies and other kinds of Weft");
+    let mut judged = Vec::new();
+    for (plural, definition) in custom_resource_definitions() {
+        let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let path = format!("/apis/{}/{}/{plural}", text("/spec/group"), text("/spec/versions/0/name"));
+        match cluster.list(&path, "").await {
+            Ok(listed) => judged.extend(
+                listed
+                    .iter()
+                    .map(|it| refused(text("/spec/names/kind"), it, conditions(&it["status"]["conditions"]))),
+            ),
+            // The definition is missing, which another check says.
+            Err(trouble) if is_missing(&trouble) => {}
+            Err(trouble) => return Check::trouble(id, about, &trouble),
+        }
+    }
+    judge(id, about, &judged)
+}
+
+fn conditions(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+/// What of an object is not in force, by the conditions of its status.
+fn refused<'a>(kind: &str, object: &Value, conditions: impl Iterator<Item = &'a Value>) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let metadata = &object["metadata"];
+    let mut said: Vec<String> = conditions
+        .filter(|condition| condition["status"] == "False")
+        .map(|condition| {
+            format!(
+                "{kind} {}/{}: {} ({})",
+                text(&metadata["namespace"]),
+                text(&metadata["name"]),
+                text(&condition["message"]),
+                text(&condition["reason"])
+            )
+        })
+        .collect();
+    // Of several parents, all say the same.
+    said.dedup();
+    said
+}
+
+/// One entry for each object, with what is not in force of it.
+fn judge(id: &'static str, about: &str, judged: &[Vec<String>]) -> Check {
+    let wrong: Vec<String> = judged.concat();
+    if wrong.is_empty() {
+        return Check::ok(id, about, format!("{0} of {0} are in force", judged.len()));
+    }
+    let hint = "correct them; weft check DIR finds the same in files, before they are applied";
+    Check::failure(id, about, some(&wrong), hint)
+}
+
+/// What the control plane says of everything that it reads: warnings too, and what it refused before it has a status.
 async fn read(cluster: &Cluster, plane: &Plane) -> Check {
     let (id, about) = ("configuration", "everything that the control plane reads");
     let Some(admin) = plane.admins(cluster).next() else {
@@ -149,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_route_that_is_not_in_force_is_named_with_the_reason() {
-        assert_eq!(judge_routes(&[route(CONTROLLER, "True")]).found, "1 of 1 of Services are in force");
+        assert_eq!(judge_routes(&[route(CONTROLLER, "True")]).found, "1 of 1 are in force");
         let wrong = judge_routes(&[route(CONTROLLER, "False")]);
         assert_eq!(wrong.found, "HTTPRoute shop/r: there is no Service shop/x (NoMatchingParent)");
         assert_eq!(wrong.outcome, Outcome::Failure);
@@ -157,6 +189,28 @@ mod tests {
             judge_routes(&[route("example.com/gateway", "False")]).outcome,
             Outcome::Ok,
             "somebody else's"
+        );
+    }
+
+    #[test]
+    fn a_policy_that_the_mesh_does_not_go_by_is_named_with_the_reason() {
+        let policy = |status: &str| {
+            json!({"metadata": {"name": "p", "namespace": "shop"}, "status": {"conditions": [
+                {"type": "Accepted", "status": status, "reason": "TargetNotFound", "message": "there is no Service shop/x"}]}})
+        };
+        let judged = |status: &str| {
+            let policy = policy(status);
+            judge(
+                "policies",
+                "policies",
+                &[refused("BackendPolicy", &policy, conditions(&policy["status"]["conditions"]))],
+            )
+        };
+        assert_eq!(judged("True").found, "1 of 1 are in force");
+        let wrong = judged("False");
+        assert_eq!(
+            (wrong.outcome, &*wrong.found),
+            (Outcome::Failure, "BackendPolicy shop/p: there is no Service shop/x (TargetNotFound)")
         );
     }
 

@@ -119,6 +119,7 @@ async fn an_installation_is_looked_at_whole() {
         "proxies-synced",
         "no-sidecar",
         "routes",
+        "policies",
         "configuration",
     ] {
         assert_eq!(found(&report, id).outcome, Outcome::Ok, "{id}: {}", report.text(false));
