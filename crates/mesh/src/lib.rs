@@ -18,6 +18,7 @@
 //! | who may call | [`authorization`] |
 //! | what the proxy answers itself | [`reason`] |
 //! | which header fields a proxy changes | [`headers`], [`trace`], [`forwarded`] |
+//! | what clients may not send, or not as much of | [`wire`], [`violation`] |
 //! | what is counted | [`statistics`], [`rate`] |
 
 mod error;
@@ -48,5 +49,7 @@ pub mod route;
 pub mod split;
 pub mod statistics;
 pub mod trace;
+pub mod violation;
+pub mod wire;
 
 pub use error::Error;

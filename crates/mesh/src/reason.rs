@@ -42,6 +42,12 @@ pub enum Reason {
     HeaderTooLarge,
     /// The request could be framed in more than one way (RFC 9112, section 11.2).
     SmugglingAttempt,
+    /// The request's target is longer than a head may be (RFC 9110, section 15.5.15).
+    TargetTooLong,
+    /// The client took too long to send its request, or stopped in the middle of it (RFC 9110, section 15.5.9).
+    ClientTimeout,
+    /// The request's content is in a transfer coding that is not implemented (RFC 9112, section 6.1).
+    UnknownCoding,
 }
 
 /// gRPC status codes that the proxy sends.
@@ -56,7 +62,7 @@ mod grpc {
 
 impl Reason {
     /// Every reason, in the order in which they are declared.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::NoRoute,
         Self::InvalidBackend,
         Self::InvalidFilter,
@@ -73,6 +79,9 @@ impl Reason {
         Self::BadRequest,
         Self::HeaderTooLarge,
         Self::SmugglingAttempt,
+        Self::TargetTooLong,
+        Self::ClientTimeout,
+        Self::UnknownCoding,
     ];
 
     /// The status of the HTTP answer.
@@ -89,13 +98,16 @@ impl Reason {
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::BadRequest | Self::SmugglingAttempt => StatusCode::BAD_REQUEST,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
         }
     }
 
     /// The gRPC status code of the trailers-only answer.
     pub const fn grpc_status(self) -> u8 {
         match self {
-            Self::NoRoute => grpc::UNIMPLEMENTED,
+            Self::NoRoute | Self::UnknownCoding => grpc::UNIMPLEMENTED,
             Self::InvalidBackend
             | Self::InvalidFilter
             | Self::NoEndpoints
@@ -104,10 +116,12 @@ impl Reason {
             | Self::Overloaded
             | Self::UpstreamReset
             | Self::UpstreamProtocol => grpc::UNAVAILABLE,
-            Self::RequestTimeout | Self::AttemptTimeout => grpc::DEADLINE_EXCEEDED,
+            Self::RequestTimeout | Self::AttemptTimeout | Self::ClientTimeout => grpc::DEADLINE_EXCEEDED,
             Self::Denied => grpc::PERMISSION_DENIED,
             Self::RateLimited => grpc::RESOURCE_EXHAUSTED,
-            Self::BadRequest | Self::HeaderTooLarge | Self::SmugglingAttempt => grpc::INTERNAL,
+            Self::BadRequest | Self::HeaderTooLarge | Self::SmugglingAttempt | Self::TargetTooLong => {
+                grpc::INTERNAL
+            }
         }
     }
 
@@ -130,6 +144,9 @@ impl Reason {
             Self::BadRequest => "bad_request",
             Self::HeaderTooLarge => "header_too_large",
             Self::SmugglingAttempt => "smuggling_attempt",
+            Self::TargetTooLong => "target_too_long",
+            Self::ClientTimeout => "client_timeout",
+            Self::UnknownCoding => "unknown_coding",
         }
     }
 

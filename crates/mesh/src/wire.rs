@@ -1,0 +1,11 @@
+//! What may stand on a client's connection of HTTP, watched beside the parser that takes it apart: octets that could be
+//! read in more than one way, and frames that only cost time.
+//!
+//! Nothing here holds octets, or more than a few words for each stream.
+
+mod fields;
+mod frames;
+mod requests;
+
+pub use frames::Frames;
+pub use requests::{Checked, End, MAX_FIELDS, MAX_HEAD, Requests};

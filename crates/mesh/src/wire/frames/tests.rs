@@ -1,0 +1,114 @@
+//! Floods end, and what servers see all day does not.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::*;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+fn watched() -> Frames {
+    let mut frames = Frames::default();
+    frames.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Instant::now).unwrap();
+    frames
+}
+
+/// After how many of these frames a connection ends, within ten thousand.
+fn flood(mut next: impl FnMut(u32) -> Vec<u8>) -> Option<(u32, Violation)> {
+    let (mut frames, now) = (watched(), Instant::now());
+    (0..20_000)
+        .find_map(|number| frames.read(&next(number), || now).err().map(|violation| (number, violation)))
+}
+
+#[test]
+fn every_flood_ends_the_connection() {
+    let ping = frame(kind::PING, 0, 0, &[0; 8]);
+    assert_eq!(flood(|_| ping.clone()), Some((1000, Violation::PingFlood)));
+    let settings = frame(kind::SETTINGS, 0, 0, &[]);
+    assert_eq!(flood(|_| settings.clone()), Some((100, Violation::SettingsFlood)));
+    let empty = frame(kind::DATA, 0, 1, &[]);
+    assert_eq!(flood(|_| empty.clone()), Some((100, Violation::EmptyFrameFlood)));
+    let padding = frame(kind::DATA, PADDED, 1, &[3, 0, 0, 0]);
+    assert_eq!(flood(|_| padding.clone()), Some((100, Violation::EmptyFrameFlood)));
+    let window = frame(8, 0, 0, &[0, 0, 0, 1]);
+    assert_eq!(flood(|_| window.clone()), Some((10_000, Violation::FrameFlood)));
+    let unknown = frame(99, 0, 0, &[]);
+    assert_eq!(flood(|_| unknown.clone()), Some((10_000, Violation::FrameFlood)));
+    let continuation = frame(kind::CONTINUATION, 0, 1, &[]);
+    assert_eq!(flood(|_| continuation.clone()).unwrap().1, Violation::ContinuationFlood);
+    let rapid = |number: u32| {
+        let stream = number * 2 + 1;
+        let mut both = frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &[0x82]);
+        both.extend(frame(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]));
+        both
+    };
+    assert_eq!(flood(rapid), Some((200, Violation::RapidReset)));
+}
+
+#[test]
+fn asking_once_in_a_while_is_allowed_for_ever() {
+    let (mut frames, start) = (watched(), Instant::now());
+    let ping = frame(kind::PING, 0, 0, &[0; 8]);
+    for second in 0..100_000 {
+        frames.read(&ping, || start + Duration::from_secs(second)).unwrap();
+    }
+}
+
+#[test]
+fn what_is_asked_for_data_is_paid_for_by_data() {
+    let (mut frames, now) = (watched(), Instant::now());
+    for number in 0..50_000_u32 {
+        let stream = number * 2 + 1;
+        frames.read(&frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &[0x82]), || now).unwrap();
+        frames.wrote(&frame(kind::HEADERS, END_HEADERS, stream, &[0x88]), |_| {});
+        frames.wrote(&frame(kind::DATA, END_STREAM, stream, b"hello"), |_| {});
+        frames.read(&frame(kind::PING, 0, 0, &[0; 8]), || now).unwrap();
+        frames.read(&frame(8, 0, 0, &[0, 0, 0, 5]), || now).unwrap();
+        frames.read(&frame(8, 0, stream, &[0, 0, 0, 5]), || now).unwrap();
+        assert_eq!(frames.open(), 0);
+    }
+}
+
+#[test]
+fn what_the_library_finds_wrong_is_told() {
+    let (mut frames, told) = (watched(), Cell::new(None));
+    let mut told_of = |bytes: Vec<u8>| {
+        // In any pieces.
+        for byte in bytes {
+            frames.wrote(&[byte], |violation| told.set(Some(violation)));
+        }
+        told.take()
+    };
+    let goaway = |code: u8, words: &[u8]| {
+        frame(kind::GOAWAY, 0, 0, &[&[0, 0, 0, 1, 0, 0, 0, code][..], words].concat())
+    };
+    assert_eq!(told_of(goaway(0, b"")), None);
+    assert_eq!(told_of(goaway(1, b"")), Some(Violation::Http2Connection));
+    assert_eq!(told_of(goaway(11, b"too_many_resets")), Some(Violation::RapidReset));
+    assert_eq!(told_of(frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 1])), Some(Violation::Http2Stream));
+    assert_eq!(told_of(frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 7])), Some(Violation::Http2Refused));
+    assert_eq!(told_of(frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8])), None);
+}
+
+#[test]
+fn streams_on_which_nothing_moves_are_found_and_others_are_not() {
+    let mut frames = watched();
+    for stream in [1, 3] {
+        frames.read(&frame(kind::HEADERS, END_HEADERS, stream, &[0x82]), Instant::now).unwrap();
+    }
+    for _ in 0..5 {
+        assert!(frames.look(5).is_empty());
+        // A frame that comes octet by octet moves, too.
+        frames.read(&frame(kind::DATA, 0, 3, b"x")[..5], Instant::now).unwrap();
+        frames.read(&frame(kind::DATA, 0, 3, b"x")[5..], Instant::now).unwrap();
+    }
+    assert_eq!(frames.look(5), [1]);
+    assert_eq!(frames.open(), 1);
+    assert!(frames.is_between_reads() && frames.is_between_writes());
+}

@@ -1,0 +1,142 @@
+//! Which octets go on, however they are cut.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What becomes of octets that come in pieces of `size`: how many go on, and what ends them.
+fn fed(bytes: &[u8], size: usize) -> (usize, End) {
+    let mut requests = Requests::default();
+    let (mut held, mut good) = (Vec::new(), 0);
+    for piece in bytes.chunks(size.max(1)) {
+        held.extend_from_slice(piece);
+        let checked = requests.check(&held);
+        good += checked.good;
+        held.drain(..checked.good);
+        if checked.end != End::More {
+            return (good, checked.end);
+        }
+    }
+    (good, End::More)
+}
+
+fn all(text: &str) -> (usize, End) {
+    fed(text.as_bytes(), usize::MAX)
+}
+
+#[test]
+fn requests_of_every_framing_go_on_whole() {
+    let requests = [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\nGET http://a:80/b?c=d HTTP/1.1\r\nhost: [::1]:80\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nhost: a\r\nTransfer-Encoding:  CHUNKED \r\n\r\n5;a=b\r\nhello\r\n0\r\nx: y\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nhost:\r\nx:\t\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET /\u{e4} HTTP/1.1\r\nhost: a\r\n\r\n",
+    ];
+    let together = requests.concat();
+    assert_eq!(all(&together), (together.len(), End::More));
+    for size in 1..40 {
+        assert_eq!(fed(together.as_bytes(), size), (together.len(), End::More));
+    }
+}
+
+#[test]
+fn a_head_goes_on_only_whole() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for cut in 0..head.len() {
+        assert_eq!(all(&head[..cut]), (0, End::More));
+    }
+}
+
+#[test]
+fn what_follows_a_request_for_another_protocol_waits() {
+    for head in [
+        "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    ] {
+        let text = format!("{head}\0\0");
+        let mut requests = Requests::default();
+        let checked = requests.check(text.as_bytes());
+        assert_eq!(checked, Checked { good: head.len(), end: End::Undecided });
+        requests.decided(true);
+        assert_eq!(requests.check(b"\0\0"), Checked { good: 2, end: End::More });
+        let mut requests = Requests::default();
+        requests.check(text.as_bytes());
+        requests.decided(false);
+        assert_eq!(requests.check(b"\0\0").end, End::Violation(Violation::RequestLine));
+    }
+}
+
+#[test]
+fn a_head_may_have_so_many_octets_and_fields() {
+    let head = |octets: usize| {
+        let head = "GET / HTTP/1.1\r\nhost: a\r\nx: ";
+        format!("{head}{}\r\n\r\n", "y".repeat(octets - head.len() - 4))
+    };
+    assert_eq!(all(&head(MAX_HEAD)), (MAX_HEAD, End::More));
+    assert_eq!(all(&head(MAX_HEAD + 1)).1, End::Violation(Violation::HeadTooLarge));
+    let fields =
+        |fields: usize| format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(fields - 1));
+    assert_eq!(all(&fields(MAX_FIELDS)).1, End::More);
+    assert_eq!(all(&fields(MAX_FIELDS + 1)).1, End::Violation(Violation::HeadTooLarge));
+    let target = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "y".repeat(MAX_HEAD));
+    assert_eq!(all(&target).1, End::Violation(Violation::TargetTooLong));
+}
+
+/// Pieces that requests are made of, and such that break them.
+const PIECES: [&str; 30] = [
+    "GET ",
+    "POST ",
+    "CONNECT ",
+    "/",
+    "*",
+    "http://a",
+    " HTTP/1.1",
+    " HTTP/1.0",
+    "\r\n",
+    "\r\n\r\n",
+    "\n",
+    "\r",
+    "host: a\r\n",
+    "host: b",
+    "content-length: 3\r\n",
+    "Content-Length: 03\r\n",
+    "transfer-encoding: chunked\r\n",
+    "transfer-encoding: gzip\r\n",
+    "upgrade: x\r\n",
+    "3\r\nabc\r\n",
+    "0\r\n\r\n",
+    "0\r\nx: y\r\n\r\n",
+    "5;e=f\r\n",
+    "abc",
+    " ",
+    "\t",
+    ":",
+    "\0",
+    "\u{e4}",
+    "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+];
+
+proptest! {
+    #[test]
+    fn the_cut_of_octets_changes_nothing(
+        pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..24),
+        size in 1_usize..50,
+    ) {
+        let text = pieces.concat();
+        let (whole, cut) = (all(&text), fed(text.as_bytes(), size));
+        if let End::Violation(_) = whole.1 {
+            // How early a violation is seen, and so which, depends on what is there; that it is one does not.
+            prop_assert!(matches!(cut.1, End::Violation(_)), "{cut:?} {whole:?}");
+        } else {
+            prop_assert_eq!(cut, whole);
+        }
+    }
+
+    #[test]
+    fn no_octets_panic_and_none_are_invented(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(fed(&bytes, usize::MAX).0 <= bytes.len());
+    }
+}
