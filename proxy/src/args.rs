@@ -109,6 +109,9 @@ pub struct Args {
     /// Time for requests to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     pub drain_timeout: u64,
+    /// Time without a byte either way after which a request is given up, in seconds, in whole minutes; 0: never
+    #[arg(long, value_name = "SECONDS", env = "WEFT_STREAM_IDLE_TIMEOUT", default_value_t = 300)]
+    pub stream_idle_timeout: u64,
 }
 
 /// A port that the workload offers, as `--service` says it.
@@ -219,6 +222,7 @@ impl Args {
             access_log_share: self.access_log_share,
             access_log_file: self.access_log_file,
             drain_timeout: Duration::from_secs(self.drain_timeout),
+            stream_idle: Duration::from_secs(self.stream_idle_timeout),
         })
     }
 

@@ -55,6 +55,8 @@ pub struct ProxyConfig {
     pub access_log_file: Option<PathBuf>,
     /// Time for requests to finish after the proxy is told to stop.
     pub drain_timeout: Duration,
+    /// Time without an octet either way after which a request is given up; zero: never.
+    pub stream_idle: Duration,
 }
 
 /// What a workload proves its identity with at the first contact with the control plane.
@@ -135,6 +137,7 @@ impl Default for ProxyConfig {
             access_log_file: None,
             // Kubernetes' default grace period is 30 s; what is left is for the process to end.
             drain_timeout: Duration::from_secs(25),
+            stream_idle: crate::shared::STREAM_IDLE,
         }
     }
 }

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::proxy_protocol::Senders;
 
-use crate::http::server::{ServerVersion, is_disconnect, serve};
+use crate::http::server::{HEAD_TIMEOUT, ServerVersion, is_disconnect, serve};
+use crate::http::witness::Witness;
 use crate::stats::Direction;
 use crate::stream::announced;
 use crate::stream::listener;
-use crate::stream::prefixed::{Prefixed, read_ahead};
+use crate::stream::prefixed::{Prefixed, read_ahead, read_ahead_within};
 use crate::stream::race::{First, Lost, race};
 use crate::stream::refuse::Refuse;
 use crate::stream::socket;
@@ -185,7 +186,7 @@ pub(crate) async fn connection<S>(
             opaque::relay(worker, stream, downstream).await;
         }
         Protocol::Detect => Box::pin(undeclared(worker, stream, downstream)).await,
-        Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => match first_bytes(stream).await {
+        Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => match first_bytes_of_http(stream).await {
             // Declared as HTTP: what is not HTTP/2 is left to the parser of HTTP/1, which answers what is wrong with it.
             Ok((version, stream)) => {
                 http(worker, stream, version.unwrap_or(ServerVersion::Http1), downstream).await;
@@ -230,6 +231,14 @@ where
     read_ahead(stream, version).await
 }
 
+/// As [`first_bytes`], where HTTP is declared: who stops in the middle of what tells is not waited for.
+pub(crate) async fn first_bytes_of_http<S>(stream: S) -> std::io::Result<(Option<ServerVersion>, Prefixed<S>)>
+where
+    S: AsyncRead + Unpin,
+{
+    read_ahead_within(stream, HEAD_TIMEOUT, version).await
+}
+
 #[expect(clippy::option_option, reason = "undecided, no HTTP, or a version of it")]
 fn version(bytes: &[u8], ended: bool) -> Option<Option<ServerVersion>> {
     match detect(bytes) {
@@ -246,7 +255,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let drain = worker.shared.drain.clone();
-    serve(stream, version, drain, move |request| {
+    let witness = Witness::new(&worker.shared, Direction::Outbound);
+    serve(stream, version, drain, witness, move |request| {
         request::handle(Rc::clone(&worker), Rc::clone(&downstream), request)
     })
     .await;

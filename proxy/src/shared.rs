@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -22,6 +22,10 @@ use crate::upstream::room::ServiceUsage;
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Questions that may wait for the control thread; one more is answered as if the control plane were silent.
 pub const LOOKUP_QUEUE: usize = 1024;
+
+/// Time without an octet either way after which a request under way is given up: what other proxies have, and far more
+/// than a caller waits.
+pub const STREAM_IDLE: Duration = Duration::from_mins(5);
 
 /// A question for a destination; the answer is sent once a snapshot that knows it is in force.
 #[derive(Debug)]
@@ -55,6 +59,7 @@ pub struct Shared {
     pub workers: usize,
     ready: AtomicBool,
     under_way: AtomicUsize,
+    stream_looks: AtomicU32,
     usages: Mutex<HashMap<ServicePort, Arc<ServiceUsage>>>,
 }
 
@@ -74,9 +79,20 @@ impl Shared {
             workers,
             ready: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
+            stream_looks: AtomicU32::new(looks(STREAM_IDLE)),
             usages: Mutex::default(),
         };
         (Arc::new(shared), questions)
+    }
+
+    /// Has requests on which nothing moves either way given up after this time, in whole minutes; never if it is zero.
+    pub fn set_stream_idle(&self, idle: Duration) {
+        self.stream_looks.store(looks(idle), Ordering::Relaxed);
+    }
+
+    /// The same as looks, of which there is one a minute.
+    pub fn stream_looks(&self) -> u32 {
+        self.stream_looks.load(Ordering::Relaxed)
     }
 
     /// Says that the proxy can take requests: it has a certificate and knows what it lets in.
@@ -103,6 +119,13 @@ impl Shared {
     /// Requests and opaque connections that are under way.
     pub fn under_way(&self) -> usize {
         self.under_way.load(Ordering::Relaxed)
+    }
+}
+
+fn looks(idle: Duration) -> u32 {
+    match idle.as_secs().div_ceil(60) {
+        0 => u32::MAX,
+        minutes => u32::try_from(minutes).unwrap_or(u32::MAX),
     }
 }
 

@@ -89,6 +89,7 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
     let drain_timeout = config.drain_timeout;
     let locality = Locality { region: config.region.as_str().into(), zone: config.zone.as_str().into() };
     let (shared, lookups) = Shared::new(count, locality);
+    shared.set_stream_idle(config.stream_idle);
     let output = match &config.access_log_file {
         None => access::Output::stdout(),
         Some(path) => access::Output::file(path.clone())

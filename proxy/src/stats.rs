@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use weft_identity::Reason as RefusalReason;
 use weft_mesh::reason::Reason;
+use weft_mesh::violation::Violation;
 
 use self::counters::{Counter, Counters};
 use self::edges::Edges;
@@ -50,6 +51,17 @@ impl Stats {
     /// Counts a request that the proxy answered itself.
     pub fn answered(&self, direction: Direction, reason: Reason) {
         self.counters.add(Counter::Answer(direction, reason));
+    }
+
+    /// Counts what a client did that it must not.
+    pub fn violated(&self, direction: Direction, violation: Violation) {
+        self.counters.add(Counter::Violation(direction, violation));
+    }
+
+    /// How often clients did this.
+    #[cfg(test)]
+    pub(crate) fn violations(&self, direction: Direction, violation: Violation) -> u64 {
+        self.counters.get(Counter::Violation(direction, violation))
     }
 
     /// Counts how a destination was looked up.

@@ -58,11 +58,7 @@ impl Link {
             stream.listen(interim.clone());
         }
         if !end {
-            let sending = send_body(stream.clone(), body);
-            tokio::task::spawn_local(async move {
-                // A body that breaks off is told to the peer by a reset, and to the caller by what it makes of it.
-                let _ = sending.await;
-            });
+            tokio::task::spawn_local(send_body(stream.clone(), body));
         }
         let head = match poll_fn(|cx| stream.poll_head(cx)).await {
             Ok(head) => head,

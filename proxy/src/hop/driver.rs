@@ -138,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     if let Err(error) = self.link.receive(&mut self.input, now(), &mut *arrived) {
                         tracing::warn!(%error, "the peer broke the protocol");
                         self.failed = true;
+                        self.link.set_broken();
                         return Ok(false);
                     }
                 }

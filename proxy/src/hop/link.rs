@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use weft_hop::{Config, Connection, Event, Role, StreamId};
+use weft_hop::{Code, Config, Connection, Event, Role, StreamId};
 use weft_mesh::reason::Reason;
+use weft_mesh::violation::Violation;
 
 use super::driver::Output;
 use crate::error::Failure;
@@ -21,6 +22,8 @@ const PING_AFTER: u32 = 10;
 /// ...and after which it is taken to be gone. Ticks are counted instead of time, so that a worker that was held up
 /// does not blame its peers.
 const GIVE_UP_AFTER: u32 = 20;
+/// Ticks between looks at the streams: as often as at other streams of HTTP.
+const LOOK_EVERY: u32 = 60;
 
 pub(super) use stream::{Stream, StreamRef};
 
@@ -38,6 +41,9 @@ pub struct Link {
     /// Whether the peer has said how many streams it takes, and a bell for whoever waits for that.
     announced: Cell<bool>,
     announcement: Notify,
+    /// Whether the peer broke the protocol.
+    broken: Cell<bool>,
+    ticks: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -74,6 +80,8 @@ impl Link {
             silence: Cell::new(0),
             announced: Cell::new(false),
             announcement: Notify::new(),
+            broken: Cell::new(false),
+            ticks: Cell::new(0),
         })
     }
 
@@ -151,6 +159,33 @@ impl Link {
         if self.is_deserted() {
             inner.wake();
         }
+    }
+
+    /// Ends the streams on which no octet has moved for more than so many looks, one a minute; says how many. To be called with each
+    /// [`Link::tick`].
+    pub(super) fn end_still(&self, looks: u32) -> usize {
+        self.ticks.set(self.ticks.get() + 1);
+        if !self.ticks.get().is_multiple_of(LOOK_EVERY) {
+            return 0;
+        }
+        let inner = self.inner.borrow();
+        let still = inner.streams.iter().filter(|(_, stream)| stream.stands_still(looks));
+        let still: Vec<_> = still.map(|(id, stream)| (*id, Rc::clone(stream))).collect();
+        drop(inner);
+        for (id, stream) in &still {
+            self.with(|connection| connection.reset(*id, Code::Timeout, true));
+            stream.put_failure(Failure::downstream(Reason::ClientTimeout, Violation::Idle.detail()));
+        }
+        still.len()
+    }
+
+    pub(super) fn set_broken(&self) {
+        self.broken.set(true);
+    }
+
+    /// Whether the peer broke the protocol.
+    pub(super) fn was_broken(&self) -> bool {
+        self.broken.get()
     }
 
     /// Whether the peer has been silent for so long, though asked, that it has to be gone.

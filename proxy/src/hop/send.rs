@@ -9,12 +9,11 @@ use http_body::Body as HttpBody;
 use weft_hop::Code;
 
 use super::link::StreamRef;
-use crate::error::BoxFailure;
 use crate::http::body::Body;
 
 /// Sends all of `body`, as fast as the peer reads. A body that breaks off resets the stream, so that the peer does not
 /// take what it has for the whole.
-pub(super) async fn send_body(stream: StreamRef, mut body: Body) -> Result<(), BoxFailure> {
+pub(super) async fn send_body(stream: StreamRef, mut body: Body) {
     loop {
         let frame = poll_fn(|cx| {
             // A peer that does not want the rest is not made to wait for the sender's next piece.
@@ -23,17 +22,17 @@ pub(super) async fn send_body(stream: StreamRef, mut body: Body) -> Result<(), B
             }
             Pin::new(&mut body).poll_frame(cx).map(Some)
         });
-        let Some(frame) = frame.await else { return Ok(()) };
+        let Some(frame) = frame.await else { return };
         match frame {
             None => {
                 finish(&stream, Bytes::new());
-                return Ok(());
+                return;
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     let end = body.is_end_stream();
                     if !send_data(&stream, data, end).await || end {
-                        return Ok(());
+                        return;
                     }
                 }
                 Err(frame) => {
@@ -46,12 +45,14 @@ pub(super) async fn send_body(stream: StreamRef, mut body: Body) -> Result<(), B
                     {
                         reset(&stream, Code::Internal);
                     }
-                    return Ok(());
+                    return;
                 }
             },
             Some(Err(failure)) => {
                 reset(&stream, Code::Internal);
-                return Err(failure);
+                // Whoever waits for the answer learns why there will be none.
+                stream.fail(failure);
+                return;
             }
         }
     }

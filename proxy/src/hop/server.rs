@@ -10,6 +10,7 @@ use http_body::Body as HttpBody;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use weft_hop::{Code, RequestMetadata, ResponseMetadata, Role};
+use weft_mesh::violation::Violation;
 
 use super::body::HopBody;
 use super::client::content_length;
@@ -20,14 +21,22 @@ use crate::clock::now;
 use crate::error::BoxFailure;
 use crate::http::body::Body;
 use crate::http::interim::Interim;
+use crate::http::upgrade;
+use crate::http::witness::Witness;
 
 /// What a handler makes of a request: an answer, or a refusal that says whether it may be tried elsewhere.
 pub type Answer = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
 
 /// Serves a connection of weft/1 until it ends. When `drain` is cancelled, takes no new requests and ends when those
-/// that are under way have ended; when `close` is, those that are still on their way are for others to answer.
-pub async fn serve<S, H, F>(stream: S, drain: CancellationToken, close: CancellationToken, handler: H)
-where
+/// that are under way have ended; when `close` is, those that are still on their way are for others to answer. `witness`
+/// hears of what the peer does that it must not.
+pub async fn serve<S, H, F>(
+    stream: S,
+    drain: CancellationToken,
+    close: CancellationToken,
+    witness: Witness,
+    handler: H,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Fn(Request<Body>, RequestMetadata) -> F + 'static,
     F: Future<Output = Answer> + 'static,
@@ -38,13 +47,16 @@ where
             let body = if end {
                 Body::Empty
             } else {
-                Body::Hop(HopBody::new(stream.clone(), content_length(&head.parts.headers)))
+                Body::Hop(HopBody::of_request(stream.clone(), content_length(&head.parts.headers)))
             };
             let (mut request, metadata) = head.into_request(body);
             // Clients of other versions can't be told.
             let interim = (request.version() == Version::HTTP_11).then(Interim::default);
             if let Some(interim) = &interim {
                 request.extensions_mut().insert(interim.clone());
+            }
+            if upgrade::token(request.headers()).is_some() {
+                stream.carries_tunnel();
             }
             let answering = Box::pin(handler(request, metadata));
             tokio::task::spawn_local(respond(stream, interim, answering));
@@ -56,7 +68,12 @@ where
     let (mut draining, mut closing) = (false, false);
     loop {
         tokio::select! {
-            () = &mut driving => return,
+            () = &mut driving => {
+                if link.was_broken() {
+                    witness.saw(Violation::Weft);
+                }
+                return;
+            }
             () = drain.cancelled(), if !draining => {
                 draining = true;
                 link.drain();
@@ -65,7 +82,12 @@ where
                 closing = true;
                 link.drain_at_once();
             }
-            _ = ticks.tick() => link.tick(now()),
+            _ = ticks.tick() => {
+                link.tick(now());
+                for _ in 0..link.end_still(witness.looks()) {
+                    witness.saw(Violation::Idle);
+                }
+            }
         }
     }
 }
@@ -99,7 +121,7 @@ async fn respond(
             }
             if !end {
                 // A body that breaks off resets the stream, which tells the peer all there is to tell.
-                let _ = send_body(stream, body).await;
+                send_body(stream, body).await;
             }
         }
         Some(Err(failure)) => {

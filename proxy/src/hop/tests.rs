@@ -15,6 +15,9 @@ use super::link::Link;
 use super::server::{Answer, serve};
 use crate::error::BoxFailure;
 use crate::http::body::Body;
+use crate::http::witness::Witness;
+use crate::shared::Shared;
+use crate::stats::Direction;
 
 /// Joins a client to a handler over a pipe that holds few bytes, so that everything is cut and waits.
 fn join<H, F>(pipe: usize, drain: &CancellationToken, handler: H) -> Rc<Link>
@@ -23,7 +26,8 @@ where
     F: Future<Output = Answer> + 'static,
 {
     let (near, far) = tokio::io::duplex(pipe);
-    tokio::task::spawn_local(serve(far, drain.clone(), CancellationToken::new(), handler));
+    let close = CancellationToken::new();
+    tokio::task::spawn_local(serve(far, drain.clone(), close, Witness::default(), handler));
     connect(near)
 }
 
@@ -253,4 +257,44 @@ fn a_future_of_a_request_stays_small() {
     let link_body_size = std::mem::size_of::<Body>();
     assert!(link_body_size <= 48, "a body is moved on every request: {link_body_size} bytes");
     let _ = Body::Empty.is_end_stream();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_on_which_nothing_moves_is_given_up_alone() {
+    local(|| async {
+        let (shared, _) = Shared::new(1, weft_mesh::balance::Locality::default());
+        let witness = Witness::new(&shared, Direction::Inbound);
+        let (near, far) = tokio::io::duplex(1000);
+        tokio::task::spawn_local(serve(
+            far,
+            CancellationToken::new(),
+            CancellationToken::new(),
+            witness,
+            |request, _| async move {
+                if request.uri().path() == "/path" {
+                    std::future::pending::<()>().await;
+                }
+                answer(Body::full("hello"))
+            },
+        ));
+        let link = connect(near);
+        // The other side is there, and says so.
+        let ticking = Rc::clone(&link);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                ticking.tick(crate::clock::now());
+            }
+        });
+        let began = tokio::time::Instant::now();
+        let failure = send(&link, Body::Empty).await.unwrap_err();
+        assert!(failure.detail.contains("timeout"), "{failure}");
+        let time = began.elapsed();
+        assert!((Duration::from_mins(5)..=Duration::from_secs(362)).contains(&time), "{time:?}");
+        let (parts, body) = Request::get("/other").body(Body::Empty).unwrap().into_parts();
+        let other = link.request(&parts, body, &RequestMetadata::default()).await.unwrap().unwrap();
+        assert_eq!(read(other.0.into_body()).await, "hello");
+        assert_eq!(shared.stats.violations(Direction::Inbound, weft_mesh::violation::Violation::Idle), 1);
+    })
+    .await;
 }

@@ -18,6 +18,7 @@ use super::upgrade::TunnelBody;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::body::HopBody;
 use weft_mesh::reason::Reason;
+use weft_mesh::violation::Violation;
 
 /// A body, wherever it comes from. An enum rather than a box: no allocation and no virtual call for each frame.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ pub enum Body {
     Empty,
     /// Bytes of the proxy's own; `None` once given.
     Full(Option<Bytes>),
-    /// From a connection of HTTP/1 or HTTP/2.
+    /// A request's, from a connection of HTTP/1 or HTTP/2.
     Hyper(Incoming),
     /// From a stream of weft/1.
     Hop(HopBody),
@@ -101,7 +102,7 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(|error| hyper_failure(&error)),
+            Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(|error| client_failure(&error)),
             Self::Hop(body) => body.poll_frame(cx),
             Self::Leased(body) => body.poll_frame(cx),
             Self::Tunnel(body) => body.poll_frame(cx),
@@ -155,7 +156,20 @@ impl HttpBody for Body {
     }
 }
 
-/// What went wrong on a connection of HTTP/1 or HTTP/2 while a body was read from it.
+/// What a client did wrong to the body of its request: whoever was sent the beginning of it has no part in that.
+fn client_failure(error: &hyper::Error) -> BoxFailure {
+    let violation = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .and_then(|error| error.get_ref()?.downcast_ref::<Violation>());
+    let mut failure = match violation {
+        Some(violation) => Failure::downstream(violation.reason(), violation.detail()),
+        None => Failure::downstream(Reason::BadRequest, format!("the request's body broke off: {error}")),
+    };
+    failure.processed = true;
+    failure
+}
+
+/// What went wrong on a connection of HTTP/1 or HTTP/2 while a response's body was read from it.
 pub(crate) fn hyper_failure(error: &hyper::Error) -> BoxFailure {
     let reason = if error.is_parse() { Reason::UpstreamProtocol } else { Reason::UpstreamReset };
     Failure::upstream(reason, format!("the body broke off: {error}"))

@@ -3,30 +3,34 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
+use weft_mesh::violation::Violation;
+use weft_mesh::wire::{MAX_FIELDS, MAX_HEAD};
 
 use super::body::Body;
+use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
 use super::interim::{self, Interim, Interposed};
 use super::local::LocalExecutor;
-use super::patience::watch;
+use super::witness::Witness;
 use crate::stream::gathered::Gathered;
 
 /// Time for a request's head to arrive, from its first octet on.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// Largest request head.
-const MAX_HEAD: usize = 64 * 1024;
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1000;
 /// Windows of HTTP/2: of a stream, and four times that for the connection.
@@ -34,6 +38,11 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 /// Streams that the client may reset before they are served: rapid resets (CVE-2023-44487) end the connection.
 const MAX_PENDING_RESETS: usize = 50;
+/// How long a request may stand still is counted in looks: a timer for each would cost every request for what hardly one
+/// needs.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+/// A tunnel may stand still for an hour, as opaque connections may.
+pub(crate) const TUNNEL_LOOKS: u32 = 60;
 
 /// The version of HTTP on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,75 +74,204 @@ impl Begun {
     }
 }
 
-/// Serves a connection until the client closes it, or `drain` is cancelled and what is under way has ended.
-pub async fn serve<S, H, F>(stream: S, version: ServerVersion, drain: CancellationToken, handler: H)
+/// Serves a connection until the client closes it, or `drain` is cancelled and what is under way has ended. `witness` hears
+/// of what the client does that it must not.
+pub async fn serve<S, H, F>(
+    stream: S,
+    version: ServerVersion,
+    drain: CancellationToken,
+    witness: Witness,
+    handler: H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> F + 'static,
+    F: Future<Output = Response<Body>> + 'static,
+{
+    let back = Return::default();
+    let served = match version {
+        ServerVersion::Http1 => http1(stream, drain, &witness, &back, handler).await,
+        ServerVersion::Http2 => http2(stream, drain, &witness, &back, handler).await,
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection ended with an error");
+    }
+    let ended = back.lock().take();
+    if let Some(ended) = ended {
+        if version == ServerVersion::Http1 {
+            witness.answered(ended.speech.violation());
+        }
+        Box::pin(ended.close()).await;
+    }
+}
+
+async fn http1<S, H, F>(
+    stream: S,
+    drain: CancellationToken,
+    witness: &Witness,
+    back: &Return<S>,
+    handler: H,
+) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
+    let signals = Arc::<Signals>::default();
     let begun = Rc::new(Begun::default());
-    let told = Rc::clone(&begun);
-    // hyper has no way to send interim answers on HTTP/2.
-    let interim = (version == ServerVersion::Http1).then(Interim::default);
-    let between = interim.clone().unwrap_or_default();
+    let (told, heard) = (Rc::clone(&begun), Arc::clone(&signals));
+    let interim = Interim::default();
+    let between = interim.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         told.tell();
-        // A client of HTTP/1.0 does not know them (RFC 9110, section 15.2).
-        let interim = interim.clone().filter(|_| request.version() == Version::HTTP_11);
+        // A client of HTTP/1.0 does not know interim answers (RFC 9110, section 15.2).
+        let interim = Some(interim.clone()).filter(|_| request.version() == Version::HTTP_11);
         if let Some(interim) = &interim {
             request.extensions_mut().insert(interim.clone());
         }
+        let decides = heard.request() && may_change_protocol(&request);
+        let connect = request.method() == Method::CONNECT;
+        let signals = decides.then(|| Arc::clone(&heard));
         // On its way to where it is polled it is moved several times: a pointer costs less than all of it.
         let response = Box::pin(interim::after(interim, handler(request)));
+        async move {
+            let response = response.await;
+            if let Some(signals) = signals {
+                let status = response.status();
+                signals.decide(status == StatusCode::SWITCHING_PROTOCOLS || connect && status.is_success());
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let stream = GuardedRequests::new(stream, &signals, witness.clone(), back);
+    let stream = Interposed::new(stream, between);
+    let connection = http1::Builder::new()
+        .timer(HeadTimer::new(&signals, HEAD_TIMEOUT))
+        .header_read_timeout(HEAD_TIMEOUT)
+        .half_close(true)
+        .preserve_header_case(true)
+        .auto_date_header(false)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_FIELDS)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let (still, looks) = (Cell::new(0), witness.looks());
+    let look = || {
+        still.set(if signals.stands_still() { still.get() + 1 } else { 0 });
+        still.get() >= looks
+    };
+    // A connection that is new has a request on its way.
+    let draining = async {
+        drain.cancelled().await;
+        begun.wait().await;
+    };
+    let served =
+        drive(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, draining, look).await;
+    served.unwrap_or_else(|| {
+        witness.saw(Violation::Idle);
+        Ok(())
+    })
+}
+
+/// As the guard sees it, which need not be what becomes of it.
+fn may_change_protocol(request: &Request<Incoming>) -> bool {
+    request.method() == Method::CONNECT
+        || request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE)
+}
+
+async fn http2<S, H, F>(
+    stream: S,
+    drain: CancellationToken,
+    witness: &Witness,
+    back: &Return<S>,
+    handler: H,
+) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> F + 'static,
+    F: Future<Output = Response<Body>> + 'static,
+{
+    let signals = Arc::<Signals>::default();
+    let looks = Arc::new(AtomicU32::new(witness.looks()));
+    let looks_of_tunnels = Arc::clone(&looks);
+    let service = service_fn(move |request: Request<Incoming>| {
+        if request.method() == Method::CONNECT {
+            looks_of_tunnels.fetch_max(TUNNEL_LOOKS, Ordering::Relaxed);
+        }
+        let response = Box::pin(handler(request));
         async move { Ok::<_, std::convert::Infallible>(response.await) }
     });
-    let served = match version {
-        ServerVersion::Http1 => {
-            let (stream, timer) = watch(Interposed::new(stream, between), HEAD_TIMEOUT);
-            let connection = http1::Builder::new()
-                .timer(timer)
-                .header_read_timeout(HEAD_TIMEOUT)
-                .half_close(true)
-                .preserve_header_case(true)
-                .auto_date_header(false)
-                .max_buf_size(MAX_HEAD)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades();
-            let mut connection = pin!(connection);
-            tokio::select! {
-                served = connection.as_mut() => served,
-                // A connection that is new has a request on its way.
-                () = async { drain.cancelled().await; begun.wait().await } => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+    let stream = GuardedFrames::new(stream, &signals, looks, witness.clone(), back);
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .auto_date_header(false)
+        .enable_connect_protocol();
+    let connection = builder.serve_connection(TokioIo::new(Gathered::new(stream)), service);
+    let look = || {
+        signals.look();
+        false
+    };
+    let served = drive(pin!(connection), http2::Connection::graceful_shutdown, drain.cancelled(), look).await;
+    served.unwrap_or(Ok(()))
+}
+
+/// Drives a connection to its end, which begins when `draining` is ready. Once a minute it is looked at; `None`: it was
+/// given up then.
+async fn drive<C: Future>(
+    mut connection: Pin<&mut C>,
+    shut_down: impl Fn(Pin<&mut C>),
+    draining: impl Future<Output = ()>,
+    look: impl Fn() -> bool,
+) -> Option<C::Output> {
+    let mut draining = pin!(draining);
+    let mut drains = false;
+    let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            served = connection.as_mut() => return Some(served),
+            () = draining.as_mut(), if !drains => {
+                drains = true;
+                shut_down(connection.as_mut());
             }
+            _ = looks.tick() => if look() {
+                return None;
+            },
         }
-        ServerVersion::Http2 => {
-            let mut builder = http2::Builder::new(LocalExecutor);
-            builder
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(MAX_STREAMS)
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_header_list_size(MAX_HEAD as u32)
-                .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-                .auto_date_header(false)
-                .enable_connect_protocol();
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(Gathered::new(stream)), service));
-            tokio::select! {
-                served = connection.as_mut() => served,
-                () = drain.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+    }
+}
+
+/// What is wrong with a request that its parser takes: with how it says whom and what it is for (RFC 9112 section 3.2, RFC
+/// 9113 section 8.3.1), or with how many fields it has. Nothing but a target of HTTP/1 may differ from the Host field,
+/// which it replaces.
+pub fn objection<B>(request: &Request<B>) -> Option<Violation> {
+    if request.headers().len() > MAX_FIELDS {
+        return Some(Violation::HeadTooLarge);
+    }
+    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
+        return Some(Violation::RequestLine);
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, authority) = (hosts.next(), request.uri().authority());
+    if hosts.next().is_some() || authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return Some(Violation::Host);
+    }
+    let named_once = match (host, authority) {
+        (None, None) => request.version() == Version::HTTP_10,
+        (None, Some(_)) => request.version() != Version::HTTP_11 || request.method() == Method::CONNECT,
+        (Some(_), None) => true,
+        (Some(host), Some(authority)) => {
+            request.version() != Version::HTTP_2
+                || host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
         }
     };
-    if let Err(error) = served {
-        tracing::debug!(%error, "connection ended with an error");
-    }
+    (!named_once).then_some(Violation::Host)
 }
 
 /// The host and port that a request is for: the authority of its target, or its Host field.

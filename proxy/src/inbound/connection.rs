@@ -20,7 +20,8 @@ use super::{Arrival, Upstream, live, request};
 use crate::clock::{now, since};
 use crate::error::Failure;
 use crate::http::server::{ServerVersion, is_disconnect, serve as serve_http};
-use crate::outbound::first_bytes;
+use crate::http::witness::Witness;
+use crate::outbound::{first_bytes, first_bytes_of_http};
 use crate::snapshot::{InboundPort, TlsMode};
 use crate::stats::{AuthorizationOutcome, Direction};
 use crate::stream::announced::{self, Peer};
@@ -212,7 +213,8 @@ async fn by_alpn<S>(
             let worker = Rc::clone(worker);
             let drain = caller.drain(&worker.shared.drain);
             let close = worker.shared.close.clone();
-            crate::hop::server::serve(stream, drain, close, move |request, metadata| {
+            let witness = Witness::new(&worker.shared, Direction::Inbound);
+            crate::hop::server::serve(stream, drain, close, witness, move |request, metadata| {
                 request::from_hop(Rc::clone(&worker), Rc::clone(&upstream), request, metadata)
             })
             .await;
@@ -238,14 +240,16 @@ async fn detected<S>(worker: &Rc<Worker>, stream: S, far: Option<Stream>, arriva
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match first_bytes(stream).await {
+    let is_http = is_http(worker, arrival);
+    let read = if is_http { first_bytes_of_http(stream).await } else { first_bytes(stream).await };
+    match read {
         Ok((Some(version), stream)) => {
             drop(far);
             http(worker, stream, version, arrival, caller).await;
         }
         // Declared as HTTP: what is not HTTP must not reach the application past the policies on requests; the parser of
         // HTTP/1 answers what is wrong with it.
-        Ok((None, stream)) if is_http(worker, arrival) => {
+        Ok((None, stream)) if is_http => {
             drop(far);
             http(worker, stream, ServerVersion::Http1, arrival, caller).await;
         }
@@ -264,7 +268,8 @@ where
     let upstream = Upstream::new(worker, arrival, caller);
     let drain = caller.drain(&worker.shared.drain);
     let worker = Rc::clone(worker);
-    serve_http(stream, version, drain, move |request| {
+    let witness = Witness::new(&worker.shared, Direction::Inbound);
+    serve_http(stream, version, drain, witness, move |request| {
         request::from_http(Rc::clone(&worker), Rc::clone(&upstream), request)
     })
     .await;

@@ -19,13 +19,14 @@ use super::Upstream;
 use super::load::InFlight;
 use crate::access::Open;
 use crate::clock::{now, since};
-use crate::error::{BoxFailure, Failure};
+use crate::error::{BoxFailure, Failure, Origin};
 use crate::hop::server::Answer;
 use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::deadline;
 use crate::http::recorded::{Exchange, is_grpc_failure};
+use crate::http::server::objection;
 use crate::http::upgrade;
 use crate::snapshot::InboundPort;
 use crate::stats::{AuthorizationOutcome, Direction};
@@ -39,10 +40,16 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) async fn from_hop(
     worker: Rc<Worker>,
     upstream: Rc<Upstream>,
-    request: Request<Body>,
+    mut request: Request<Body>,
     metadata: RequestMetadata,
 ) -> Answer {
     let grpc = is_grpc(request.headers());
+    // The peer's proxy has removed what is for one connection alone, if it is what it should be.
+    let upgrade = upgrade::token(request.headers());
+    remove_hop_by_hop(request.headers_mut());
+    if let Some(token) = upgrade {
+        upgrade::restore(request.headers_mut(), &token);
+    }
     let mut log = log(&worker, &upstream, &request);
     let forwarded = forward(&worker, &upstream, Box::new(request), &metadata, &mut log).await;
     let (response, processed) = match forwarded {
@@ -112,6 +119,10 @@ async fn forward(
     let began = now();
     let under_way = worker.shared.enter();
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
+    if let Some(violation) = objection(&request) {
+        worker.shared.stats.violated(Direction::Inbound, violation);
+        return Err(Failure::downstream(violation.reason(), violation.detail()));
+    }
     authorize(worker, upstream, &port, &request)?;
     if let Some(limit) = &port.rate_limit {
         let identity = upstream.identity.as_ref();
@@ -158,7 +169,8 @@ async fn forward(
         application.adaptive.answered(now(), since(began), application.load.in_flight());
     }
     let mut response = sent.inspect_err(|failure| {
-        upstream.edge.request(Some(failure.reason.http_status()), true, since(began));
+        let failed = failure.origin != Origin::Downstream;
+        upstream.edge.request(Some(failure.reason.http_status()), failed, since(began));
     })?;
     upstream.application.load.answered(since(began));
     if !upgrade::is_agreed(response.status()) {

@@ -23,7 +23,7 @@ use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, RetryPolicy, decid
 use super::exchange::Rule;
 use crate::access::Open;
 use crate::clock::{now, since};
-use crate::error::{BoxFailure, Failure};
+use crate::error::{BoxFailure, Failure, Origin};
 use crate::http::answer::{X_WEFT_ERROR, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
@@ -181,7 +181,7 @@ impl Plan {
                 }
                 Err(failure) => {
                     let status = Some(failure.reason.http_status());
-                    edge.request(status, true, since(self.began));
+                    edge.request(status, failure.origin != Origin::Downstream, since(self.began));
                     Err(failure)
                 }
             };
@@ -252,6 +252,10 @@ impl Plan {
                         gave_up,
                     }
                 }
+            }
+            // What the client broke off is not there to be sent again.
+            Err(failure) if failure.origin == Origin::Downstream => {
+                return Decision::GiveUp(GiveUp::NotRetryable);
             }
             Err(failure) if !failure.processed => Happened::NotProcessed,
             Err(failure) if failure.reason == Reason::AttemptTimeout => Happened::AttemptTimeout,

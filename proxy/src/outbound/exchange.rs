@@ -295,7 +295,8 @@ fn identify(parts: &mut http::request::Parts) {
         && let Some(authority) = parts.uri.authority()
     {
         if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            parts.headers.entry(http::header::HOST).or_insert(host);
+            // Whatever a Host field says beside it (RFC 9112 section 3.2.2).
+            parts.headers.insert(http::header::HOST, host);
         }
         parts.uri = parts.uri.path_and_query().cloned().map(http::Uri::from).unwrap_or_default();
     }

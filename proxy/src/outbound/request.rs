@@ -16,7 +16,7 @@ use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::logged::Logged;
-use crate::http::server::authority;
+use crate::http::server::{authority, objection};
 use crate::http::upgrade;
 use crate::stats::Direction;
 use crate::worker::Worker;
@@ -62,6 +62,10 @@ async fn forward(
     request: Request<Incoming>,
     log: &mut Option<Box<Open>>,
 ) -> Result<Response<Body>, BoxFailure> {
+    if let Some(violation) = objection(&request) {
+        worker.shared.stats.violated(Direction::Outbound, violation);
+        return Err(Failure::downstream(violation.reason(), violation.detail()));
+    }
     // With a protocol it is no tunnel to anywhere, but a request for an upgrade (RFC 8441).
     if request.method() == Method::CONNECT && request.extensions().get::<hyper::ext::Protocol>().is_none() {
         return explicit::connect(Rc::clone(worker), downstream, request);

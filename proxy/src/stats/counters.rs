@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use weft_identity::Reason as RefusalReason;
 use weft_mesh::reason::Reason;
+use weft_mesh::violation::Violation;
 
 /// Threads beyond this many share counters; more workers than cores of a large machine are not worth memory.
 const SHARDS: usize = 32;
@@ -129,6 +130,7 @@ labelled!(AuthorizationOutcome { Allowed = "allowed", Denied = "denied", Audited
 const DIRECTIONS: usize = Direction::ALL.len();
 const REASONS: usize = Reason::ALL.len();
 const REFUSALS: usize = RefusalReason::ALL.len();
+const VIOLATIONS: usize = Violation::ALL.len();
 
 const ANSWERS_AT: usize = 0;
 const REFUSALS_AT: usize = ANSWERS_AT + DIRECTIONS * REASONS;
@@ -140,7 +142,8 @@ const CLOSED_AT: usize = OPENED_AT + DIRECTIONS;
 const EJECTIONS_AT: usize = CLOSED_AT + DIRECTIONS;
 const RETIREMENTS_AT: usize = EJECTIONS_AT + 1;
 const ACCESS_LOG_AT: usize = RETIREMENTS_AT + Retirement::ALL.len();
-const COUNTERS: usize = ACCESS_LOG_AT + AccessLogOutcome::ALL.len();
+const VIOLATIONS_AT: usize = ACCESS_LOG_AT + AccessLogOutcome::ALL.len();
+const COUNTERS: usize = VIOLATIONS_AT + DIRECTIONS * VIOLATIONS;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +158,7 @@ pub(super) enum Counter {
     Ejection,
     Retirement(Retirement),
     AccessLog(AccessLogOutcome),
+    Violation(Direction, Violation),
 }
 
 impl Counter {
@@ -171,6 +175,9 @@ impl Counter {
             Self::Ejection => EJECTIONS_AT,
             Self::Retirement(cause) => RETIREMENTS_AT + cause as usize,
             Self::AccessLog(outcome) => ACCESS_LOG_AT + outcome as usize,
+            Self::Violation(direction, violation) => {
+                VIOLATIONS_AT + direction as usize * VIOLATIONS + violation.index()
+            }
         }
     }
 }
@@ -244,6 +251,7 @@ mod tests {
         for direction in Direction::ALL.iter().copied() {
             all.extend(Reason::ALL.map(|reason| Counter::Answer(direction, reason)));
             all.extend([Counter::Opened(direction), Counter::Closed(direction)]);
+            all.extend(Violation::ALL.map(|violation| Counter::Violation(direction, violation)));
         }
         all.extend(RefusalReason::ALL.map(Counter::Refusal));
         all.extend(LookupOutcome::ALL.iter().copied().map(Counter::Lookup));

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -88,7 +89,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 /// Gives the verdict and a stream with all the bytes. Reads at most what `judge` asks for: it must come to a verdict
 /// within a bounded number of bytes.
 pub async fn read_ahead<S, V>(
+    stream: S,
+    judge: impl FnMut(&[u8], bool) -> Option<V>,
+) -> io::Result<(V, Prefixed<S>)>
+where
+    S: AsyncRead + Unpin,
+{
+    read_ahead_within(stream, Duration::MAX, judge).await
+}
+
+/// As [`read_ahead`]; silence of that length after the first byte is judged as an end.
+pub async fn read_ahead_within<S, V>(
     mut stream: S,
+    silence: Duration,
     mut judge: impl FnMut(&[u8], bool) -> Option<V>,
 ) -> io::Result<(V, Prefixed<S>)>
 where
@@ -96,7 +109,16 @@ where
 {
     let mut buffer = BytesMut::with_capacity(AHEAD);
     loop {
-        let ended = stream.read_buf(&mut buffer).await? == 0;
+        let first = buffer.is_empty();
+        let read = stream.read_buf(&mut buffer);
+        let ended = if first {
+            read.await? == 0
+        } else {
+            match tokio::time::timeout(silence, read).await {
+                Ok(read) => read? == 0,
+                Err(_) => true,
+            }
+        };
         if let Some(verdict) = judge(&buffer, ended) {
             return Ok((verdict, Prefixed::new(buffer.freeze(), stream)));
         }

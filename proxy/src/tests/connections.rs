@@ -240,7 +240,7 @@ async fn a_peer_that_takes_its_time_is_not_taken_for_gone() {
         sweep(&mesh.worker);
         sweep(&mesh.sidecar(2, &v1::Inbound::default()));
         application(2, |_| async {
-            tokio::time::sleep(Duration::from_mins(10)).await;
+            tokio::time::sleep(Duration::from_mins(4)).await;
             Response::new(Body::Empty)
         });
         assert_eq!(Caller::new().get("/").await.status(), StatusCode::OK);

@@ -5,15 +5,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use weft_identity::tls::ALPN_WEFT;
 use weft_identity::{ExpectedIdentities, Generation};
+use weft_mesh::violation::Violation;
 use weft_proto::v1;
 
 use super::network;
 use super::world::*;
+use crate::http::body::Body;
+use crate::stats::Direction;
 
 fn strict() -> v1::Inbound {
     let port = v1::InboundPort { tls_mode: v1::TlsMode::Strict.into(), ..v1::InboundPort::default() };
@@ -121,6 +125,54 @@ async fn what_is_not_http_does_not_reach_a_port_of_http_past_its_policies() {
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
         assert!(!reached.get());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_of_one_connection_alone_end_at_a_sidecar_whatever_its_peer_is() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        let sidecar = mesh.sidecar(2, &strict());
+        application(2, async |request: Request<Incoming>| {
+            let names: Vec<_> = request.headers().keys().map(http::HeaderName::as_str).collect();
+            Response::new(Body::full(names.join(" ")))
+        });
+        let own = mesh.authority.issue("web", Duration::from_hours(1), SystemTime::now());
+        let expected = ExpectedIdentities::one(identity("reviews").parse().unwrap());
+        let stream = network::connect(inbound(2)).unwrap().await.unwrap();
+        let name = rustls::pki_types::ServerName::from(inbound(2).ip());
+        let stream =
+            TlsConnector::from(own.client(expected, &[ALPN_WEFT])).connect(name, stream).await.unwrap();
+        let link = crate::hop::client::connect(stream);
+        let ask = async |fields: &[(&str, &str)]| {
+            let mut request = Request::get("/");
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            let (parts, body) = request.body(Body::Empty).unwrap().into_parts();
+            let sent = link.request(&parts, body, &weft_hop::RequestMetadata::default()).await;
+            whole(sent.unwrap().unwrap().0).await
+        };
+        let host = ("host", "reviews:9080");
+        let fields = [
+            host,
+            ("connection", "x-one"),
+            ("x-one", "1"),
+            ("keep-alive", "5"),
+            ("transfer-encoding", "gzip"),
+            ("te", "gzip"),
+            ("x-two", "2"),
+        ];
+        let answer = ask(&fields).await;
+        assert_eq!(answer.body(), "host x-two x-forwarded-client-cert");
+        for wrong in [&[][..], &[host, host]] {
+            let answer = ask(wrong).await;
+            assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+            assert_eq!(answer.headers()["x-weft-error"], "bad_request");
+        }
+        let counted = sidecar.shared.stats.violations(Direction::Inbound, Violation::Host);
+        assert_eq!(counted, 2);
     })
     .await;
 }

@@ -19,6 +19,7 @@ use super::world::*;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
 use crate::http::server::{ServerVersion, serve};
+use crate::http::witness::Witness;
 
 /// Meshes with each kind of hop to an application that declares this of itself.
 async fn over_each_hop<F: Future<Output = ()>>(protocol: v1::Protocol, test: impl Fn(Mesh) -> F) {
@@ -43,7 +44,7 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     network::listen(application_at(2), move |stream| {
-        serve(stream, version, CancellationToken::new(), handler.clone())
+        serve(stream, version, CancellationToken::new(), Witness::default(), handler.clone())
     });
 }
 
@@ -134,7 +135,7 @@ async fn another_version_is_found_out_when_the_application_is_replaced() {
             let stop = first.clone();
             async move {
                 tokio::select! {
-                    () = serve(stream, ServerVersion::Http1, CancellationToken::new(), answer) => {}
+                    () = serve(stream, ServerVersion::Http1, CancellationToken::new(), Witness::default(), answer) => {}
                     () = stop.cancelled() => {}
                 }
             }
@@ -257,7 +258,8 @@ async fn a_client_of_http1_reaches_an_application_that_declares_nothing_and_spea
                     assert_eq!(request.version(), Version::HTTP_2);
                     Response::new(Body::from(request.into_body()))
                 };
-                serve(stream, ServerVersion::Http2, CancellationToken::new(), handler).await;
+                serve(stream, ServerVersion::Http2, CancellationToken::new(), Witness::default(), handler)
+                    .await;
             });
             let caller = Caller::new();
             for _ in 0..3 {

@@ -24,6 +24,7 @@ use crate::error::BoxFailure;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
 use crate::http::server::{ServerVersion, serve};
+use crate::http::witness::Witness;
 use crate::inbound::{self, Arrival};
 use crate::outbound::{self, Downstream, Target, first_bytes};
 use crate::shared::{Lookup, Shared};
@@ -319,7 +320,7 @@ where
         async move {
             let Ok((version, stream)) = first_bytes(stream).await else { return };
             let version = version.unwrap_or(ServerVersion::Http1);
-            serve(stream, version, CancellationToken::new(), handler).await;
+            serve(stream, version, CancellationToken::new(), Witness::default(), handler).await;
         }
     });
 }

@@ -16,7 +16,7 @@ use super::links::Limits;
 use super::peer::Peer;
 use super::room::Room;
 use crate::clock::{now, since};
-use crate::error::{BoxFailure, Failure};
+use crate::error::{BoxFailure, Failure, Origin};
 use crate::shared::Shared;
 use crate::snapshot::Backend;
 use crate::stream::door::Door;
@@ -212,6 +212,10 @@ impl Attempt {
 
     /// The endpoint failed to answer, or to finish its answer.
     pub fn failed(&mut self, failure: &Failure) {
+        if failure.origin == Origin::Downstream {
+            // The client's own doing, which says nothing of the endpoint.
+            return;
+        }
         let unreachable = failure.reason == Reason::ConnectFailed && !failure.processed;
         self.judge(if unreachable { Outcome::Unreachable } else { Outcome::GatewayFailure });
     }

@@ -1,6 +1,6 @@
 //! One stream of a connection: what has arrived for it, and who waits.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -14,10 +14,18 @@ use weft_mesh::reason::Reason;
 use super::Link;
 use crate::error::{BoxFailure, Failure};
 use crate::http::interim::Interim;
+use crate::http::server::TUNNEL_LOOKS;
 
 /// What has arrived on one stream and was not taken yet.
 #[derive(Debug, Default)]
-pub(in crate::hop) struct Stream(RefCell<Received>);
+pub(in crate::hop) struct Stream(RefCell<Received>, Quiet);
+
+/// For how many looks nothing has moved on a stream, and whether it carries a tunnel, on which that may be longer.
+#[derive(Debug, Default)]
+struct Quiet {
+    looks: Cell<u32>,
+    tunnel: Cell<bool>,
+}
 
 #[derive(Debug, Default)]
 struct Received {
@@ -55,6 +63,16 @@ impl Received {
 }
 
 impl Stream {
+    fn moved(&self) {
+        self.1.looks.set(0);
+    }
+
+    /// Looks at it once more; says whether it stands still for good.
+    pub(super) fn stands_still(&self, looks: u32) -> bool {
+        self.1.looks.set(self.1.looks.get() + 1);
+        self.1.looks.get() > if self.1.tunnel.get() { looks.max(TUNNEL_LOOKS) } else { looks }
+    }
+
     pub(super) fn finish(&self) {
         self.0.borrow_mut().ended = true;
     }
@@ -73,6 +91,7 @@ impl Stream {
     }
 
     pub(super) fn put_data(&self, data: Bytes, end: bool) {
+        self.moved();
         let mut received = self.0.borrow_mut();
         if !data.is_empty() {
             if received.first.is_none() {
@@ -151,6 +170,16 @@ impl StreamRef {
         &self.hold.link
     }
 
+    /// Lets it stand still for as long as a tunnel may.
+    pub(in crate::hop) fn carries_tunnel(&self) {
+        self.stream.1.tunnel.set(true);
+    }
+
+    /// Has whoever waits for the stream learn of this failure.
+    pub(in crate::hop) fn fail(&self, failure: BoxFailure) {
+        self.stream.put_failure(failure);
+    }
+
     pub(in crate::hop) fn is_end_stream(&self) -> bool {
         let received = self.stream.0.borrow();
         received.ended && received.first.is_none() && received.trailers.is_none()
@@ -211,6 +240,7 @@ impl StreamRef {
         }
         let capacity = self.hold.link.look(|connection| connection.send_capacity(self.hold.id));
         if capacity > 0 {
+            self.stream.moved();
             return Poll::Ready(Ok(capacity));
         }
         received.writer = Some(cx.waker().clone());

@@ -9,6 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, LabelSetEnc
 use prometheus_client::metrics::MetricType;
 use weft_identity::Reason as RefusalReason;
 use weft_mesh::reason::Reason;
+use weft_mesh::violation::Violation;
 
 use crate::shared::Shared;
 use crate::stats::counters::{
@@ -197,18 +198,36 @@ impl ProxyCollector {
         Ok(())
     }
 
-    fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Requests that the proxy answered itself";
-        let mut family = encoder.encode_descriptor("weft_answers", help, None, MetricType::Counter)?;
+    /// As [`Self::labelled`], for each direction.
+    fn directed<T: Copy>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help, label): (&str, &str, &str),
+        values: &[T],
+        counted: impl Fn(Direction, T) -> (&'static str, Counter),
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for direction in Direction::ALL.iter().copied() {
-            for reason in Reason::ALL {
-                let labels = [("direction", direction.label()), ("reason", reason.label())];
-                let count = self.shared.stats.counters.get(Counter::Answer(direction, reason));
+            for (value, counter) in values.iter().map(|value| counted(direction, *value)) {
+                let labels = [("direction", direction.label()), (label, value)];
+                let count = self.shared.stats.counters.get(counter);
                 family
                     .encode_family(&Labels(&labels, &[]))?
                     .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
+        Ok(())
+    }
+
+    fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let about = ("weft_answers", "Requests that the proxy answered itself", "reason");
+        self.directed(encoder, about, &Reason::ALL, |direction, it| {
+            (it.label(), Counter::Answer(direction, it))
+        })?;
+        let about = ("weft_violations", "What clients did that they must not, or not as often", "kind");
+        self.directed(encoder, about, &Violation::ALL, |direction, it| {
+            (it.label(), Counter::Violation(direction, it))
+        })?;
         let about = ("weft_handshakes_refused", "TLS handshakes of peers that were refused", "reason");
         self.labelled(encoder, about, &RefusalReason::ALL, |it| (it.label(), Counter::Refusal(it)))?;
         let about = ("weft_lookups", "Destinations that were looked up, by what came of it", "outcome");

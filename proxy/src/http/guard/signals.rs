@@ -1,0 +1,175 @@
+//! What the guard of a connection, the timer for heads and the server tell each other.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use hyper::rt::{Sleep, Timer};
+use parking_lot::Mutex;
+
+/// Time between requests: that of opaque connections, and longer than clients keep connections for later.
+const BETWEEN: Duration = Duration::from_hours(1);
+
+const OPEN: u8 = 0;
+const TUNNEL: u8 = 1;
+const HTTP: u8 = 2;
+
+/// Shared by the parts of one connection. One thread alone uses it; hyper asks for more.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Signals {
+    /// Whether anything of a head has come since hyper began to wait for one.
+    begun: AtomicBool,
+    /// Whether hyper waits for a head: it has written all answers to those before.
+    waiting: AtomicBool,
+    /// The time for a head is over.
+    late: AtomicBool,
+    /// Whether an octet has moved, either way, since the last look.
+    moved: AtomicBool,
+    looks: AtomicU32,
+    /// Whether a request has come that may change the protocol, and what became of it.
+    undecided: AtomicBool,
+    decision: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Signals {
+    pub(super) fn begins(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn moved(&self) {
+        self.moved.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn waits_for_head(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed) && self.late.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn wake_later(&self, waker: &Waker) {
+        *self.waker.lock() = Some(waker.clone());
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.lock().take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn undecided(&self, undecided: bool) {
+        if undecided {
+            self.decision.store(OPEN, Ordering::Relaxed);
+        }
+        self.undecided.store(undecided, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_decision(&self) -> Option<bool> {
+        match self.decision.swap(OPEN, Ordering::Relaxed) {
+            OPEN => None,
+            decision => Some(decision == TUNNEL),
+        }
+    }
+
+    /// A request begins. Says whether it may change the protocol, so that [`Signals::decide`] has to follow.
+    pub(in crate::http) fn request(&self) -> bool {
+        self.waiting.store(false, Ordering::Relaxed);
+        self.undecided.load(Ordering::Relaxed)
+    }
+
+    /// Whether what follows the request is another protocol.
+    pub(in crate::http) fn decide(&self, tunnel: bool) {
+        self.decision.store(if tunnel { TUNNEL } else { HTTP }, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Looks at a connection of HTTP/1: whether it has a request, and no octet has moved since the last look.
+    pub(in crate::http) fn stands_still(&self) -> bool {
+        !self.moved.swap(false, Ordering::Relaxed) && !self.waits_for_head()
+    }
+
+    /// Has the guard of a connection of HTTP/2 look at its streams.
+    pub(in crate::http) fn look(&self) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_look(&self) -> bool {
+        self.looks.load(Ordering::Relaxed) > 0 && self.looks.swap(0, Ordering::Relaxed) > 0
+    }
+}
+
+/// A timer for heads: seldom long for a head that has begun, and long for one that has not.
+///
+/// hyper has one time for both. Whoever keeps a connection for later has to find it open, or its next request may be
+/// lost on the way to a connection that is just being closed; whoever sends a head octet by octet is to be cut off.
+#[derive(Debug)]
+pub(in crate::http) struct HeadTimer {
+    signals: Arc<Signals>,
+    time: Duration,
+}
+
+impl HeadTimer {
+    /// Allows `time` for each head, from its first octet on.
+    pub(in crate::http) fn new(signals: &Arc<Signals>, time: Duration) -> Self {
+        Self { signals: Arc::clone(signals), time }
+    }
+}
+
+impl Timer for HeadTimer {
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Sleep>> {
+        // Whoever waits from now on has heard nothing yet.
+        self.signals.begun.store(false, Ordering::Relaxed);
+        self.signals.waiting.store(true, Ordering::Relaxed);
+        let signals = Arc::clone(&self.signals);
+        Box::pin(Waiting { signals, time: self.time, sleep: None, in_head: false })
+    }
+
+    fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
+        self.sleep(self.time)
+    }
+
+    fn now(&self) -> Instant {
+        crate::clock::now()
+    }
+}
+
+/// Waits for a head, first for it to begin.
+struct Waiting {
+    signals: Arc<Signals>,
+    time: Duration,
+    /// Made at the first look: most heads are there already.
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+    in_head: bool,
+}
+
+impl Sleep for Waiting {}
+
+impl Future for Waiting {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let begins = !this.in_head && this.signals.begun.load(Ordering::Relaxed);
+        this.in_head |= begins;
+        let time = if this.in_head { this.time } else { BETWEEN };
+        let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        if begins {
+            sleep.as_mut().reset(tokio::time::Instant::now() + time);
+        }
+        if sleep.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if !this.in_head {
+            return Poll::Ready(());
+        }
+        // The guard tells the client, at its next read.
+        this.signals.late.store(true, Ordering::Relaxed);
+        this.sleep = Some(Box::pin(tokio::time::sleep(this.time)));
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
