@@ -2,4 +2,5 @@
 
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+pub mod mutation;
 pub mod namespace;

@@ -183,3 +183,21 @@ fn texts_of_files_that_are_gone_are_forgotten() {
     assert_eq!(in_force(&outcome), [""; 0]);
     assert_eq!(outcome.last_good, BTreeMap::new());
 }
+
+#[test]
+fn whatever_a_file_holds_it_is_refused_or_taken_and_says_where_it_is_wrong() {
+    let examples = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"));
+    let mut seeds = vec![service("a", 80).into_bytes(), BROKEN.as_bytes().to_vec()];
+    for folder in ["mesh", "splits"] {
+        seeds.extend(weft_testkit::mutation::seeds(&examples.join(folder)));
+    }
+    assert!(seeds.len() > 4, "the examples have moved");
+    weft_testkit::mutation::inputs(&seeds, 2000, |input| {
+        let text = String::from_utf8_lossy(input).into_owned();
+        let lines = text.lines().count() as u64 + 1;
+        let outcome = Folder::default().update(texts(&[("a.yaml", &text)]));
+        for diagnostic in &outcome.diagnostics {
+            assert!(diagnostic.line <= lines, "{diagnostic}");
+        }
+    });
+}

@@ -191,3 +191,15 @@ fn every_changed_bit_is_refused() {
         }
     }
 }
+
+#[test]
+fn whatever_a_token_says_it_is_refused_unless_it_was_signed() {
+    let issuer = issuer();
+    let token = issuer.mint(&new_token(), now()).unwrap();
+    let seeds = [token.clone().into_bytes(), b"e30.e30.e30".to_vec(), b"a.b".to_vec()];
+    weft_testkit::mutation::inputs(&seeds, 3000, |input| {
+        let Ok(text) = std::str::from_utf8(input) else { return };
+        let _ = JoinToken::parse(text);
+        assert!(text == token || issuer.verify(text, now()).is_err(), "{text:?} passes for {token:?}");
+    });
+}

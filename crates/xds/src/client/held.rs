@@ -167,3 +167,54 @@ impl Held {
         requests
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use envoy_types::pb::envoy::service::discovery::v3::Resource;
+
+    /// A server may say anything that can be decoded: what is held stays what was subscribed to.
+    #[test]
+    fn whatever_a_server_says_nothing_is_held_that_was_not_asked_for() {
+        let resource = |name: &str, content: bool| Resource {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            resource: content.then(Default::default),
+            ..Resource::default()
+        };
+        let response = |resources, removed_resources: &[&str]| DeltaDiscoveryResponse {
+            resources,
+            removed_resources: removed_resources.iter().map(ToString::to_string).collect(),
+            ..DeltaDiscoveryResponse::default()
+        };
+        let seeds = [
+            response(vec![resource("a", true), resource("c/1", true), resource("c/*", false)], &[]),
+            response(vec![resource("c/2", true), resource("other", true)], &["a", "c/1"]),
+            response(vec![resource("a", true), resource("a", true)], &["a", "c/*"]),
+        ];
+        let seeds: Vec<_> = seeds.iter().map(DeltaDiscoveryResponse::encode_to_vec).collect();
+        let mut held = Held::default();
+        for name in ["a", "c/*"] {
+            held.subscribe(&name.into());
+        }
+        weft_testkit::mutation::inputs(&seeds, 5000, |input| {
+            let Ok(response) = DeltaDiscoveryResponse::decode(input) else { return };
+            let sorted = held.sort(response);
+            let versions: Vec<_> = sorted
+                .updates
+                .iter()
+                .map(|update| (Arc::clone(&update.name), Arc::clone(&update.version)))
+                .collect();
+            assert!(
+                versions.iter().all(|(name, _)| &**name == "a" || name.starts_with("c/")),
+                "{versions:?}"
+            );
+            held.accept(&versions, &[]);
+            for request in held.resume("type", 1000) {
+                assert!(request.resource_names_subscribe.iter().all(|name| name == "a" || name == "c/*"));
+            }
+        });
+    }
+}

@@ -100,3 +100,35 @@ fn a_policy_that_is_not_understood_denies() {
     let call = weft_mesh::authorization::Call { identity: None, source, port: 80, http: None };
     assert!(!inbound.port(80).authorization.decide(&call).allowed);
 }
+
+/// The control plane is trusted, yet a version of it that is older, newer or broken must not end the proxy.
+#[test]
+fn whatever_the_control_plane_says_it_is_refused_or_taken() {
+    use prost::Message as _;
+    let rule = v1::HttpRule {
+        backends: vec![v1::WeightedBackend {
+            weight: 1,
+            target: Some(v1::weighted_backend::Target::Backend(wire_backend("cart"))),
+            filters: Vec::new(),
+        }],
+        ..v1::HttpRule::default()
+    };
+    let port = v1::InboundPort { deny_by_default: true, ..v1::InboundPort::default() };
+    let seeds = [
+        wire_destination(rule).encode_to_vec(),
+        v1::Endpoint {
+            service: service("cart"),
+            address: "10.0.0.1".into(),
+            port: 80,
+            ..v1::Endpoint::default()
+        }
+        .encode_to_vec(),
+        v1::Inbound { default_port: Some(port), ..v1::Inbound::default() }.encode_to_vec(),
+    ];
+    weft_testkit::mutation::inputs(&seeds, 5000, |input| {
+        let _ = v1::Destination::decode(input).map(|wire| destination("cart:80", &wire).map(drop));
+        let _ = v1::Endpoint::decode(input).map(|wire| endpoint("e", &wire).map(drop));
+        let _ =
+            v1::Inbound::decode(input).map(|wire| inbound(&wire, &"mesh.test".parse().unwrap()).map(drop));
+    });
+}

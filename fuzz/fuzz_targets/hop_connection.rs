@@ -15,6 +15,9 @@ const SETTINGS: [u8; 8] = [0; 8];
 
 fuzz_target!(|input: &[u8]| {
     let Some((&choice, octets)) = input.split_first() else { return };
+    if octets.is_empty() {
+        return;
+    }
     let role = if choice & 1 == 0 { Role::Server } else { Role::Client };
     let now = Instant::now();
     let whole = play(role, [octets].into_iter(), now);
@@ -51,6 +54,10 @@ fn play<'a>(role: Role, pieces: impl Iterator<Item = &'a [u8]>, now: Instant) ->
         if failed {
             break;
         }
+    }
+    if failed {
+        // Which streams were still open when the connection failed depends on when they were answered.
+        happened.retain(|event| !(event.starts_with("Reset") && event.contains("by: Local")));
     }
     (happened, failed)
 }

@@ -18,7 +18,10 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(head.parts.method, twice.parts.method);
         assert_eq!(head.parts.uri, twice.parts.uri);
         assert_eq!(head.parts.version, twice.parts.version);
-        assert_eq!(lines(&head.parts.headers, &head.parts.extensions), lines(&twice.parts.headers, &twice.parts.extensions));
+        assert_eq!(
+            lines(&head.parts.headers, &head.parts.extensions),
+            lines(&twice.parts.headers, &twice.parts.extensions)
+        );
     }
     if let Ok(head) = ResponseHead::decode(&block, &config) {
         let mut again = BytesMut::new();
@@ -26,7 +29,10 @@ fuzz_target!(|input: &[u8]| {
         let twice = ResponseHead::decode(&again.freeze(), &config).expect("what was encoded can be decoded");
         assert_eq!(head.metadata, twice.metadata);
         assert_eq!(head.parts.status, twice.parts.status);
-        assert_eq!(lines(&head.parts.headers, &head.parts.extensions), lines(&twice.parts.headers, &twice.parts.extensions));
+        assert_eq!(
+            lines(&head.parts.headers, &head.parts.extensions),
+            lines(&twice.parts.headers, &twice.parts.extensions)
+        );
     }
 });
 
@@ -37,7 +43,9 @@ fn lines(fields: &http::HeaderMap, extensions: &http::Extensions) -> Vec<(Vec<u8
         Some(names) => {
             names.for_each_line(fields, |name, value| lines.push((name.to_vec(), value.as_bytes().to_vec())));
         }
-        None => lines.extend(fields.iter().map(|(name, value)| (name.as_str().into(), value.as_bytes().to_vec()))),
+        None => {
+            lines.extend(fields.iter().map(|(name, value)| (name.as_str().into(), value.as_bytes().to_vec())))
+        }
     }
     lines
 }

@@ -6,13 +6,14 @@ use libfuzzer_sys::fuzz_target;
 use weft_mesh::authorization::{Action, Authorizer, Call, HttpCall, Policy, Rule, RuleSpec};
 use weft_mesh::name::TrustDomain;
 use weft_mesh::route::{
-    Backend, HostPattern, HttpMatch, HttpRoute, HttpRule, PathMatch, RequestParts, ResourceRef, RouteTable, ValueMatch,
-    Verdict,
+    Backend, HostPattern, HttpMatch, HttpRoute, HttpRule, PathMatch, RequestParts, ResourceRef, RouteTable,
+    ValueMatch, Verdict,
 };
 use weft_mesh::split::Split;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| std::str::from_utf8(line).unwrap_or_default());
+    let mut lines =
+        bytes.split(|byte| *byte == b'\n').map(|line| std::str::from_utf8(line).unwrap_or_default());
     let mut next = || lines.next().unwrap_or_default();
     let (host, path, query) = (next(), next(), next());
     let mut matches = Vec::new();
@@ -29,7 +30,10 @@ fuzz_target!(|bytes: &[u8]| {
     let route = |hostnames| HttpRoute {
         id: ResourceRef::new("HTTPRoute", "a", "b"),
         hostnames,
-        rules: vec![HttpRule { matches: matches.clone(), ..HttpRule::to(Split::single("c", Backend::new(()))) }],
+        rules: vec![HttpRule {
+            matches: matches.clone(),
+            ..HttpRule::to(Split::single("c", Backend::new(())))
+        }],
     };
     let table = RouteTable::compile([route(hostnames), route(Vec::new())]);
     let headers = HeaderMap::new();
@@ -42,7 +46,8 @@ fuzz_target!(|bytes: &[u8]| {
         && let Ok(rule) = Rule::compile(&rule, &trust_domain)
     {
         let decide = |action| {
-            let policy = Policy::new(ResourceRef::new("AuthorizationPolicy", "a", "b"), action, [rule.clone()]);
+            let policy =
+                Policy::new(ResourceRef::new("AuthorizationPolicy", "a", "b"), action, [rule.clone()]);
             let http = Some(HttpCall { method: &Method::GET, path });
             let call = Call { identity: None, source: [10, 0, 0, 1].into(), port: 80, http };
             Authorizer::new([policy], false).decide(&call).allowed

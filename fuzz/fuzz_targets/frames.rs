@@ -1,0 +1,31 @@
+//! Frames of HTTP/2, in both directions: no panic, the cut changes nothing, and memory is bounded by the frames.
+#![no_main]
+
+use std::time::Instant;
+
+use libfuzzer_sys::fuzz_target;
+use weft_mesh::wire::Frames;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&size, bytes)) = input.split_first() else { return };
+    let now = Instant::now();
+    let whole = play(bytes, usize::MAX, now);
+    assert_eq!(whole, play(bytes, usize::from(size) + 1, now));
+});
+
+/// The client says all of it, then the server does, or as much as comes before a violation.
+fn play(bytes: &[u8], size: usize, now: Instant) -> (bool, usize, Vec<&'static str>) {
+    let mut frames = Frames::default();
+    frames.read(PREFACE, || now).expect("the preface is one");
+    let broken = bytes.chunks(size).any(|piece| frames.read(piece, || now).is_err());
+    let mut told = Vec::new();
+    for piece in bytes.chunks(size) {
+        frames.wrote(piece, |violation| told.push(violation.label()));
+    }
+    // A frame has nine octets at least.
+    assert!(frames.open() <= bytes.len() / 9 + 1);
+    frames.look(1);
+    (broken, frames.open(), told)
+}
