@@ -21,11 +21,19 @@ const MESSAGE_EVERY_MS: u32 = 50;
 /// Lines that are sent over one TCP connection, each once the one before it has come back.
 const LINES: u32 = 20;
 
+/// What is sent over HTTP.
+#[derive(Clone)]
+pub(super) struct Get {
+    client: Client,
+    url: Uri,
+    headers: HeaderMap,
+}
+
 /// Sends requests to one place.
 #[derive(Clone)]
 pub(super) enum Sender {
     /// GET, over HTTP/1.1 or HTTP/2.
-    Http { client: Client, url: Uri, headers: HeaderMap },
+    Http(Box<Get>),
     /// A stream of `WatchRatings` over gRPC, all of whose messages have to come.
     Stream(RatingsClient<Channel>),
     /// A TCP connection to `echo`, all of whose lines have to come back.
@@ -43,14 +51,14 @@ impl Sender {
                 Self::Stream(RatingsClient::new(endpoint.connect_lazy()))
             }
             Some("tcp") => Self::Tcp(authority),
-            _ => Self::Http { client, url, headers },
+            _ => Self::Http(Box::new(Get { client, url, headers })),
         })
     }
 
     /// Sends one request, and waits for the whole answer until the deadline.
     pub(super) async fn send(self, deadline: Instant) -> Outcome {
         match self {
-            Self::Http { client, url, headers } => outcome(client.get(url, headers, deadline).await),
+            Self::Http(get) => outcome(get.client.get(get.url, get.headers, deadline).await),
             Self::Stream(client) => within(deadline, watch(client)).await,
             Self::Tcp(address) => within(deadline, converse(&address)).await,
         }

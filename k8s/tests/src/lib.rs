@@ -228,8 +228,7 @@ spec:
     /// Begins to send requests of every protocol to `server`, through a sidecar, at constant rates.
     pub fn load(&self, seconds: u32) -> Load<'_> {
         let image = image();
-        let containers: String = Protocol::ALL
-            .iter()
+        let containers = Protocol::ALL
             .map(|protocol| {
                 let (name, rate) = (protocol.name(), protocol.rate());
                 let url = protocol.url().join(", ");
@@ -241,7 +240,7 @@ spec:
     command: [/weft, example, load, {url}, --rate, '{rate}', --duration, {seconds}s, --timeout, 5s]"
                 )
             })
-            .collect();
+            .concat();
         self.apply(&format!(
             "
 apiVersion: v1
