@@ -174,11 +174,10 @@ fn faults_meet_who_asks_for_them_and_nobody_else() {
     assert_eq!(number(&spared, "/failed"), 0.0, "{spared}");
     let options = "--rate, '20', --duration, 10s, --timeout, 10s, --header, 'x-user: chaos'";
     let struck = demo.sent("struck", "http://web:8080/product/1", options);
-    // Of two hundred, one in five fails: six standard deviations to both sides. Half of them wait for two seconds.
+    // Of two hundred, one in five fails: six standard deviations to both sides. Half of them wait for a second.
     let share = number(&struck, "/failed") / number(&struck, "/sent");
     assert!((0.04..0.38).contains(&share), "{struck}");
-    assert!(number(&struck, "/latency_ms/p90") >= 2000.0, "{struck}");
-    assert!(number(&struck, "/latency_ms/mean") < 1900.0, "{struck}");
+    assert!(number(&struck, "/latency_ms/p90") >= 1000.0, "{struck}");
 }
 
 #[test]
