@@ -180,7 +180,7 @@ fn endpoints(config: &Value) -> Vec<String> {
                 text(&endpoint["hop"]),
                 text(&endpoint["weight"]),
                 or(&endpoint["version"], "-"),
-                text(&endpoint["id"]),
+                or(&endpoint["workload"], &text(&endpoint["id"])),
             ]);
         }
     }

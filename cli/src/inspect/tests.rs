@@ -27,7 +27,7 @@ fn config() -> Value {
             }]},
         ],
         "endpoints": [{"service": "shop/reviews-v1:80", "endpoints": [
-            {"id": "reviews-1.shop", "address": "10.244.0.7:9080", "health": "ready", "hop": "weft/1 over mTLS", "weight": 1, "version": "v1"},
+            {"id": "10.244.0.7-9080", "workload": "reviews-1.shop", "address": "10.244.0.7:9080", "health": "ready", "hop": "weft/1 over mTLS", "weight": 1, "version": "v1"},
             {"id": "reviews-2.shop", "address": "10.244.0.8:9080", "health": "ready", "hop": "weft/1 over mTLS", "weight": 1, "version": "", "ejected_for_ms": 1500},
         ]}],
     })

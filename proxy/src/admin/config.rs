@@ -137,6 +137,7 @@ fn endpoint(endpoint: &Endpoint, ejected: Option<Duration>) -> Value {
     json!({
         "ejected_for_ms": ejected.map(|left| left.as_millis() as u64),
         "id": &*endpoint.id,
+        "workload": &*endpoint.workload,
         "address": endpoint.address.to_string(),
         "health": health(endpoint.health),
         "hop": hop(endpoint.hop),
