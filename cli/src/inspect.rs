@@ -169,9 +169,10 @@ fn endpoints(config: &Value) -> Vec<String> {
     let mut rows = Vec::new();
     for service in items(&config["endpoints"]) {
         for endpoint in items(&service["endpoints"]) {
-            let health = match endpoint["ejected_for_ms"].as_u64() {
-                Some(left) => format!("ejected, {:.1} s left", left as f64 / 1e3),
-                None => text(&endpoint["health"]),
+            let health = match endpoint["ejected_by"].as_u64() {
+                None | Some(0) => text(&endpoint["health"]),
+                Some(1) => "ejected by a worker".to_owned(),
+                Some(workers) => format!("ejected by {workers} workers"),
             };
             rows.push([
                 text(&service["service"]),

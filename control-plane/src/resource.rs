@@ -26,17 +26,17 @@ use jiff::Timestamp;
 pub use decode::{Decoded, Head, decode, decode_in_part};
 pub use duration::GatewayDuration;
 pub use filter::{
-    Cors, FaultAbort, FaultDelay, FaultFilterSpec, FilterType, Fraction, HeaderField, HeaderModifier,
-    PathModifier, PathModifierType, RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme,
-    UrlRewrite,
+    Cors, FailureMode, FaultAbort, FaultDelay, FaultFilterSpec, FilterType, Fraction, GlobalRateLimit,
+    HeaderField, HeaderModifier, PathModifier, PathModifierType, RateLimitDescriptor, RateLimitEntry,
+    RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme, UrlRewrite,
 };
 pub use kind::Kind;
 pub(crate) use kind::OWN_GROUP;
 pub use policy::{
     Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule,
     AuthorizationTo, BackendPolicySpec, BackendRetry, Balancing, ConnectionTimeouts, DefaultAuthorization,
-    HashKey, Limits, MeshPolicySpec, OutlierDetection, PortProxyProtocol, PortTls, ProxyProtocolVersion,
-    RetryBudget, TlsMode, TlsPolicy,
+    HashKey, Hedging, Limits, MeshPolicySpec, OutlierDetection, PortProxyProtocol, PortTls,
+    ProxyProtocolVersion, RetryBudget, TlsMode, TlsPolicy,
 };
 pub use problem::{FieldPath, Problem, Segment, Severity};
 pub use reference::{

@@ -142,14 +142,7 @@ impl Admin {
     }
 
     fn config(&self) -> Answer {
-        let snapshot = self.shared.snapshot.load();
-        let mut config = config::describe(
-            &snapshot,
-            &self.shared.ejections,
-            &self.status,
-            &self.workload,
-            &self.control_plane,
-        );
+        let mut config = config::describe(&self.shared, &self.status, &self.workload, &self.control_plane);
         config["listeners"] = self.listeners.clone();
         match serde_json::to_string_pretty(&config) {
             Ok(json) => answer(StatusCode::OK, "application/json", json + "\n"),
@@ -200,6 +193,7 @@ impl Admin {
         let known = explain::Known {
             destination: snapshot.destinations.get(&*name).and_then(|known| known.as_deref()),
             endpoints: &|service| snapshot.endpoints.get(service).cloned(),
+            ejected_by: &|service, id| self.shared.ejected.by(service, id),
             // Those of other workloads are for their own proxies.
             inbound: &|_| None,
             caller: snapshot.tls.as_ref().map(|tls| tls.identity()),

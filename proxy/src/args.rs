@@ -14,6 +14,10 @@ use weft_mesh::proxy_protocol::Senders;
 use crate::access;
 use crate::config::{Offer, Proof, ProxyConfig, ServiceAccount, Upstream};
 use crate::monitor::Probes;
+use crate::overload;
+
+/// Bytes of the unit that memory is given in.
+const MIB: u64 = 1024 * 1024;
 
 /// Options of a proxy.
 #[derive(Clone, Debug, clap::Args)]
@@ -106,6 +110,19 @@ pub struct Args {
     /// File that the access log is appended to [default: standard output]
     #[arg(long, value_name = "FILE", env = "WEFT_ACCESS_LOG_FILE")]
     pub access_log_file: Option<PathBuf>,
+    /// Memory that the proxy may take, in MiB [default: the limit of its control group]
+    #[arg(long, value_name = "MIB", env = "WEFT_MEMORY_LIMIT", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub memory_limit: Option<u64>,
+    /// Percentage of the memory from which a growing part of new requests is refused; 0: none ever is
+    #[arg(long, value_name = "PERCENT", env = "WEFT_SHED_MEMORY", default_value_t = 90, value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub shed_memory: u8,
+    /// How long work may wait for its turn, in milliseconds, before a growing part of new requests is refused; 0: none ever
+    /// is
+    #[arg(long, value_name = "MILLISECONDS", env = "WEFT_SHED_DELAY", default_value_t = 250)]
+    pub shed_delay: u32,
+    /// Memory for bodies of requests that may have to be sent again, in MiB; those beyond are sent once
+    #[arg(long, value_name = "MIB", env = "WEFT_REPLAY_MEMORY", default_value_t = 32)]
+    pub replay_memory: u16,
     /// Time for requests to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     pub drain_timeout: u64,
@@ -221,6 +238,12 @@ impl Args {
             access_log: self.access_log,
             access_log_share: self.access_log_share,
             access_log_file: self.access_log_file,
+            overload: overload::Settings {
+                memory_limit: self.memory_limit.map(|mib| mib * MIB),
+                memory_percent: self.shed_memory,
+                delay: Duration::from_millis(self.shed_delay.into()),
+            },
+            replay_memory: usize::from(self.replay_memory) * MIB as usize,
             drain_timeout: Duration::from_secs(self.drain_timeout),
             stream_idle: Duration::from_secs(self.stream_idle_timeout),
         })

@@ -9,7 +9,9 @@ use weft_mesh::name::Identity;
 use weft_mesh::protocol::Protocol;
 
 use crate::access;
+use crate::http::replay::REPLAY_MEMORY;
 use crate::monitor::Probes;
+use crate::overload;
 use weft_mesh::proxy_protocol::Senders;
 
 /// How a proxy is set up.
@@ -53,6 +55,10 @@ pub struct ProxyConfig {
     pub access_log_share: access::Share,
     /// The file that it is written to, else standard output.
     pub access_log_file: Option<PathBuf>,
+    /// When load is shed.
+    pub overload: overload::Settings,
+    /// Bytes of requests' bodies that are kept for sending them again.
+    pub replay_memory: usize,
     /// Time for requests to finish after the proxy is told to stop.
     pub drain_timeout: Duration,
     /// Time without an octet either way after which a request is given up; zero: never.
@@ -135,6 +141,8 @@ impl Default for ProxyConfig {
             access_log: access::Mode::Off,
             access_log_share: access::Share::default(),
             access_log_file: None,
+            overload: overload::Settings::default(),
+            replay_memory: REPLAY_MEMORY,
             // Kubernetes' default grace period is 30 s; what is left is for the process to end.
             drain_timeout: Duration::from_secs(25),
             stream_idle: crate::shared::STREAM_IDLE,

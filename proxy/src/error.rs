@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderMap;
 use weft_mesh::reason::Reason;
 
 /// The side that a failure comes from.
@@ -32,6 +33,8 @@ pub struct Failure {
     pub detail: Cow<'static, str>,
     /// After how long the same request has a chance: of what a limit refused.
     pub retry_after: Option<Duration>,
+    /// Header fields that go with the answer.
+    pub fields: Option<Box<HeaderMap>>,
 }
 
 /// A failure, boxed: results carry it on every request, though it is rare.
@@ -46,6 +49,7 @@ impl Failure {
             processed: true,
             detail: detail.into(),
             retry_after: None,
+            fields: None,
         })
     }
 
@@ -57,6 +61,7 @@ impl Failure {
             processed: false,
             detail: detail.into(),
             retry_after: None,
+            fields: None,
         })
     }
 
@@ -68,6 +73,7 @@ impl Failure {
             processed: false,
             detail: detail.into(),
             retry_after: None,
+            fields: None,
         })
     }
 
@@ -86,6 +92,7 @@ impl Failure {
             processed: false,
             detail: detail.into(),
             retry_after: None,
+            fields: None,
         })
     }
 
@@ -97,6 +104,7 @@ impl Failure {
             processed: false,
             detail: detail.into(),
             retry_after: None,
+            fields: None,
         })
     }
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Uri};
 use serde::{Deserialize, Serialize};
 use weft_mesh::authorization::{Call, DecidedBy, HttpCall};
 use weft_mesh::balance::{Endpoint, EndpointSet, Health, Hop};
-use weft_mesh::filter::{Filters, RedirectFrom, Scheme};
+use weft_mesh::filter::{Filters, LimitService, RedirectFrom, Scheme};
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::reason::Reason;
 use weft_mesh::route::{Considered, HttpMatch, HttpRule, Mismatch, PathMatch, RequestParts, Target, Verdict};
@@ -50,6 +50,8 @@ pub struct Known<'a> {
     pub destination: Option<&'a Destination>,
     /// The endpoints of a service, where they are known.
     pub endpoints: &'a dyn Fn(&ServicePort) -> Option<Arc<EndpointSet>>,
+    /// How many workers have ejected an endpoint of a service.
+    pub ejected_by: &'a dyn Fn(&ServicePort, &str) -> usize,
     /// What the proxies of a service let in, where that is known.
     pub inbound: &'a dyn Fn(&ServicePort) -> Option<Arc<Inbound>>,
     /// Who asks.
@@ -126,6 +128,9 @@ pub struct EndpointState {
     pub hop: String,
     /// Weight among the endpoints.
     pub weight: u32,
+    /// How many of the proxy's workers have ejected it because it failed.
+    #[serde(default)]
+    pub ejected_by: usize,
 }
 
 /// What a service's own proxies say of the request.
@@ -276,7 +281,7 @@ fn describe(query: &Query, known: &Known<'_>, share: &Share<'_>, total: u64) -> 
     described.service = Some(backend.service.to_string());
     described.steps.push(protection(backend));
     described.endpoints = (known.endpoints)(&backend.service)
-        .map(|set| set.endpoints.iter().map(|endpoint| state(endpoint)).collect());
+        .map(|set| set.endpoints.iter().map(|endpoint| state(known, &backend.service, endpoint)).collect());
     described.admission = (known.inbound)(&backend.service)
         .map(|inbound| admission(query, known.caller, &inbound, &backend.service));
     described
@@ -293,16 +298,26 @@ fn protection(backend: &Backend) -> String {
     if policy.retry.is_some() {
         text += ", retried as its policy says where the route does not";
     }
+    if let Some(hedging) = policy.hedging {
+        let which = if hedging.all_methods() { "" } else { " what may be processed twice" };
+        let _ = write!(
+            text,
+            ", sends{which} to another endpoint as well after {:?}, {} at once at most",
+            hedging.delay(),
+            hedging.attempts()
+        );
+    }
     text
 }
 
-fn state(endpoint: &Endpoint) -> EndpointState {
+fn state(known: &Known<'_>, service: &ServicePort, endpoint: &Endpoint) -> EndpointState {
     EndpointState {
         address: endpoint.address.to_string(),
         workload: endpoint.workload.to_string(),
         health: health(endpoint.health).to_owned(),
         hop: hop(endpoint.hop).to_owned(),
         weight: endpoint.weight,
+        ejected_by: (known.ejected_by)(service, &endpoint.id),
     }
 }
 
@@ -434,6 +449,19 @@ fn steps(filters: &Filters<Arc<Backend>>, query: &Query, matched_prefix: usize) 
     if filters.rate_limit.is_some() {
         steps.push("refuses with 429 what exceeds its rate limit".to_owned());
     }
+    if let Some(limit) = &filters.global_limit {
+        let service = match &limit.service {
+            LimitService::Backend(backend) => backend.service.to_string(),
+            LimitService::Address(address) => address.to_string(),
+            LimitService::Invalid(problem) => format!("a service that does not hold ({problem})"),
+        };
+        let without = if limit.fail_closed { "refuses with 503" } else { "lets through" };
+        steps.push(format!(
+            "refuses with 429 what {service} says is over the limit of all proxies, and {without} what it does \
+             not answer within {:?}",
+            limit.timeout
+        ));
+    }
     if let Some(fault) = &filters.fault {
         if let Some((_, delay)) = fault.delay {
             steps.push(format!("delays a share by {delay:?}, on purpose"));
@@ -524,8 +552,13 @@ impl fmt::Display for Explanation {
                 writeln!(f, "             {step}")?;
             }
             for endpoint in backend.endpoints.iter().flatten() {
-                let EndpointState { address, workload, health, hop, weight } = endpoint;
-                writeln!(f, "             endpoint {address} {workload}: {health}, weight {weight}, {hop}")?;
+                let EndpointState { address, workload, health, hop, weight, ejected_by } = endpoint;
+                write!(f, "             endpoint {address} {workload}: {health}, weight {weight}, {hop}")?;
+                match ejected_by {
+                    0 => writeln!(f)?,
+                    1 => writeln!(f, "; ejected by 1 worker")?,
+                    workers => writeln!(f, "; ejected by {workers} workers")?,
+                }
             }
             if let Some(admission) = &backend.admission {
                 let verdict = if admission.allowed { "lets the caller in" } else { "denies the caller" };

@@ -157,7 +157,8 @@ fn accept(
 ) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        listener::accept(listener, stop.cancelled_owned(), |stream, peer| {
+        let defers = || worker.shared.overload.defers_connections();
+        listener::accept(listener, stop.cancelled_owned(), defers, |stream, peer| {
             if let Some(arrival) = arrival(&stream, peer) {
                 tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, arrival));
             }

@@ -12,6 +12,7 @@ use weft_mesh::proxy_protocol::Senders;
 
 use crate::http::server::{HEAD_TIMEOUT, ServerVersion, is_disconnect, serve};
 use crate::http::witness::Witness;
+use crate::shared::Shared;
 use crate::stats::Direction;
 use crate::stream::announced;
 use crate::stream::listener;
@@ -70,8 +71,9 @@ pub fn listen_explicit(
     announced_by: &Arc<Senders>,
     stop: CancellationToken,
 ) {
+    let shared = Arc::clone(&worker.shared);
     let (worker, announced_by) = (Rc::clone(worker), Arc::clone(announced_by));
-    accept(listener, stop, move |stream, source| {
+    accept(&shared, listener, stop, move |stream, source| {
         let (worker, announced_by) = (Rc::clone(&worker), Arc::clone(&announced_by));
         async move {
             let Some((source, stream)) = begin(stream, source, &announced_by).await else { return };
@@ -89,8 +91,9 @@ pub fn listen_local(
     announced_by: &Arc<Senders>,
     stop: CancellationToken,
 ) {
+    let shared = Arc::clone(&worker.shared);
     let (worker, announced_by) = (Rc::clone(worker), Arc::clone(announced_by));
-    accept(listener, stop, move |stream, source| {
+    accept(&shared, listener, stop, move |stream, source| {
         let (worker, announced_by) = (Rc::clone(&worker), Arc::clone(&announced_by));
         let target = Target::Fixed(Arc::clone(&destination));
         async move {
@@ -120,8 +123,9 @@ async fn begin(
 
 /// Serves the listener that the kernel redirects outbound connections to.
 pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
+    let shared = Arc::clone(&worker.shared);
     let worker = Rc::clone(worker);
-    accept(listener, stop, move |stream, source| {
+    accept(&shared, listener, stop, move |stream, source| {
         let worker = Rc::clone(&worker);
         async move {
             match socket::original_destination(&stream) {
@@ -145,15 +149,18 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
 }
 
 fn accept<F>(
+    shared: &Arc<Shared>,
     listener: TcpListener,
     stop: CancellationToken,
     mut handle: impl FnMut(TcpStream, SocketAddr) -> F + 'static,
 ) where
     F: Future<Output = ()> + 'static,
 {
+    let shared = Arc::clone(shared);
     tokio::task::spawn_local(async move {
         let stopped = stop.clone();
-        let accepting = listener::accept(listener, stopped.cancelled_owned(), |stream, source| {
+        let defers = || shared.overload.defers_connections();
+        let accepting = listener::accept(listener, stopped.cancelled_owned(), defers, |stream, source| {
             tokio::task::spawn_local(handle(stream, source));
         });
         accepting.await;

@@ -13,9 +13,11 @@ use weft_mesh::balance::Locality;
 use weft_mesh::name::ServicePort;
 
 use crate::access::AccessLog;
+use crate::http::replay::ReplayMemory;
+use crate::overload::Overload;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
-use crate::upstream::ejections::Ejections;
+use crate::upstream::ejected::Ejected;
 use crate::upstream::room::ServiceUsage;
 
 /// Time that a request waits for the control plane to tell about a destination that the proxy does not know yet.
@@ -47,8 +49,12 @@ pub struct Shared {
     pub stats: Stats,
     /// What is written of each request.
     pub access: AccessLog,
-    /// Endpoints that workers have ejected.
-    pub ejections: Ejections,
+    /// How much of requests' bodies is kept for sending them again.
+    pub replays: ReplayMemory,
+    /// Which endpoints workers have ejected.
+    pub ejected: Ejected,
+    /// What is shed when there is too much of everything.
+    pub overload: Overload,
     /// Cancelled when the proxy is to finish what it has and take nothing new.
     pub drain: CancellationToken,
     /// Cancelled when the proxy is about to end, after its drain: what has not arrived by then is for others to answer.
@@ -72,7 +78,9 @@ impl Shared {
             lookups,
             stats: Stats::default(),
             access: AccessLog::default(),
-            ejections: Ejections::default(),
+            replays: ReplayMemory::default(),
+            ejected: Ejected::default(),
+            overload: Overload::default(),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
             locality,

@@ -11,7 +11,8 @@ use weft_mesh::authorization::Authorizer;
 use weft_mesh::balance::{BalancePolicy, EndpointSet};
 use weft_mesh::budget::BudgetPolicy;
 use weft_mesh::concurrency::ConcurrencyPolicy;
-use weft_mesh::filter::{Filters, RateLimit};
+use weft_mesh::filter::{Filters, GlobalLimit, LimitService, RateLimit};
+use weft_mesh::hedge::HedgePolicy;
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::protocol::Protocol;
 use weft_mesh::proxy_protocol::{self, Senders};
@@ -75,8 +76,9 @@ pub struct TlsRoute {
 impl Destination {
     /// Every service port that requests and connections to it may go to, each once.
     pub fn services(&self) -> Vec<ServicePort> {
-        fn mirrored(filters: &Filters<Arc<Backend>>) -> impl Iterator<Item = &Arc<Backend>> {
-            filters.mirrors.iter().map(|mirror| &mirror.backend)
+        fn beside(filters: &Filters<Arc<Backend>>) -> impl Iterator<Item = &Arc<Backend>> {
+            let mirrored = filters.mirrors.iter().map(|mirror| &mirror.backend);
+            mirrored.chain(filters.global_limit.as_ref().and_then(asked))
         }
         fn valid(target: &Target<Arc<Backend>>) -> Option<&Arc<Backend>> {
             match target {
@@ -89,11 +91,11 @@ impl Destination {
             let of_backend = |backend: &'_ weft_mesh::route::Backend<Arc<Backend>>| {
                 valid(&backend.target)
                     .into_iter()
-                    .chain(mirrored(&backend.filters))
+                    .chain(beside(&backend.filters))
                     .cloned()
                     .collect::<Vec<_>>()
             };
-            mirrored(&rule.filters).cloned().chain(backends.flat_map(of_backend))
+            beside(&rule.filters).cloned().chain(backends.flat_map(of_backend))
         });
         let tcp = self.tcp.iter().filter_map(|(_, target)| valid(target)).cloned();
         let tls = self.tls.iter().flat_map(|route| route.backends.iter());
@@ -171,6 +173,8 @@ pub struct BackendPolicy {
     pub budget: BudgetPolicy,
     /// When to retry what reached an endpoint, where the route does not say.
     pub retry: Option<RetryPolicy>,
+    /// When to send a request to another endpoint as well.
+    pub hedging: Option<HedgePolicy>,
     /// Time for a TCP connection.
     pub connect_timeout: Duration,
     /// Time after which an unused connection is closed.
@@ -191,6 +195,7 @@ impl Default for BackendPolicy {
             max_requests: 0,
             budget: BudgetPolicy::default(),
             retry: None,
+            hedging: None,
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_mins(1),
             max_connection_age: None,
@@ -213,6 +218,13 @@ impl Inbound {
     pub fn port(&self, port: u16) -> &Arc<InboundPort> {
         self.ports.get(&port).unwrap_or(&self.default_port)
     }
+
+    /// Every service port that is asked before requests are let in, each once.
+    pub fn services(&self) -> BTreeSet<ServicePort> {
+        let ports = self.ports.values().chain(std::iter::once(&self.default_port));
+        let asked = ports.filter_map(|port| port.global_limit.as_ref().and_then(asked));
+        asked.map(|backend| backend.service.clone()).collect()
+    }
 }
 
 impl Default for Inbound {
@@ -224,6 +236,14 @@ impl Default for Inbound {
             ..InboundPort::default()
         };
         Self { ports: NameMap::default(), default_port: Arc::new(closed) }
+    }
+}
+
+/// The service of the mesh that keeps a limit.
+fn asked(limit: &GlobalLimit<Arc<Backend>>) -> Option<&Arc<Backend>> {
+    match &limit.service {
+        LimitService::Backend(backend) => Some(backend),
+        LimitService::Address(_) | LimitService::Invalid(_) => None,
     }
 }
 
@@ -250,6 +270,8 @@ pub struct InboundPort {
     pub authorization: Authorizer,
     /// How many requests are let in.
     pub rate_limit: Option<RateLimit>,
+    /// How many requests a service lets in that keeps the limit for all proxies.
+    pub global_limit: Option<GlobalLimit<Arc<Backend>>>,
     /// Bounds of a limit on requests in flight that adapts to the application's latency.
     pub concurrency: Option<ConcurrencyPolicy>,
     /// Whose connections begin with a header of the PROXY protocol.
@@ -265,6 +287,7 @@ impl Default for InboundPort {
             tls_mode: TlsMode::Permissive,
             authorization: Authorizer::new([], false),
             rate_limit: None,
+            global_limit: None,
             concurrency: None,
             announced_by: Senders::default(),
             announce: None,

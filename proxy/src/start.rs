@@ -97,6 +97,8 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
     };
     shared.access.set(config.access_log, config.access_log_share);
     access::start(&shared, output).context("cannot start the access log")?;
+    shared.overload.set(config.overload).context("cannot shed load as told")?;
+    shared.replays.set_limit(config.replay_memory);
     let stop = CancellationToken::new();
     let workers = (0..count)
         .map(|number| worker::spawn(number, Arc::clone(&shared), Arc::clone(&listeners), stop.clone()))

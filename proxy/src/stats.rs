@@ -21,11 +21,12 @@ use self::edges::Edges;
 use self::refusals::Refusals;
 
 pub use self::counters::{
-    AccessLogOutcome, AuthorizationOutcome, Direction, LookupOutcome, OpenConnection, Retirement,
-    RetryOutcome,
+    AccessLogOutcome, AuthorizationOutcome, Direction, GlobalLimitOutcome, HedgeOutcome, LookupOutcome,
+    OpenConnection, Retirement, RetryOutcome, ShedCause,
 };
 pub use self::edge::{Edge, EdgeKey, Totals};
 pub use self::exposition::{Exposition, Format};
+pub use self::process::resident_memory;
 
 /// Time after which an edge that no worker holds and that carries nothing loses its own series.
 pub const EDGE_IDLE: Duration = Duration::from_mins(10);
@@ -74,9 +75,65 @@ impl Stats {
         self.counters.add(Counter::Retry(outcome));
     }
 
+    /// Retries of which this became.
+    #[cfg(test)]
+    pub(crate) fn retries(&self, outcome: RetryOutcome) -> u64 {
+        self.counters.get(Counter::Retry(outcome))
+    }
+
+    /// Counts an attempt beside another one, or what became of it.
+    pub fn hedged(&self, outcome: HedgeOutcome) {
+        self.counters.add(Counter::Hedge(outcome));
+    }
+
+    /// Attempts beside others of which this became.
+    #[cfg(test)]
+    pub(crate) fn hedges(&self, outcome: HedgeOutcome) -> u64 {
+        self.counters.get(Counter::Hedge(outcome))
+    }
+
+    /// Counts a question to a service that keeps a limit for all proxies.
+    pub fn globally_limited(&self, outcome: GlobalLimitOutcome) {
+        self.counters.add(Counter::GlobalLimit(outcome));
+    }
+
+    /// Questions about limits of all proxies that were answered so.
+    #[cfg(test)]
+    pub(crate) fn global_limits(&self, outcome: GlobalLimitOutcome) -> u64 {
+        self.counters.get(Counter::GlobalLimit(outcome))
+    }
+
+    /// Counts a request or connection that was shed.
+    pub fn shed(&self, cause: ShedCause) {
+        self.counters.add(Counter::Shed(cause));
+    }
+
+    /// Requests and connections that were shed for this cause.
+    #[cfg(test)]
+    pub(crate) fn sheds(&self, cause: ShedCause) -> u64 {
+        self.counters.get(Counter::Shed(cause))
+    }
+
+    /// Counts a body that is not kept for sending it again, because so much is kept already.
+    pub fn unkept(&self) {
+        self.counters.add(Counter::Unkept);
+    }
+
+    /// Bodies that were not kept.
+    #[cfg(test)]
+    pub(crate) fn unkept_bodies(&self) -> u64 {
+        self.counters.get(Counter::Unkept)
+    }
+
     /// Counts the ejection of an endpoint.
     pub fn ejected(&self) {
         self.counters.add(Counter::Ejection);
+    }
+
+    /// Ejections so far.
+    #[cfg(test)]
+    pub(crate) fn ejections(&self) -> u64 {
+        self.counters.get(Counter::Ejection)
     }
 
     /// Counts what became of a line of the access log.

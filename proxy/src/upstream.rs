@@ -1,7 +1,7 @@
 //! What the proxy sends to: connections, and the choice among a service's endpoints.
 
 pub mod connect;
-pub mod ejections;
+pub mod ejected;
 pub mod links;
 mod named;
 pub mod peer;

@@ -18,6 +18,7 @@ use weft_mesh::name::ServicePort;
 use crate::clock::now;
 use crate::inbound::Inbound;
 use crate::outbound::Passthrough;
+use crate::overload::Watch;
 use crate::shared::Shared;
 use crate::snapshot::{Backend, Snapshot};
 use crate::start::Listeners;
@@ -35,6 +36,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Connections to what is outside the mesh.
     pub passthrough: Passthrough,
+    /// How late its timers are.
+    pub watch: Watch,
     /// What the inbound side keeps: connections to the application.
     pub inbound: Inbound,
     /// The way to the inbound side for requests to the own workload, where connections are redirected.
@@ -50,6 +53,7 @@ impl Worker {
         Rc::new(Self {
             passthrough: Passthrough::new(own),
             began: now(),
+            watch: Watch::new(&shared.overload),
             inbound: Inbound::default(),
             door: OnceCell::new(),
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),

@@ -162,6 +162,8 @@ fn offline(args: &Args, folder: &Path) -> anyhow::Result<Explanation> {
     Ok(explain(
         &query,
         &Known {
+            // Nobody has sent anything yet.
+            ejected_by: &|_, _| 0,
             destination: destination.as_ref(),
             // Workloads register while they run.
             endpoints: &|_| None,

@@ -28,7 +28,7 @@ fn config() -> Value {
         ],
         "endpoints": [{"service": "shop/reviews-v1:80", "endpoints": [
             {"id": "10.244.0.7-9080", "workload": "reviews-1.shop", "address": "10.244.0.7:9080", "health": "ready", "hop": "weft/1 over mTLS", "weight": 1, "version": "v1"},
-            {"id": "reviews-2.shop", "address": "10.244.0.8:9080", "health": "ready", "hop": "weft/1 over mTLS", "weight": 1, "version": "", "ejected_for_ms": 1500},
+            {"id": "reviews-2.shop", "address": "10.244.0.8:9080", "health": "ready", "hop": "weft/1 over mTLS", "weight": 1, "version": "", "ejected_by": 2},
         ]}],
     })
 }
@@ -63,9 +63,9 @@ routes
   reviews:80   shop/reviews  -     2000 ms  9 shop/reviews-v1:80, 1 INVALID: no Service shop/reviews-v2
 
 endpoints
-  SERVICE             ADDRESS          HEALTH               HOP               WEIGHT  VERSION  WORKLOAD
+  SERVICE             ADDRESS          HEALTH                HOP               WEIGHT  VERSION  WORKLOAD
   shop/reviews-v1:80  10.244.0.7:9080  ready                weft/1 over mTLS  1       v1       reviews-1.shop
-  shop/reviews-v1:80  10.244.0.8:9080  ejected, 1.5 s left  weft/1 over mTLS  1       -        reviews-2.shop";
+  shop/reviews-v1:80  10.244.0.8:9080  ejected by 2 workers  weft/1 over mTLS  1       -        reviews-2.shop";
     assert_eq!(lines(&config(), Part::All).join("\n"), expected);
 }
 

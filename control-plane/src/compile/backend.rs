@@ -7,7 +7,7 @@ use weft_proto::v1::hash_key;
 
 use super::{Reader, duration, protocol, proxy_protocol, service_port};
 use crate::resource::{
-    Algorithm, BackendPolicySpec, BackendReference, BackendRetry, GrantFrom, HashKey, Key, Kind,
+    Algorithm, BackendPolicySpec, BackendReference, BackendRetry, GrantFrom, HashKey, Hedging, Key, Kind,
     OutlierDetection, RetryBudget, Spec,
 };
 
@@ -133,6 +133,7 @@ fn policy(spec: &BackendPolicySpec) -> v1::BackendPolicy {
         proxy_protocol: proxy_protocol(spec.proxy_protocol).into(),
         slow_start: duration(balancing.slow_start),
         retry: spec.retry.as_ref().map(retry),
+        hedging: spec.hedging.as_ref().map(hedging),
     }
 }
 
@@ -181,6 +182,14 @@ fn retry(retry: &BackendRetry) -> v1::Retry {
         backoff: duration(retry.backoff),
         codes: retry.codes.iter().copied().map(u32::from).collect(),
         grpc_codes: retry.grpc_codes.iter().copied().map(u32::from).collect(),
+    }
+}
+
+fn hedging(hedging: &Hedging) -> v1::Hedging {
+    v1::Hedging {
+        delay: duration(Some(hedging.delay)),
+        attempts: hedging.attempts.unwrap_or_default(),
+        all_methods: hedging.all_methods.unwrap_or_default(),
     }
 }
 

@@ -1,14 +1,17 @@
 //! Filters as they travel.
 
 use weft_proto::v1;
+use weft_proto::v1::global_rate_limit::Service;
 use weft_proto::v1::http_filter::Filter;
 use weft_proto::v1::path_modifier;
+use weft_proto::v1::rate_limit_entry::Value;
 
 use super::backend::{hash_key, resolve};
 use super::{Reader, duration, wire_duration};
 use crate::resource::{
-    Cors, FaultFilterSpec, HeaderField, HeaderModifier, Key, Kind, LocalReference, PathModifier,
-    PathModifierType, RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme, Spec,
+    BackendReference, Cors, FailureMode, FaultFilterSpec, GlobalRateLimit, HeaderField, HeaderModifier, Key,
+    Kind, LocalReference, PathModifier, PathModifierType, RateLimitDescriptor, RateLimitEntry,
+    RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme, Spec,
 };
 
 /// Shares of faults travel in millionths.
@@ -119,7 +122,7 @@ fn find_extension(reader: &Reader<'_>, key: &Key, reference: &LocalReference) ->
     let filter = Key { kind, namespace: key.namespace.clone(), name: name.as_str().into() };
     match reader.filter(&filter).map(|object| &object.spec) {
         Some(Spec::FaultFilter(spec)) => Ok(Filter::Fault(fault(spec))),
-        Some(Spec::RateLimitFilter(spec)) => Ok(Filter::RateLimit(rate_limit(spec))),
+        Some(Spec::RateLimitFilter(spec)) => Ok(Filter::RateLimit(rate_limit(reader, &filter, spec))),
         _ => Err(format!("there is no {filter}")),
     }
 }
@@ -144,10 +147,48 @@ fn fault(spec: &FaultFilterSpec) -> v1::Fault {
     }
 }
 
-pub(super) fn rate_limit(spec: &RateLimitFilterSpec) -> v1::RateLimit {
+/// A limit that the resource `from` sets.
+pub(super) fn rate_limit(reader: &Reader<'_>, from: &Key, spec: &RateLimitFilterSpec) -> v1::RateLimit {
     v1::RateLimit {
-        requests: spec.requests,
+        requests: spec.requests.unwrap_or_default(),
         interval: duration(spec.interval),
         key: spec.key.as_ref().map(hash_key),
+        global: spec.global.as_ref().map(|global| global_rate_limit(reader, from, global)),
     }
+}
+
+fn global_rate_limit(reader: &Reader<'_>, from: &Key, global: &GlobalRateLimit) -> v1::GlobalRateLimit {
+    let by_reference = |reference: &BackendReference| match resolve(reader, from, reference) {
+        Ok(backend) => Service::Backend(backend),
+        Err(unresolved) => Service::Invalid(unresolved.message),
+    };
+    let address = || global.address.clone().map(Service::Address);
+    let descriptor = |descriptor: &RateLimitDescriptor| v1::RateLimitDescriptor {
+        entries: descriptor.entries.iter().map(rate_limit_entry).collect(),
+    };
+    v1::GlobalRateLimit {
+        service: global.service.as_ref().map(by_reference).or_else(address),
+        domain: global.domain.clone(),
+        descriptors: global.descriptors.iter().map(descriptor).collect(),
+        timeout: duration(global.timeout),
+        fail_closed: global.failure_mode == FailureMode::Closed,
+    }
+}
+
+fn rate_limit_entry(entry: &RateLimitEntry) -> v1::RateLimitEntry {
+    // Exactly one of them is set: what is decoded was checked.
+    let (key, value) = if let Some(text) = &entry.value {
+        ("generic_key", Value::Text(text.clone()))
+    } else if let Some(name) = &entry.header {
+        (name.as_str(), Value::Header(name.clone()))
+    } else if entry.remote_address == Some(true) {
+        ("remote_address", Value::RemoteAddress(true))
+    } else if entry.identity == Some(true) {
+        ("identity", Value::Identity(true))
+    } else if entry.path == Some(true) {
+        ("path", Value::Path(true))
+    } else {
+        ("method", Value::Method(true))
+    };
+    v1::RateLimitEntry { key: entry.key.clone().unwrap_or_else(|| key.to_owned()), value: Some(value) }
 }

@@ -35,6 +35,7 @@ pub(crate) fn inbound(reader: &Reader<'_>, id: &str) -> Option<v1::Inbound> {
 struct Policies<'a> {
     /// The nearest first: those that select the workload, then its namespace's, then the mesh's.
     mesh: Vec<&'a MeshPolicySpec>,
+    rate_limit: Option<v1::RateLimit>,
     authorization: Vec<v1::AuthorizationPolicy>,
 }
 
@@ -54,7 +55,7 @@ impl<'a> Policies<'a> {
                 Spec::MeshPolicy(spec) if applies(spec.selector.as_ref(), labels) => {
                     let selecting =
                         spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
-                    found.push((mesh_wide, !selecting, spec));
+                    found.push((mesh_wide, !selecting, &object.key, spec));
                 }
                 // Who may call a workload is for its own namespace to say.
                 Spec::AuthorizationPolicy(spec) if !mesh_wide && applies(spec.selector.as_ref(), labels) => {
@@ -63,12 +64,15 @@ impl<'a> Policies<'a> {
                 _ => {}
             }
         }
-        found.sort_by_key(|(mesh_wide, whole, _)| (*mesh_wide, *whole));
+        found.sort_by_key(|(mesh_wide, whole, ..)| (*mesh_wide, *whole));
+        let rate_limit = found.iter().find_map(|(_, _, key, policy)| {
+            policy.rate_limit.as_ref().map(|limit| rate_limit(reader, key, limit))
+        });
         // The order of evaluation; the sort keeps the order of age among equals.
         authorization.sort_by_key(|policy: &v1::AuthorizationPolicy| {
             policy.action != i32::from(v1::AuthorizationAction::Deny)
         });
-        Self { mesh: found.into_iter().map(|(_, _, spec)| spec).collect(), authorization }
+        Self { mesh: found.into_iter().map(|(.., spec)| spec).collect(), rate_limit, authorization }
     }
 
     fn port(&self, port: u16, spoken: Protocol) -> v1::InboundPort {
@@ -80,7 +84,7 @@ impl<'a> Policies<'a> {
             tls_mode: self.tls_mode(port).into(),
             authorization: self.authorization.clone(),
             deny_by_default: deny == Some(DefaultAuthorization::Deny),
-            rate_limit: self.mesh.iter().find_map(|policy| policy.rate_limit.as_ref()).map(rate_limit),
+            rate_limit: self.rate_limit.clone(),
             adaptive_concurrency: self
                 .mesh
                 .iter()

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weft_proto::v1;
+use weft_proto::v1::global_rate_limit::Service;
 use weft_proto::v1::http_filter::Filter;
 use weft_proto::v1::http_match::Path;
+use weft_proto::v1::rate_limit_entry::Value;
 use weft_proto::v1::weighted_backend;
 
 use super::{Reader, destination, find, has_consumer_routes, inbound};
@@ -235,9 +237,72 @@ fn limits_of_a_workload_go_to_its_proxy() {
     let bounds = v1::AdaptiveConcurrency { max_requests: 50, ..v1::AdaptiveConcurrency::default() };
     assert_eq!(cart.adaptive_concurrency, Some(bounds));
     let key = v1::HashKey { key: Some(v1::hash_key::Key::Header("x-user".into())) };
-    assert_eq!(cart.rate_limit, Some(v1::RateLimit { requests: 9, interval: None, key: Some(key) }));
+    assert_eq!(
+        cart.rate_limit,
+        Some(v1::RateLimit { requests: 9, key: Some(key), ..v1::RateLimit::default() })
+    );
     let page = port(&index, "page-1", 80);
     assert_eq!((page.adaptive_concurrency, page.rate_limit), (None, None));
+}
+
+/// What a limit of `global` comes to: where its service is, and its descriptors.
+fn asked(limit: Option<v1::RateLimit>) -> (String, Vec<(String, Value)>) {
+    let global = limit.unwrap().global.unwrap();
+    let service = match global.service.unwrap() {
+        Service::Backend(backend) => backend.service.unwrap().name,
+        Service::Address(address) => address,
+        Service::Invalid(problem) => format!("invalid: {problem}"),
+    };
+    let entries = global.descriptors.into_iter().flat_map(|it| it.entries);
+    (service, entries.map(|entry| (entry.key, entry.value.unwrap())).collect())
+}
+
+#[test]
+fn a_limit_for_all_proxies_names_its_service_and_what_requests_count_as() {
+    let global = |service: &str| {
+        format!(
+            "{{global: {{{service}, domain: shop, descriptors: [{{entries: [{{header: x-user, key: user}}, {{value: all}}]}}]}}}}"
+        )
+    };
+    let route = route(
+        "shop",
+        "{filters: [{type: ExtensionRef, extensionRef: {group: mesh.weft.dev, kind: RateLimitFilter, name: limit}}], backendRefs: [{name: cart, port: 80}]}",
+    );
+    let limit = format!(
+        "{{apiVersion: mesh.weft.dev/v1alpha1, kind: RateLimitFilter, metadata: {{name: limit, namespace: shop}}, spec: {}}}",
+        global("service: {name: pay, port: 80}")
+    );
+    let index_of = |service: &str| {
+        let mesh = mesh_policy("weft-system", &format!("{{rateLimit: {}}}", global(service)));
+        index(&[&route, &limit, &mesh])
+    };
+    let rule = rules(&index_of("address: 'limits.example.com:8081'")).remove(0);
+    let Some(Filter::RateLimit(of_route)) = &rule.filters[0].filter else { panic!("{rule:?}") };
+    let entries = vec![
+        ("user".to_owned(), Value::Header("x-user".into())),
+        ("generic_key".to_owned(), Value::Text("all".into())),
+    ];
+    assert_eq!(of_route.requests, 0);
+    assert_eq!(asked(Some(of_route.clone())), ("pay".to_owned(), entries.clone()));
+    for (service, expected) in [
+        ("address: 'limits.example.com:8081'", "limits.example.com:8081"),
+        ("service: {name: none, port: 80}", "invalid: there is no Service weft-system/none"),
+        (
+            "service: {name: pay, namespace: shop, port: 80}",
+            "invalid: Service shop/pay may not be referred to from namespace weft-system; add a ReferenceGrant to namespace shop",
+        ),
+    ] {
+        let (found, found_entries) = asked(port(&index_of(service), "cart-1", 80).rate_limit);
+        assert_eq!((found.as_str(), &found_entries), (expected, &entries));
+    }
+}
+
+#[test]
+fn hedging_goes_with_the_policy_of_its_backend() {
+    let policy = "{apiVersion: mesh.weft.dev/v1alpha1, kind: BackendPolicy, metadata: {name: cart, namespace: shop}, spec: {targetRefs: [{kind: Service, name: cart}], hedging: {delay: 80ms, allMethods: true}}}";
+    let backend = dialled(&index(&[policy]), "cart:80", "shop").unwrap().backend.unwrap();
+    let delay = Some(prost_types::Duration { seconds: 0, nanos: 80_000_000 });
+    assert_eq!(backend.policy.unwrap().hedging, Some(v1::Hedging { delay, attempts: 0, all_methods: true }));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::duration::GatewayDuration;
 use super::policy::HashKey;
 use super::reference::{BackendReference, LocalReference};
-use super::rule::rule;
+use super::rule::{TOKEN, TOKEN_EXPECTED, rule};
 
 /// A filter of an HTTPRoute or GRPCRoute: `type` and the one field that goes with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -230,16 +230,103 @@ pub struct FaultAbort {
     pub percentage: Option<f64>,
 }
 
-/// A RateLimitFilter's `spec`: how many requests a proxy lets through.
+/// A RateLimitFilter's `spec`: how many requests a proxy lets through, all proxies together, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule("has(self.requests) || has(self.global)", "limits nothing; write requests, global, or both"),
+    rule(
+        "has(self.requests) || !has(self.interval) && !has(self.key)",
+        "interval and key go with requests, which is missing; add it or remove them",
+    ),
+]))]
 pub struct RateLimitFilterSpec {
-    /// Requests in each interval, and the most at once.
+    /// Requests in each interval that one proxy lets through, and the most at once.
     #[schemars(range(min = 1, max = 1_000_000_000))]
-    pub requests: u32,
+    pub requests: Option<u32>,
     /// The interval; 1 s when left out.
     pub interval: Option<GatewayDuration>,
     /// Each value of this has the limit of its own, and requests without it share one; all requests share one when left
     /// out.
     pub key: Option<HashKey>,
+    /// A limit that all proxies share.
+    pub global: Option<GlobalRateLimit>,
+}
+
+/// A limit that all proxies share: a service keeps it, which speaks Envoy's
+/// `envoy.service.ratelimit.v3.RateLimitService`. It is asked of each request that the proxy's own limit lets through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule("has(self.service) != has(self.address)", "write exactly one of service and address"),
+    rule(
+        "!has(self.timeout) || duration(self.timeout) > duration('0s')",
+        "timeout is 0s, in which nobody answers; write a longer time such as 20ms",
+    ),
+]))]
+pub struct GlobalRateLimit {
+    /// The service, in the mesh; this or `address`.
+    pub service: Option<BackendReference>,
+    /// Where it is outside the mesh, as `host:port`; it is reached in plain text.
+    #[schemars(length(min = 3, max = 259))]
+    pub address: Option<String>,
+    /// The domain, under which the service has its limits.
+    #[schemars(length(min = 1, max = 253))]
+    pub domain: String,
+    /// What a request counts as; the service has a limit for each. It is over the limit when it is over any.
+    #[schemars(length(min = 1, max = 16))]
+    pub descriptors: Vec<RateLimitDescriptor>,
+    /// Time for the service's answer; 20 ms when left out.
+    pub timeout: Option<GatewayDuration>,
+    /// What happens to requests of which the service says nothing in time; `Open` when left out.
+    #[serde(default)]
+    pub failure_mode: FailureMode,
+}
+
+/// What happens when somebody who is asked does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailureMode {
+    /// Requests are let through.
+    #[default]
+    Open,
+    /// Requests are refused with 503.
+    Closed,
+}
+
+/// A list of keys and values. It is left out for requests that lack the value of any of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateLimitDescriptor {
+    /// The keys and values, in order.
+    #[schemars(length(min = 1, max = 16))]
+    pub entries: Vec<RateLimitEntry>,
+}
+
+/// A key and where its value comes from: one of the other fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "[has(self.value), has(self.header), has(self.remoteAddress) && self.remoteAddress, \
+      has(self.identity) && self.identity, has(self.path) && self.path, has(self.method) && self.method]\
+     .filter(given, given).size() == 1",
+    "write exactly one of value, header, remoteAddress: true, identity: true, path: true and method: true",
+)]))]
+pub struct RateLimitEntry {
+    /// The key; `generic_key`, the header's name, `remote_address`, `identity`, `path` or `method` when left out.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
+    /// This text.
+    #[schemars(length(min = 1, max = 1024))]
+    pub value: Option<String>,
+    /// Value of a header field.
+    #[schemars(regex(pattern = TOKEN), length(max = 256), extend("x-weft-expected" = TOKEN_EXPECTED))]
+    pub header: Option<String>,
+    /// Address of the client.
+    pub remote_address: Option<bool>,
+    /// SPIFFE id of the caller.
+    pub identity: Option<bool>,
+    /// Path without the query.
+    pub path: Option<bool>,
+    /// Method.
+    pub method: Option<bool>,
 }

@@ -25,6 +25,8 @@ pub struct BackendPolicySpec {
     pub retry_budget: Option<RetryBudget>,
     /// When to retry, for requests whose route does not say.
     pub retry: Option<BackendRetry>,
+    /// When to send a request to another endpoint as well; never when left out.
+    pub hedging: Option<Hedging>,
     /// Timeouts of connections.
     pub timeouts: Option<ConnectionTimeouts>,
     /// Version of the header of the PROXY protocol that connections of TCP to endpoints without a sidecar begin with;
@@ -161,6 +163,24 @@ pub struct BackendRetry {
     #[serde(default)]
     #[schemars(length(max = 16), inner(range(min = 1, max = 16)))]
     pub grpc_codes: Vec<u16>,
+}
+
+/// Sends requests to another endpoint as well while there is no answer, and takes the first one. For requests that may be
+/// processed twice: those with an idempotent method, those whose route retries, or all. Takes from the retry budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "duration(self.delay) > duration('0s')",
+    "delay is 0s, so that every request would be sent twice; write a latency that few answers exceed",
+)]))]
+pub struct Hedging {
+    /// Time without an answer's head after which another attempt is made: a latency that few answers exceed.
+    pub delay: GatewayDuration,
+    /// Attempts at once, the first one included; 2 when left out.
+    #[schemars(range(min = 2, max = 5))]
+    pub attempts: Option<u32>,
+    /// Whether all requests may be processed twice, whatever their method, such as calls of gRPC that only read.
+    pub all_methods: Option<bool>,
 }
 
 /// Timeouts of connections.

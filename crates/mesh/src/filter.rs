@@ -6,6 +6,7 @@
 
 mod cors;
 mod fault;
+mod global_limit;
 mod headers;
 mod path;
 mod rate_limit;
@@ -14,6 +15,7 @@ mod rewrite;
 
 pub use cors::{Cors, OriginPattern};
 pub use fault::{Abort, Fault, Injected};
+pub use global_limit::{Counted, Descriptors, Entry, GlobalLimit, LimitService, ValueSource};
 pub use headers::HeaderChanges;
 pub use path::PathChange;
 pub use rate_limit::{Bucket, Limited, RateLimit};
@@ -32,6 +34,8 @@ pub struct Filters<B> {
     pub cors: Option<Cors>,
     /// A limit on requests.
     pub rate_limit: Option<RateLimit>,
+    /// A limit on requests that a service keeps for all proxies.
+    pub global_limit: Option<GlobalLimit<B>>,
     /// Delays and errors made on purpose.
     pub fault: Option<Fault>,
     /// An answer that sends the client elsewhere; nothing is forwarded then.
@@ -52,6 +56,7 @@ impl<B> Default for Filters<B> {
             unresolved: None,
             cors: None,
             rate_limit: None,
+            global_limit: None,
             fault: None,
             redirect: None,
             request_headers: HeaderChanges::default(),
@@ -68,6 +73,7 @@ impl<B> Filters<B> {
         self.unresolved.is_none()
             && self.cors.is_none()
             && self.rate_limit.is_none()
+            && self.global_limit.is_none()
             && self.fault.is_none()
             && self.redirect.is_none()
             && self.request_headers.is_empty()

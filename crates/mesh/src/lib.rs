@@ -14,7 +14,8 @@
 //! | which endpoint of the backend | [`balance`], with [`outlier`] |
 //! | how much may be under way | [`limits`], [`concurrency`] |
 //! | which address of a name is tried when | [`eyeballs`] |
-//! | how long it may take, and whether it is tried again | [`deadline`], [`retry`], with [`budget`] and [`backoff`] |
+//! | how long it may take, and whether it is tried again | [`deadline`], [`retry`], [`hedge`], with [`budget`] and [`backoff`] |
+//! | when there is too much of everything | [`shedding`] |
 //! | who may call | [`authorization`] |
 //! | what the proxy answers itself | [`reason`] |
 //! | which header fields a proxy changes | [`headers`], [`trace`], [`forwarded`] |
@@ -36,6 +37,7 @@ pub mod forwarded;
 pub mod fraction;
 pub mod hash;
 pub mod headers;
+pub mod hedge;
 pub mod limits;
 pub mod name;
 pub mod outlier;
@@ -46,6 +48,7 @@ pub mod rate;
 pub mod reason;
 pub mod retry;
 pub mod route;
+pub mod shedding;
 pub mod split;
 pub mod statistics;
 pub mod trace;

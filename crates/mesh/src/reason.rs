@@ -36,6 +36,8 @@ pub enum Reason {
     Denied,
     /// A rate limit is exhausted.
     RateLimited,
+    /// The service that keeps a rate limit did not answer, and nothing is let through without it.
+    LimitUnavailable,
     /// The request is malformed.
     BadRequest,
     /// The request's head is longer, or has more fields, than allowed.
@@ -62,7 +64,7 @@ mod grpc {
 
 impl Reason {
     /// Every reason, in the order in which they are declared.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NoRoute,
         Self::InvalidBackend,
         Self::InvalidFilter,
@@ -76,6 +78,7 @@ impl Reason {
         Self::AttemptTimeout,
         Self::Denied,
         Self::RateLimited,
+        Self::LimitUnavailable,
         Self::BadRequest,
         Self::HeaderTooLarge,
         Self::SmugglingAttempt,
@@ -89,9 +92,11 @@ impl Reason {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::InvalidBackend | Self::InvalidFilter => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NoEndpoints | Self::ConnectFailed | Self::BreakerOpen | Self::Overloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoEndpoints
+            | Self::ConnectFailed
+            | Self::BreakerOpen
+            | Self::Overloaded
+            | Self::LimitUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamReset | Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             Self::RequestTimeout | Self::AttemptTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Denied => StatusCode::FORBIDDEN,
@@ -114,6 +119,7 @@ impl Reason {
             | Self::ConnectFailed
             | Self::BreakerOpen
             | Self::Overloaded
+            | Self::LimitUnavailable
             | Self::UpstreamReset
             | Self::UpstreamProtocol => grpc::UNAVAILABLE,
             Self::RequestTimeout | Self::AttemptTimeout | Self::ClientTimeout => grpc::DEADLINE_EXCEEDED,
@@ -141,6 +147,7 @@ impl Reason {
             Self::AttemptTimeout => "attempt_timeout",
             Self::Denied => "denied",
             Self::RateLimited => "rate_limited",
+            Self::LimitUnavailable => "limit_unavailable",
             Self::BadRequest => "bad_request",
             Self::HeaderTooLarge => "header_too_large",
             Self::SmugglingAttempt => "smuggling_attempt",

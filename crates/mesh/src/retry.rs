@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::backoff::{Backoff, Jitter};
 use crate::budget::RetryBudget;
@@ -13,6 +13,29 @@ use crate::deadline::Deadline;
 const UNPROCESSED_RETRIES: u32 = 5;
 /// Longest backoff, as a multiple of the first, where a route sets the first.
 const BACKOFF_GROWTH: u32 = 10;
+
+/// When a gRPC server wants to be asked again, in milliseconds (gRFC A6, "Pushback").
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+/// The gRPC status of a server that can't answer now.
+const UNAVAILABLE: u8 = 14;
+
+/// What a server that could not answer says of when to ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushback {
+    /// Not before this time.
+    After(Duration),
+    /// Not at all.
+    Never,
+}
+
+impl Pushback {
+    /// What the head of an answer says. A value that is negative, or no number, means never.
+    pub fn read(headers: &HeaderMap) -> Option<Self> {
+        let millis = headers.get(&PUSHBACK)?.to_str().ok().and_then(|value| value.parse().ok());
+        Some(millis.map_or(Self::Never, |millis: u32| Self::After(Duration::from_millis(millis.into()))))
+    }
+}
 
 /// When a request is tried again although a backend may have seen it (`HTTPRouteRetry`, GEP-1731).
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +95,8 @@ pub enum Happened {
         grpc_status: Option<u8>,
         /// Whether a proxy behind has tried all that it may and says so.
         gave_up: bool,
+        /// What the server says of when to ask again.
+        pushback: Option<Pushback>,
     },
     /// The exchange ended after the request was sent, without an answer's head.
     Reset,
@@ -109,6 +134,8 @@ pub enum GiveUp {
     NotRetryable,
     /// A proxy behind has already given up on it.
     PeerGaveUp,
+    /// The server wants not to be asked again.
+    Pushback,
     /// All attempts were made.
     Exhausted,
     /// The body can't be sent again.
@@ -131,10 +158,42 @@ impl GiveUp {
         match self {
             Self::NotRetryable => "not_retryable",
             Self::PeerGaveUp => "peer_gave_up",
+            Self::Pushback => "pushback",
             Self::Exhausted => "exhausted",
             Self::Body => "body",
             Self::Budget => "budget",
             Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// How many attempts after the first what happened is worth; the error says why it is none.
+fn allowed(policy: Option<&RetryPolicy>, happened: Happened) -> Result<u32, GiveUp> {
+    let by_policy = policy.map_or(0, RetryPolicy::attempts);
+    match happened {
+        Happened::NotProcessed => Ok(by_policy.max(UNPROCESSED_RETRIES)),
+        Happened::Response { gave_up: true, .. } => Err(GiveUp::PeerGaveUp),
+        Happened::Response { status, grpc_status, pushback, .. } => match policy {
+            Some(policy) if policy.covers(status, grpc_status) => match pushback {
+                Some(Pushback::Never) => Err(GiveUp::Pushback),
+                _ => Ok(by_policy),
+            },
+            _ => Err(GiveUp::NotRetryable),
+        },
+        // Gateway API: with a retry stanza, errors of the connection are retried whatever its codes are.
+        Happened::Reset | Happened::AttemptTimeout if policy.is_some() => Ok(by_policy),
+        Happened::Reset | Happened::AttemptTimeout => Err(GiveUp::NotRetryable),
+    }
+}
+
+/// Whether what happened to one of several attempts that overlap is the answer, so that the others need not be awaited.
+/// It is unless it would be tried again, or says no more than that the endpoint did not answer: then another may.
+pub fn is_answer(policy: Option<&RetryPolicy>, happened: Happened) -> bool {
+    match happened {
+        Happened::NotProcessed | Happened::Reset | Happened::AttemptTimeout => false,
+        Happened::Response { status, grpc_status, .. } => {
+            let unanswered = matches!(status.as_u16(), 502..=504) || grpc_status == Some(UNAVAILABLE);
+            !unanswered && !policy.is_some_and(|policy| policy.covers(status, grpc_status))
         }
     }
 }
@@ -148,17 +207,9 @@ pub fn decide(
     now: Instant,
     random: u64,
 ) -> Decision {
-    let by_policy = policy.map_or(0, RetryPolicy::attempts);
-    let allowed = match happened {
-        Happened::NotProcessed => by_policy.max(UNPROCESSED_RETRIES),
-        Happened::Response { gave_up: true, .. } => return Decision::GiveUp(GiveUp::PeerGaveUp),
-        Happened::Response { status, grpc_status, .. } => match policy {
-            Some(policy) if policy.covers(status, grpc_status) => by_policy,
-            _ => return Decision::GiveUp(GiveUp::NotRetryable),
-        },
-        // Gateway API: with a retry stanza, errors of the connection are retried whatever its codes are.
-        Happened::Reset | Happened::AttemptTimeout if policy.is_some() => by_policy,
-        Happened::Reset | Happened::AttemptTimeout => return Decision::GiveUp(GiveUp::NotRetryable),
+    let allowed = match allowed(policy, happened) {
+        Ok(allowed) => allowed,
+        Err(give_up) => return Decision::GiveUp(give_up),
     };
     if attempted.retries >= allowed {
         return Decision::GiveUp(GiveUp::Exhausted);
@@ -167,7 +218,11 @@ pub fn decide(
         return Decision::GiveUp(GiveUp::Body);
     }
     let backoff = policy.map_or(Backoff::RETRY, |policy| policy.backoff);
-    let after = backoff.delay(attempted.retries, random);
+    let after = match happened {
+        // The server knows better.
+        Happened::Response { pushback: Some(Pushback::After(after)), .. } => after,
+        _ => backoff.delay(attempted.retries, random),
+    };
     if attempted.deadline.remaining(now).is_some_and(|remaining| remaining <= after) {
         return Decision::GiveUp(GiveUp::Deadline);
     }
@@ -208,6 +263,16 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             grpc_status: None,
             gave_up: false,
+            pushback: None,
+        }
+    }
+
+    fn trailers_only(grpc_status: u8) -> Happened {
+        Happened::Response {
+            status: StatusCode::OK,
+            grpc_status: Some(grpc_status),
+            gave_up: false,
+            pushback: None,
         }
     }
 
@@ -228,8 +293,8 @@ mod tests {
             (response(500), false),
             (Happened::Reset, true),
             (Happened::AttemptTimeout, true),
-            (Happened::Response { status: StatusCode::OK, grpc_status: Some(14), gave_up: false }, true),
-            (Happened::Response { status: StatusCode::OK, grpc_status: Some(13), gave_up: false }, false),
+            (trailers_only(14), true),
+            (trailers_only(13), false),
         ] {
             assert_eq!(
                 matches!(case(0).decide(Some(&policy), happened), Decision::Retry { .. }),
@@ -250,8 +315,12 @@ mod tests {
     #[test]
     fn a_failure_that_a_proxy_behind_gave_up_on_is_not_retried() {
         let policy = RetryPolicy::new(2, [503], [], None);
-        let happened =
-            Happened::Response { status: StatusCode::SERVICE_UNAVAILABLE, grpc_status: None, gave_up: true };
+        let happened = Happened::Response {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            grpc_status: None,
+            gave_up: true,
+            pushback: None,
+        };
         assert_eq!(case(0).decide(Some(&policy), happened), Decision::GiveUp(GiveUp::PeerGaveUp));
     }
 
@@ -280,6 +349,51 @@ mod tests {
                 panic!("retry {retries} was refused");
             };
             assert!(after >= Duration::from_millis(least) && after <= Duration::from_millis(2 * least));
+        }
+    }
+
+    #[test]
+    fn a_server_says_when_it_wants_to_be_asked_again() {
+        let said = |value: &str| {
+            Pushback::read(&[(PUSHBACK, value.parse().unwrap())].into_iter().collect::<HeaderMap>())
+        };
+        assert_eq!(Pushback::read(&HeaderMap::new()), None);
+        assert_eq!(said("1500"), Some(Pushback::After(Duration::from_millis(1500))));
+        for never in ["-1", "", "soon", "1.5", "99999999999999"] {
+            assert_eq!(said(never), Some(Pushback::Never), "{never}");
+        }
+        let policy = RetryPolicy::new(2, [], [14], None);
+        let pushing = |pushback| Happened::Response {
+            status: StatusCode::OK,
+            grpc_status: Some(14),
+            gave_up: false,
+            pushback: Some(pushback),
+        };
+        let after = Duration::from_secs(7);
+        assert_eq!(case(0).decide(Some(&policy), pushing(Pushback::After(after))), Decision::Retry { after });
+        assert_eq!(
+            case(0).decide(Some(&policy), pushing(Pushback::Never)),
+            Decision::GiveUp(GiveUp::Pushback)
+        );
+    }
+
+    #[test]
+    fn of_attempts_that_overlap_the_first_that_was_answered_decides() {
+        let policy = RetryPolicy::new(2, [429], [8], None);
+        for (happened, without, with) in [
+            (response(200), true, true),
+            (response(404), true, true),
+            (response(500), true, true),
+            (response(429), true, false),
+            (response(503), false, false),
+            (trailers_only(5), true, true),
+            (trailers_only(8), true, false),
+            (trailers_only(14), false, false),
+            (Happened::Reset, false, false),
+            (Happened::NotProcessed, false, false),
+        ] {
+            assert_eq!(is_answer(None, happened), without, "{happened:?}");
+            assert_eq!(is_answer(Some(&policy), happened), with, "{happened:?}");
         }
     }
 }

@@ -87,6 +87,11 @@ fn right() -> Vec<(&'static str, Value)> {
         ("RateLimitFilter", json!({"requests": 10, "key": {"header": "x-user"}})),
         ("RateLimitFilter", json!({"requests": 10, "key": {"sourceAddress": true}})),
         (
+            "RateLimitFilter",
+            json!({"global": {"service": {"name": "limits", "port": 8081}, "domain": "shop", "descriptors": [{"entries": [{"header": "x-user"}, {"path": true}]}]}}),
+        ),
+        ("BackendPolicy", target(&json!({"hedging": {"delay": "80ms", "attempts": 3}}))),
+        (
             "BackendPolicy",
             target(&json!({"balancing": {"algorithm": "Maglev", "hashKey": {"cookie": "id"}}})),
         ),
@@ -147,6 +152,28 @@ fn wrong() -> Vec<(&'static str, Value, &'static str)> {
         ),
         ("RateLimitFilter", json!({"requests": 1, "key": {"header": "x user"}}), "should match"),
         ("RateLimitFilter", json!({"requests": 0}), "greater than or equal to 1"),
+        ("RateLimitFilter", json!({}), "write requests, global, or both"),
+        (
+            "RateLimitFilter",
+            json!({"interval": "1s", "global": {"address": "limits:8081", "domain": "shop", "descriptors": [{"entries": [{"value": "all"}]}]}}),
+            "interval and key go with requests",
+        ),
+        (
+            "RateLimitFilter",
+            json!({"global": {"domain": "shop", "descriptors": [{"entries": [{"value": "all"}]}]}}),
+            "exactly one of service and address",
+        ),
+        (
+            "RateLimitFilter",
+            json!({"global": {"address": "limits:8081", "domain": "shop", "descriptors": [{"entries": [{"path": true, "method": true}]}]}}),
+            "exactly one of value, header",
+        ),
+        (
+            "RateLimitFilter",
+            json!({"global": {"address": "limits:8081", "domain": "shop", "timeout": "0s", "descriptors": [{"entries": [{"value": "all"}]}]}}),
+            "in which nobody answers",
+        ),
+        ("BackendPolicy", target(&json!({"hedging": {"delay": "0s"}})), "every request would be sent twice"),
         (
             "BackendPolicy",
             target(&json!({"balancing": {"algorithm": "RingHash"}})),

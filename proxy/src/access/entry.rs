@@ -51,6 +51,8 @@ pub struct Entry {
     pub response_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hedges: Option<u32>,
     pub bytes_received: u64,
     pub bytes_sent: u64,
     pub source: SocketAddr,
@@ -102,6 +104,7 @@ impl Open {
             duration_ms: 0.0,
             response_ms: None,
             attempts: None,
+            hedges: None,
             bytes_received: 0,
             bytes_sent: 0,
             source,

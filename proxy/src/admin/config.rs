@@ -1,7 +1,6 @@
 //! What is in force, for people and programs. Holds no secret.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use weft_identity::{Fingerprint, TrustBundle, Validity};
@@ -9,21 +8,15 @@ use weft_mesh::balance::Endpoint;
 use weft_mesh::name::Identity;
 use weft_mesh::route::{RouteTable, Target};
 
-use crate::clock::now;
 use crate::config::ProxyConfig;
 use crate::control::{Status, time_text};
 use crate::explain::{health, hop};
-use crate::snapshot::{Backend, Destination, Inbound, InboundPort, Snapshot, TlsMode};
-use crate::upstream::ejections::Ejections;
+use crate::shared::Shared;
+use crate::snapshot::{Backend, Destination, Inbound, InboundPort, TlsMode};
 
 /// The snapshot in force, with names in order.
-pub(super) fn describe(
-    snapshot: &Snapshot,
-    ejections: &Ejections,
-    status: &Status,
-    workload: &str,
-    control_plane: &str,
-) -> Value {
+pub(super) fn describe(shared: &Shared, status: &Status, workload: &str, control_plane: &str) -> Value {
+    let snapshot = shared.snapshot.load();
     let mut destinations: Vec<_> = snapshot.destinations.iter().collect();
     destinations.sort_by_key(|(name, _)| (*name).clone());
     let mut services: Vec<_> = snapshot.endpoints.iter().collect();
@@ -52,9 +45,11 @@ pub(super) fn describe(
             .into_iter()
             .map(|(service, set)| json!({
                 "service": service.to_string(),
-                "endpoints": set.endpoints.iter().map(|it| {
-                    endpoint(it, ejections.left(service, &it.id, now()))
-                }).collect::<Vec<_>>(),
+                "endpoints": set
+                    .endpoints
+                    .iter()
+                    .map(|it| endpoint(it, shared.ejected.by(service, &it.id)))
+                    .collect::<Vec<_>>(),
             }))
             .collect::<Vec<_>>(),
         "inbound": inbound(&snapshot.inbound),
@@ -132,16 +127,15 @@ fn backend(backend: &Backend) -> Value {
     })
 }
 
-/// `ejected` says how long some worker still leaves it out.
-fn endpoint(endpoint: &Endpoint, ejected: Option<Duration>) -> Value {
+fn endpoint(endpoint: &Endpoint, ejected_by: usize) -> Value {
     json!({
-        "ejected_for_ms": ejected.map(|left| left.as_millis() as u64),
         "id": &*endpoint.id,
         "workload": &*endpoint.workload,
         "address": endpoint.address.to_string(),
         "health": health(endpoint.health),
         "hop": hop(endpoint.hop),
         "weight": endpoint.weight,
+        "ejected_by": ejected_by,
         "version": &*endpoint.version,
         "identities": endpoint.identities.iter().map(Identity::as_str).collect::<Vec<_>>(),
     })

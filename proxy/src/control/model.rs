@@ -191,6 +191,9 @@ impl Model {
 
     /// What the workload lets in has changed.
     pub(super) fn set_inbound(&mut self, inbound: Inbound) {
+        for service in inbound.services() {
+            self.follow(service);
+        }
         self.inbound = Some(Arc::new(inbound));
         self.changed = true;
     }
@@ -289,8 +292,9 @@ impl Model {
 
     /// Notes since when no name leads to a service port; [`Self::follow`] undoes it.
     fn note_unreferenced(&mut self, now: Instant) {
+        let inbound = self.inbound.as_ref().map(|inbound| inbound.services()).unwrap_or_default();
         let referenced: HashSet<&ServicePort, RandomState> =
-            self.names.values().flat_map(Name::services).collect();
+            self.names.values().flat_map(Name::services).chain(&inbound).collect();
         for (name, service) in &mut self.services {
             if !referenced.contains(name) {
                 service.unreferenced.get_or_insert(now);

@@ -39,7 +39,10 @@ fn query(method: &str, uri: &str) -> Query {
 }
 
 fn ask(query: &Query, destination: Option<&Destination>) -> Explanation {
-    explain(query, &Known { destination, endpoints: &|_| None, inbound: &|_| None, caller: None })
+    explain(
+        query,
+        &Known { destination, endpoints: &|_| None, ejected_by: &|_, _| 0, inbound: &|_| None, caller: None },
+    )
 }
 
 #[test]
@@ -93,8 +96,13 @@ fn the_policies_of_the_service_are_asked_where_they_are_known() {
         destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
     // Lets nobody in.
     let inbound = |_: &ServicePort| Some(Arc::new(Inbound::default()));
-    let known =
-        Known { destination: Some(&destination), endpoints: &|_| None, inbound: &inbound, caller: None };
+    let known = Known {
+        destination: Some(&destination),
+        endpoints: &|_| None,
+        ejected_by: &|_, _| 0,
+        inbound: &inbound,
+        caller: None,
+    };
     let explained = explain(&query("GET", "http://reviews:9080/"), &known);
     assert_eq!((explained.outcome.sent, explained.outcome.status), (false, Some(403)));
     assert!(explained.to_string().contains("denies the caller: no policy says anything"), "{explained}");
@@ -105,10 +113,44 @@ fn a_service_without_endpoints_answers_503_and_a_name_outside_the_mesh_is_passed
     let destination =
         destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
     let none = |_: &ServicePort| Some(Arc::new(EndpointSet { endpoints: Vec::new() }));
-    let known = Known { destination: Some(&destination), endpoints: &none, inbound: &|_| None, caller: None };
+    let known = Known {
+        destination: Some(&destination),
+        endpoints: &none,
+        ejected_by: &|_, _| 0,
+        inbound: &|_| None,
+        caller: None,
+    };
     let explained = explain(&query("CONNECT", "reviews:9080"), &known);
     assert_eq!((explained.outcome.sent, explained.outcome.status), (false, Some(503)));
     assert!(ask(&query("GET", "http://elsewhere/"), None).outcome.sent);
+}
+
+#[test]
+fn endpoints_that_are_ejected_are_shown() {
+    let destination =
+        destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
+    let endpoint = |id: &str| {
+        let wire = v1::Endpoint { address: "10.0.0.1".into(), port: 80, ..v1::Endpoint::default() };
+        Arc::new(convert::endpoint(id, &wire).unwrap())
+    };
+    let endpoints = |_: &ServicePort| {
+        Some(Arc::new(EndpointSet { endpoints: vec![endpoint("well"), endpoint("failing")] }))
+    };
+    let ejected_by = |service: &ServicePort, id: &str| {
+        assert_eq!(service.to_string(), "shop/reviews:9080");
+        if id == "failing" { 2 } else { 0 }
+    };
+    let known = Known {
+        destination: Some(&destination),
+        endpoints: &endpoints,
+        ejected_by: &ejected_by,
+        inbound: &|_| None,
+        caller: None,
+    };
+    let explained = explain(&query("GET", "http://reviews:9080/"), &known);
+    let shown: Vec<_> = explained.backends[0].endpoints.iter().flatten().map(|it| it.ejected_by).collect();
+    assert_eq!(shown, [0, 2]);
+    assert_eq!(explained.to_string().matches("ejected by 2 workers").count(), 1, "{explained}");
 }
 
 #[test]
@@ -175,8 +217,13 @@ fn policies_on_addresses_are_asked_about_the_callers() {
     for (source, allowed) in [(Some("10.1.2.3"), true), (Some("192.0.2.1"), false), (None, false)] {
         let source = source.map(|source| source.parse().unwrap());
         let query = Query { source, ..query("GET", "http://reviews:9080/") };
-        let known =
-            Known { destination: Some(&destination), endpoints: &|_| None, inbound: &inbound, caller: None };
+        let known = Known {
+            destination: Some(&destination),
+            endpoints: &|_| None,
+            ejected_by: &|_, _| 0,
+            inbound: &inbound,
+            caller: None,
+        };
         assert_eq!(explain(&query, &known).outcome.sent, allowed, "{source:?}");
     }
 }

@@ -11,7 +11,7 @@ use weft_mesh::reason::Reason;
 
 use super::body::HopBody;
 use super::driver;
-use super::link::Link;
+use super::link::{Link, StreamRef};
 use super::send::send_body;
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
@@ -60,7 +60,11 @@ impl Link {
         if !end {
             tokio::task::spawn_local(send_body(stream.clone(), body));
         }
-        let head = match poll_fn(|cx| stream.poll_head(cx)).await {
+        let mut awaited = Awaited { stream: &stream, is_over: false };
+        let head = poll_fn(|cx| stream.poll_head(cx)).await;
+        awaited.is_over = true;
+        drop(awaited);
+        let head = match head {
             Ok(head) => head,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -68,6 +72,20 @@ impl Link {
         let body = HopBody::new(stream, length);
         let body = if body.is_end_stream() { Body::Empty } else { Body::Hop(body) };
         Ok(Ok(head.into_response(body)))
+    }
+}
+
+/// An answer that is awaited. Who does so no longer wants nothing of the rest either: what is still to be sent is not.
+struct Awaited<'a> {
+    stream: &'a StreamRef,
+    is_over: bool,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.stream.abandon();
+        }
     }
 }
 

@@ -23,6 +23,11 @@ pub fn answer(failure: &Failure, grpc: bool) -> Response<Body> {
     let reason = failure.reason;
     let mut response = if grpc { grpc_answer(failure) } else { http_answer(failure) };
     let headers = response.headers_mut();
+    if let Some(fields) = &failure.fields {
+        for (name, value) in &**fields {
+            headers.append(name, value.clone());
+        }
+    }
     headers.insert(X_WEFT_ERROR, HeaderValue::from_static(reason.label()));
     if let Some(wait) = failure.retry_after {
         // In whole seconds (RFC 9110, section 10.2.3), never too few.

@@ -339,7 +339,7 @@ fn outlived(error: &hyper::Error) -> BoxFailure {
 /// A request that was written, at least in part, and has no response.
 fn broken(error: &hyper::Error) -> BoxFailure {
     if let Some(inner) = find_failure(error) {
-        return Box::new(Failure { detail: inner.detail.clone(), ..*inner });
+        return Box::new(Failure { detail: inner.detail.clone(), fields: None, ..*inner });
     }
     if is_refused(error) {
         return Failure::unprocessed(Reason::UpstreamReset, "the stream was refused");

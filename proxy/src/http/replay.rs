@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,12 +13,56 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::body::Body;
 use crate::error::{BoxFailure, Failure};
+use crate::shared::Shared;
 use weft_mesh::reason::Reason;
 
 /// A longer body goes on streaming and is merely not sent again: no request fails because of what is kept.
 pub const REPLAY_LIMIT: usize = 64 * 1024;
 
-/// A request's body of which several attempts can take a copy, one after the other.
+/// Bytes of bodies that a proxy keeps at once: of 512 requests whose bodies are as long as can be kept. Beyond that, bodies
+/// go on streaming and are merely not sent again.
+pub const REPLAY_MEMORY: usize = 512 * REPLAY_LIMIT;
+
+/// How much is kept of all bodies together, by all workers.
+#[derive(Debug)]
+pub struct ReplayMemory {
+    taken: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+impl Default for ReplayMemory {
+    fn default() -> Self {
+        Self { taken: AtomicUsize::new(0), limit: AtomicUsize::new(REPLAY_MEMORY) }
+    }
+}
+
+impl ReplayMemory {
+    /// Bytes that are kept.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Lets no more than `limit` bytes be kept from now on.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let fits = self.taken.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
+            <= self.limit.load(Ordering::Relaxed);
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A request's body of which several attempts can take a copy: one after the other while it still comes, and at once when
+/// it is there as a whole.
 #[derive(Debug)]
 pub struct Replay(Option<Rc<RefCell<Kept>>>);
 
@@ -34,11 +80,23 @@ struct Kept {
     last: bool,
     /// The attempt that reads: an older one that still lives must not take bytes from it.
     reader: u32,
+    /// Where what is kept is counted.
+    shared: Option<Arc<Shared>>,
 }
 
 impl Replay {
-    /// Keeps `source` for sending it again.
-    pub fn new(source: Body) -> Self {
+    /// Keeps `source` for sending it again, as long as there is room for that in the whole proxy.
+    pub fn new(source: Body, shared: &Arc<Shared>) -> Self {
+        Self::keeping(source, Some(Arc::clone(shared)))
+    }
+
+    /// The same without counting it among what the whole proxy keeps: for the few requests before it is known what an
+    /// application speaks.
+    pub fn uncounted(source: Body) -> Self {
+        Self::keeping(source, None)
+    }
+
+    fn keeping(source: Body, shared: Option<Arc<Shared>>) -> Self {
         if source.is_end_stream() {
             return Self(None);
         }
@@ -53,6 +111,7 @@ impl Replay {
             lost: false,
             last: false,
             reader: 0,
+            shared,
         }))))
     }
 
@@ -72,6 +131,11 @@ impl Replay {
     /// Whether another attempt could have the whole body.
     pub fn can_replay(&self) -> bool {
         self.0.as_ref().is_none_or(|kept| !kept.borrow().lost)
+    }
+
+    /// Whether all of the body is there and kept, so that attempts can overlap.
+    pub fn is_whole(&self) -> bool {
+        self.0.as_ref().is_none_or(|kept| kept.borrow().is_whole())
     }
 
     /// No attempt will follow: what is kept may go once it has been sent.
@@ -97,7 +161,7 @@ impl ReplayBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
         let mut kept = self.kept.borrow_mut();
-        if kept.reader != self.reader {
+        if kept.reader != self.reader && !kept.is_whole() {
             return Poll::Ready(Some(Err(Failure::internal(
                 Reason::UpstreamReset,
                 "another attempt took over",
@@ -136,6 +200,37 @@ impl ReplayBody {
 }
 
 impl Kept {
+    fn is_whole(&self) -> bool {
+        !self.lost && (self.ended || self.source.is_end_stream())
+    }
+
+    /// Keeps nothing any more.
+    fn lose(&mut self) {
+        self.lost = true;
+        self.chunks = Vec::new();
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if let Some(shared) = &self.shared {
+            shared.replays.give_back(bytes);
+        }
+    }
+
+    /// Whether so many more bytes can be kept.
+    fn has_room(&self, bytes: usize) -> bool {
+        if self.lost || self.last || self.bytes + bytes > REPLAY_LIMIT {
+            return false;
+        }
+        let Some(shared) = &self.shared else { return true };
+        let taken = shared.replays.take(bytes);
+        if !taken {
+            shared.stats.unkept();
+        }
+        taken
+    }
+
     fn keep(
         &mut self,
         frame: Option<Frame<Bytes>>,
@@ -148,13 +243,12 @@ impl Kept {
         };
         match frame.into_data() {
             Ok(data) => {
-                if !self.lost && !self.last && self.bytes + data.len() <= REPLAY_LIMIT {
+                if self.has_room(data.len()) {
                     self.bytes += data.len();
                     self.chunks.push(data.clone());
                     *next = self.chunks.len();
                 } else {
-                    self.lost = true;
-                    self.chunks = Vec::new();
+                    self.lose();
                     *next = 0;
                 }
                 Some(Frame::data(data))
@@ -170,10 +264,25 @@ impl Kept {
     }
 }
 
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+    use weft_mesh::balance::Locality;
+
+    fn shared() -> Arc<Shared> {
+        Shared::new(1, Locality::default()).0
+    }
+
+    fn keeping(source: Body) -> Replay {
+        Replay::new(source, &shared())
+    }
 
     async fn read(body: Body) -> Result<Vec<u8>, BoxFailure> {
         Ok(body.collect().await?.to_bytes().to_vec())
@@ -181,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_attempt_has_the_whole_body() {
-        let replay = Replay::new(Body::full("hello"));
+        let replay = keeping(Body::full("hello"));
         let mut first = replay.attempt().unwrap();
         let _ = first.frame().await;
         drop(first);
@@ -191,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_beyond_the_limit_still_goes_through_but_only_once() {
-        let replay = Replay::new(Body::full(vec![1; REPLAY_LIMIT + 1]));
+        let replay = keeping(Body::full(vec![1; REPLAY_LIMIT + 1]));
         assert!(replay.can_replay());
         assert_eq!(read(replay.attempt().unwrap()).await.unwrap().len(), REPLAY_LIMIT + 1);
         assert!(!replay.can_replay());
@@ -200,16 +309,43 @@ mod tests {
 
     #[tokio::test]
     async fn an_attempt_that_was_given_up_takes_nothing_from_the_next() {
-        let replay = Replay::new(Body::full("hello"));
+        let replay = keeping(Body::full("hello"));
         let old = replay.attempt().unwrap();
         let new = replay.attempt().unwrap();
         assert!(read(old).await.is_err());
         assert_eq!(read(new).await.unwrap(), b"hello");
     }
 
+    #[tokio::test]
+    async fn a_body_that_is_there_as_a_whole_can_be_sent_several_times_at_once() {
+        let replay = keeping(Body::full("hello"));
+        let mut first = replay.attempt().unwrap();
+        assert!(!replay.is_whole());
+        let _ = first.frame().await;
+        assert!(replay.is_whole());
+        let second = replay.attempt().unwrap();
+        assert_eq!(read(first).await.unwrap(), b"");
+        assert_eq!(read(second).await.unwrap(), b"hello");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_kept_than_all_bodies_together_may_take_and_it_is_given_back() {
+        let shared = shared();
+        shared.replays.set_limit(100);
+        let first = Replay::new(Body::full(vec![1; 60]), &shared);
+        let second = Replay::new(Body::full(vec![2; 60]), &shared);
+        for replay in [&first, &second] {
+            assert_eq!(read(replay.attempt().unwrap()).await.unwrap().len(), 60);
+        }
+        assert_eq!((first.can_replay(), second.can_replay()), (true, false));
+        assert_eq!((shared.replays.taken(), shared.stats.unkept_bodies()), (60, 1));
+        drop(first);
+        assert_eq!(shared.replays.taken(), 0);
+    }
+
     #[test]
     fn an_empty_body_stays_empty() {
-        let replay = Replay::new(Body::Empty);
+        let replay = keeping(Body::Empty);
         assert!(matches!(replay.attempt(), Some(Body::Empty)));
         assert!(replay.can_replay());
     }

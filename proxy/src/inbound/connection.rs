@@ -22,6 +22,7 @@ use crate::error::Failure;
 use crate::http::server::{ServerVersion, is_disconnect, serve as serve_http};
 use crate::http::witness::Witness;
 use crate::outbound::{first_bytes, first_bytes_of_http};
+use crate::overload;
 use crate::snapshot::{InboundPort, TlsMode};
 use crate::stats::{AuthorizationOutcome, Direction};
 use crate::stream::announced::{self, Peer};
@@ -282,6 +283,10 @@ where
     let upstream = Upstream::new(worker, arrival, caller);
     if !may_connect(worker, &upstream) {
         return;
+    }
+    if let Err(failure) = overload::admit(worker) {
+        log_refused(worker, &upstream, failure.reason);
+        return refused(worker, caller.peer, &failure);
     }
     let _under_way = worker.shared.enter();
     let far = match far {

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
 use weft_mesh::authorization::{Call, HttpCall};
-use weft_mesh::filter::Limited;
+use weft_mesh::filter::{Counted, GlobalLimit, Limited};
 use weft_mesh::forwarded::set_client_certificate;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::protocol::Protocol;
@@ -28,7 +28,9 @@ use crate::http::deadline;
 use crate::http::recorded::{Exchange, is_grpc_failure};
 use crate::http::server::objection;
 use crate::http::upgrade;
-use crate::snapshot::InboundPort;
+use crate::limit::{self, Added};
+use crate::overload;
+use crate::snapshot::{Backend, InboundPort};
 use crate::stats::{AuthorizationOutcome, Direction};
 use crate::worker::Worker;
 
@@ -118,6 +120,7 @@ async fn forward(
 ) -> Result<Response<Body>, BoxFailure> {
     let began = now();
     let under_way = worker.shared.enter();
+    overload::admit_request(worker, request.uri().path())?;
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
     if let Some(violation) = objection(&request) {
         worker.shared.stats.violated(Direction::Inbound, violation);
@@ -132,6 +135,10 @@ async fn forward(
             return Err(Failure::limited(wait, detail));
         }
     }
+    let added = match &port.global_limit {
+        Some(limit) => Box::pin(asked(worker, upstream, limit, &mut request)).await?,
+        None => None,
+    };
     let application = &upstream.application;
     if let Some(policy) = port.concurrency {
         let workers = u32::try_from(worker.shared.workers).unwrap_or(u32::MAX);
@@ -176,6 +183,9 @@ async fn forward(
     if !upgrade::is_agreed(response.status()) {
         remove_hop_by_hop(response.headers_mut());
     }
+    if let Some(added) = added {
+        added.to_response(response.headers_mut());
+    }
     let (head, body) = response.into_parts();
     let mut log = log.take();
     if let Some(log) = &mut log {
@@ -194,6 +204,27 @@ async fn forward(
         under_way,
     };
     Ok(Response::from_parts(head, hold(exchange.record(body), in_flight)))
+}
+
+/// Asks the service that keeps a limit, unless the question would be for a question: that service may be behind the same
+/// policy as all others.
+async fn asked(
+    worker: &Rc<Worker>,
+    upstream: &Upstream,
+    limit: &GlobalLimit<Arc<Backend>>,
+    request: &mut Request<Body>,
+) -> Result<Option<Box<Added>>, BoxFailure> {
+    if request.uri().path() == limit::PATH {
+        return Ok(None);
+    }
+    let identity = upstream.identity.as_ref();
+    let limited = Limited { identity, headers: request.headers(), source: upstream.peer.ip() };
+    let counted = Counted { limited, method: request.method(), path: request.uri().path() };
+    let added = limit::admit(worker, limit, &counted).await?;
+    if let Some(added) = &added {
+        added.to_request(request.headers_mut());
+    }
+    Ok(added)
 }
 
 fn log(worker: &Worker, upstream: &Upstream, request: &Request<Body>) -> Option<Box<Open>> {

@@ -13,12 +13,13 @@ use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata, RetryState};
 use weft_mesh::balance::{Endpoint, Hop, Wish};
 use weft_mesh::deadline::{Deadline, Limit};
 use weft_mesh::hash::stable_hash;
+use weft_mesh::hedge::HedgePolicy;
 use weft_mesh::limits::Place;
 use weft_mesh::name::ServicePort;
 use weft_mesh::outlier::Outcome;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
-use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, RetryPolicy, decide};
+use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, Pushback, RetryPolicy, decide};
 
 use super::exchange::Rule;
 use crate::access::Open;
@@ -37,6 +38,8 @@ use crate::stats::{Edge, RetryOutcome};
 use crate::upstream::service::{Attempt, Service};
 use crate::worker::Worker;
 
+mod hedged;
+
 const X_WEFT_ATTEMPTS: HeaderName = HeaderName::from_static("x-weft-attempts");
 
 /// What is decided about a request before it is sent, and stays for all its attempts.
@@ -46,6 +49,8 @@ pub(crate) struct Plan {
     destination: ServicePort,
     route: Arc<str>,
     retry: Option<RetryPolicy>,
+    /// When attempts overlap; `None`: never, be it that the request must not be processed twice.
+    hedging: Option<HedgePolicy>,
     deadline: Deadline,
     version: HttpVersion,
     tls: Option<Arc<Tls>>,
@@ -85,6 +90,17 @@ impl Answered {
     }
 }
 
+/// The attempts that were made at a request.
+#[derive(Default)]
+struct Tries {
+    /// The endpoints that had one.
+    endpoints: SmallVec<[Arc<str>; 2]>,
+    /// How many there were after the first one.
+    retries: u32,
+    /// How many of these were made beside another one.
+    hedges: u32,
+}
+
 /// How one attempt ended.
 type Ended = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
 
@@ -104,12 +120,19 @@ impl Plan {
         service.budget().borrow_mut().request(began);
         let caller = deadline::told(&parts.headers);
         let timeouts = rule.map(|rule| rule.rule.timeouts).unwrap_or_default();
+        let route_retry = rule.and_then(|rule| rule.rule.retry.as_ref());
+        // Who is bound to an endpoint is not to find itself at another one.
+        let hedging = backend
+            .policy
+            .hedging
+            .filter(|policy| session.is_none() && policy.covers(&parts.method, route_retry.is_some()));
         Ok(Self {
             service,
             backend: Arc::clone(backend),
             destination: destination.service.clone(),
             route: rule.map_or_else(|| "".into(), |rule| Arc::clone(&rule.route.name)),
-            retry: rule.and_then(|rule| rule.rule.retry.as_ref()).or(backend.policy.retry.as_ref()).cloned(),
+            retry: route_retry.or(backend.policy.retry.as_ref()).cloned(),
+            hedging,
             deadline: Deadline::new(began, timeouts, caller),
             version: version_for(backend, parts.version),
             session,
@@ -139,26 +162,24 @@ impl Plan {
         body: Body,
         log: &mut Option<Box<Open>>,
     ) -> Result<(Response<Body>, Answered), BoxFailure> {
-        let replay = Replay::new(body);
-        let mut tried: SmallVec<[Arc<str>; 2]> = SmallVec::new();
-        let mut retries = 0;
+        let replay = Replay::new(body, &worker.shared);
+        let mut tries = Tries::default();
         loop {
-            let mut attempt =
-                self.service.attempt(Wish { tried: &tried, key: self.key, session: self.session })?;
-            let ended = self.attempt(&mut attempt, parts, &replay, retries).await;
-            let edge = attempt.peer.edge(
-                &worker.shared.stats,
-                &self.destination,
-                &self.backend.service,
-                &self.route,
-            );
-            let decision = self.judge(&ended, &attempt, &replay, retries);
+            let (attempt, ended) = if let Some(policy) = self.hedging {
+                Box::pin(self.hedged(policy, worker, parts, &replay, &mut tries)).await?
+            } else {
+                let mut attempt = self.service.attempt(self.wish(&tries))?;
+                let ended = self.attempt(&mut attempt, parts, &replay, tries.retries).await;
+                (attempt, ended)
+            };
+            let edge = self.edge(worker, &attempt);
+            let decision = self.judge(&ended, &attempt, &replay, tries.retries);
             let give_up = match decision {
                 Decision::Retry { after } => {
                     worker.shared.stats.retry(RetryOutcome::Made);
                     edge.retried();
-                    tried.push(Arc::clone(&attempt.peer.endpoint().id));
-                    retries += 1;
+                    tries.endpoints.push(Arc::clone(&attempt.peer.endpoint().id));
+                    tries.retries += 1;
                     drop((ended, attempt));
                     if !after.is_zero() {
                         tokio::time::sleep(after).await;
@@ -172,11 +193,11 @@ impl Plan {
                 worker.shared.stats.retry(RetryOutcome::OverBudget);
             }
             if let Some(log) = log {
-                self.describe(&attempt, retries, log);
+                self.describe(&attempt, &tries, log);
             }
             return match ended {
                 Ok((mut response, _)) => {
-                    mark(response.headers_mut(), retries);
+                    mark(response.headers_mut(), tries.retries);
                     Ok((response, Answered { attempt, edge }))
                 }
                 Err(failure) => {
@@ -186,6 +207,15 @@ impl Plan {
                 }
             };
         }
+    }
+
+    fn wish<'a>(&self, tries: &'a Tries) -> Wish<'a> {
+        Wish { tried: &tries.endpoints, key: self.key, session: self.session }
+    }
+
+    /// Where an attempt is counted.
+    fn edge(&self, worker: &Worker, attempt: &Attempt) -> Arc<Edge> {
+        attempt.peer.edge(&worker.shared.stats, &self.destination, &self.backend.service, &self.route)
     }
 
     async fn attempt(
@@ -234,8 +264,10 @@ impl Plan {
         ended
     }
 
-    fn judge(&self, ended: &Ended, attempt: &Attempt, replay: &Replay, retries: u32) -> Decision {
-        let happened = match ended {
+    /// How an attempt ended, as far as it matters for another one; `None`: there can be none, as the whole request's time is
+    /// over, or as what the client broke off is not there to be sent again.
+    fn happened(ended: &Ended, attempt: &Attempt) -> Option<Happened> {
+        Some(match ended {
             Ok((response, metadata)) => {
                 let by_proxy = attempt.peer.endpoint().hop == Hop::Weft
                     && !metadata.marks.contains(ResponseMarks::PROCESSED)
@@ -250,20 +282,22 @@ impl Plan {
                         status: response.status(),
                         grpc_status: grpc_status(response.headers()),
                         gave_up,
+                        pushback: Pushback::read(response.headers()),
                     }
                 }
             }
-            // What the client broke off is not there to be sent again.
-            Err(failure) if failure.origin == Origin::Downstream => {
-                return Decision::GiveUp(GiveUp::NotRetryable);
-            }
+            Err(failure) if failure.origin == Origin::Downstream => return None,
             Err(failure) if !failure.processed => Happened::NotProcessed,
             Err(failure) if failure.reason == Reason::AttemptTimeout => Happened::AttemptTimeout,
-            // Nothing is worth trying when the time of the whole request is over.
-            Err(failure) if failure.reason == Reason::RequestTimeout => {
-                return Decision::GiveUp(GiveUp::Deadline);
-            }
+            Err(failure) if failure.reason == Reason::RequestTimeout => return None,
             Err(_) => Happened::Reset,
+        })
+    }
+
+    fn judge(&self, ended: &Ended, attempt: &Attempt, replay: &Replay, retries: u32) -> Decision {
+        let Some(happened) = Self::happened(ended, attempt) else {
+            let by_client = ended.as_ref().is_err_and(|failure| failure.origin == Origin::Downstream);
+            return Decision::GiveUp(if by_client { GiveUp::NotRetryable } else { GiveUp::Deadline });
         };
         if let Happened::Response { status, grpc_status: None, .. } = happened
             && !status.is_server_error()
@@ -278,14 +312,15 @@ impl Plan {
     }
 
     /// Tells the access log who was asked last.
-    fn describe(&self, attempt: &Attempt, retries: u32, log: &mut Open) {
+    fn describe(&self, attempt: &Attempt, tries: &Tries, log: &mut Open) {
         let endpoint = attempt.peer.endpoint();
         log.entry.route = Arc::clone(&self.route);
         log.entry.backend = Some(self.backend.service.clone());
         log.entry.workload = Arc::clone(&endpoint.workload);
         log.entry.endpoint = Some(endpoint.address);
         log.entry.destination_identity = attempt.peer.identity();
-        log.entry.attempts = Some(retries + 1);
+        log.entry.attempts = Some(tries.retries + 1);
+        log.entry.hedges = (tries.hedges > 0).then_some(tries.hedges);
     }
 
     pub(super) fn exchange(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
-use weft_mesh::filter::{Abort, Filters, Limited, RedirectFrom, Scheme};
+use weft_mesh::filter::{Abort, Counted, Filters, GlobalLimit, Limited, RedirectFrom, Scheme};
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 use weft_mesh::route::{RequestParts, RuleRef, Target as BackendTarget};
@@ -23,6 +23,7 @@ use crate::http::body::Body;
 use crate::http::recorded::is_grpc_failure;
 use crate::http::tee::Tee;
 use crate::http::upgrade;
+use crate::limit::{self, Added};
 use crate::snapshot::{Backend, Destination};
 use crate::worker::Worker;
 
@@ -46,23 +47,34 @@ pub(crate) async fn run(
     let (mut parts, body) = request.into_parts();
     let routed = route(destination, &parts)?;
     let rule_filters = routed.as_ref().map(|routed| &routed.rule.filters);
+    let mut added = None;
     if let Some(filters) = rule_filters
         && !filters.is_empty()
-        && let Some(answer) =
-            Box::pin(answer_by_filter(filters, &parts, destination, routed.as_ref(), downstream.source.ip()))
-                .await?
     {
-        return Ok(answer);
+        let source = downstream.source.ip();
+        let filtered = answer_by_filter(worker, filters, &parts, destination, routed.as_ref(), source);
+        match Box::pin(filtered).await? {
+            Filtered::Answered(answer) => return Ok(answer),
+            Filtered::Passed(fields) => added = fields,
+        }
+    }
+    if let Some(added) = &added {
+        added.to_request(&mut parts.headers);
     }
     let sessions = routed.as_ref().and_then(|routed| Sessions::of(routed, &parts.headers));
     let (backend, backend_filters) =
         choose(destination, routed.as_ref(), &parts, downstream.source, sessions.as_ref())?;
-    if let Some(filters) = backend_filters
-        && let Some(answer) =
-            Box::pin(answer_by_filter(filters, &parts, destination, routed.as_ref(), downstream.source.ip()))
-                .await?
-    {
-        return Ok(answer);
+    let mut added_behind = None;
+    if let Some(filters) = backend_filters {
+        let source = downstream.source.ip();
+        let filtered = answer_by_filter(worker, filters, &parts, destination, routed.as_ref(), source);
+        match Box::pin(filtered).await? {
+            Filtered::Answered(answer) => return Ok(answer),
+            Filtered::Passed(fields) => added_behind = fields,
+        }
+    }
+    if let Some(added) = &added_behind {
+        added.to_request(&mut parts.headers);
     }
     let backend = Arc::clone(backend);
     let has_cors = |filters: &Filters<_>| filters.cors.is_some();
@@ -127,6 +139,9 @@ pub(crate) async fn run(
             cors.apply(origin, response.headers_mut());
         }
     }
+    for added in [&added_behind, &added].into_iter().flatten() {
+        added.to_response(response.headers_mut());
+    }
     if let Some(sessions) = &sessions {
         sessions.answer(&backend.service, answered.endpoint(), response.headers_mut());
     }
@@ -149,13 +164,22 @@ fn route<'a>(
     Err(Failure::control(Reason::NoRoute, detail))
 }
 
+/// What came of a rule's filters.
+enum Filtered {
+    /// The request goes no further.
+    Answered(Response<Body>),
+    /// It goes on, with header fields that a filter adds to it and to its answer.
+    Passed(Option<Box<Added>>),
+}
+
 async fn answer_by_filter(
+    worker: &Rc<Worker>,
     filters: &Filters<Arc<Backend>>,
     parts: &http::request::Parts,
     destination: &Destination,
     rule: Option<&Rule<'_>>,
     source: IpAddr,
-) -> Result<Option<Response<Body>>, BoxFailure> {
+) -> Result<Filtered, BoxFailure> {
     if let Some(problem) = &filters.unresolved {
         return Err(Failure::control(Reason::InvalidFilter, problem.clone()));
     }
@@ -165,23 +189,27 @@ async fn answer_by_filter(
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        return Ok(Some(response));
+        return Ok(Filtered::Answered(response));
     }
     if let Some(limit) = &filters.rate_limit
         && let Err(wait) = limit.take_for(now(), Limited { identity: None, headers: &parts.headers, source })
     {
         return Err(Failure::limited(wait, format!("more requests than the route allows; wait {wait:?}")));
     }
+    let added = match &filters.global_limit {
+        Some(limit) => asked(worker, limit, parts, source).await?,
+        None => None,
+    };
     if let Some(fault) = &filters.fault {
         let injected = fault.decide(fastrand::u64(..));
         if let Some(delay) = injected.delay {
             tokio::time::sleep(delay).await;
         }
         if let Some(abort) = injected.abort {
-            return Ok(Some(aborted(abort)));
+            return Ok(Filtered::Answered(aborted(abort)));
         }
     }
-    let Some(redirect) = &filters.redirect else { return Ok(None) };
+    let Some(redirect) = &filters.redirect else { return Ok(Filtered::Passed(added)) };
     let host = RequestParts::new(&parts.method, &parts.uri, &parts.headers).host;
     let location = redirect.location(RedirectFrom {
         scheme: Scheme::Http,
@@ -196,7 +224,19 @@ async fn answer_by_filter(
     if let Some(location) = location {
         response.headers_mut().insert(http::header::LOCATION, location);
     }
-    Ok(Some(response))
+    Ok(Filtered::Answered(response))
+}
+
+/// Asks the service that keeps a limit; the caller is the workload itself.
+async fn asked(
+    worker: &Rc<Worker>,
+    limit: &GlobalLimit<Arc<Backend>>,
+    parts: &http::request::Parts,
+    source: IpAddr,
+) -> Result<Option<Box<Added>>, BoxFailure> {
+    let own = worker.with_snapshot(|snapshot| snapshot.tls.as_ref().map(|tls| tls.identity().clone()));
+    let limited = Limited { identity: own.as_ref(), headers: &parts.headers, source };
+    limit::admit(worker, limit, &Counted { limited, method: &parts.method, path: parts.uri.path() }).await
 }
 
 /// A host without the port that may follow it. The colons of an IPv6 address stand in brackets (RFC 3986, section 3.2.2).

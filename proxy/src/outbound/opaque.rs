@@ -17,6 +17,7 @@ use super::{Downstream, Target};
 use crate::access::Entry;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
+use crate::overload;
 use crate::snapshot::Destination;
 use crate::stats::{Direction, Edge, EdgeKey};
 use crate::stream::prefixed::{Prefixed, read_ahead};
@@ -111,6 +112,7 @@ pub(super) async fn open(
     downstream: &Downstream,
     opening: &Opening,
 ) -> Result<(Stream, Option<Place>), BoxFailure> {
+    overload::admit(worker)?;
     let Target::Fixed(name) = &downstream.target else {
         let detail = "the connection is not HTTP, and nothing else says where it is meant to go";
         return Err(Failure::downstream(Reason::BadRequest, detail));

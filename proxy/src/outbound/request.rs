@@ -18,6 +18,7 @@ use crate::http::client::HttpVersion;
 use crate::http::logged::Logged;
 use crate::http::server::{authority, objection};
 use crate::http::upgrade;
+use crate::overload;
 use crate::stats::Direction;
 use crate::worker::Worker;
 
@@ -66,6 +67,7 @@ async fn forward(
         worker.shared.stats.violated(Direction::Outbound, violation);
         return Err(Failure::downstream(violation.reason(), violation.detail()));
     }
+    overload::admit_request(worker, request.uri().path())?;
     // With a protocol it is no tunnel to anywhere, but a request for an upgrade (RFC 8441).
     if request.method() == Method::CONNECT && request.extensions().get::<hyper::ext::Protocol>().is_none() {
         return explicit::connect(Rc::clone(worker), downstream, request);

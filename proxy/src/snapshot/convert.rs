@@ -9,6 +9,7 @@ use std::time::Duration;
 use weft_mesh::Error;
 use weft_mesh::balance::{Algorithm, BalancePolicy, Endpoint, Health, Hop, Locality};
 use weft_mesh::budget::BudgetPolicy;
+use weft_mesh::hedge::HedgePolicy;
 use weft_mesh::name::{Identity, ServiceName, ServicePort};
 use weft_mesh::outlier::OutlierPolicy;
 use weft_mesh::protocol::Protocol;
@@ -113,6 +114,7 @@ fn policy(wire: &v1::BackendPolicy) -> Result<BackendPolicy, Error> {
         max_requests: wire.max_requests,
         budget: wire.retry_budget.as_ref().map(budget).transpose()?.unwrap_or_default(),
         retry: wire.retry.as_ref().map(retry).transpose()?,
+        hedging: wire.hedging.as_ref().map(hedging).transpose()?,
         connect_timeout: duration(wire.connect_timeout.as_ref(), "connect_timeout")?
             .unwrap_or(defaults.connect_timeout),
         idle_timeout: duration(wire.idle_timeout.as_ref(), "idle_timeout")?.unwrap_or(defaults.idle_timeout),
@@ -170,6 +172,11 @@ fn retry(wire: &v1::Retry) -> Result<RetryPolicy, Error> {
     let codes = wire.codes.iter().filter_map(|code| u16::try_from(*code).ok());
     let grpc = wire.grpc_codes.iter().filter_map(|code| u8::try_from(*code).ok());
     Ok(RetryPolicy::new(wire.attempts, codes, grpc, duration(wire.backoff.as_ref(), "backoff")?))
+}
+
+fn hedging(wire: &v1::Hedging) -> Result<HedgePolicy, Error> {
+    let delay = duration(wire.delay.as_ref(), "delay")?.unwrap_or_default();
+    HedgePolicy::new(delay, or(wire.attempts, 2), wire.all_methods).map_err(|error| error.within("hedging"))
 }
 
 /// One address of a service port; `id` is the last part of the resource's name.

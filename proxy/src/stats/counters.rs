@@ -52,6 +52,39 @@ pub enum RetryOutcome {
     OverBudget,
 }
 
+/// What became of an attempt beside another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HedgeOutcome {
+    /// It was made.
+    Made,
+    /// It was answered first; beside `Made`.
+    Won,
+    /// The budget was used up.
+    OverBudget,
+}
+
+/// What a service that keeps a limit for all proxies said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GlobalLimitOutcome {
+    /// The request is within the limit.
+    Within,
+    /// It is over the limit.
+    Over,
+    /// It said nothing in time, and the request was let through.
+    Unanswered,
+    /// It said nothing in time, and the request was refused.
+    Refused,
+}
+
+/// Why requests and connections are shed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShedCause {
+    /// The process takes nearly all of its memory.
+    Memory,
+    /// Work waits for long before a worker gets to it.
+    LoopDelay,
+}
+
 /// What authorization decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuthorizationOutcome {
@@ -115,6 +148,14 @@ macro_rules! labelled {
 labelled!(Direction { Outbound = "outbound", Inbound = "inbound" });
 labelled!(LookupOutcome { Hit = "hit", Miss = "miss", Timeout = "timeout", Absent = "absent", Full = "full" });
 labelled!(RetryOutcome { Made = "made", OverBudget = "over_budget" });
+labelled!(HedgeOutcome { Made = "made", Won = "won", OverBudget = "over_budget" });
+labelled!(GlobalLimitOutcome {
+    Within = "within",
+    Over = "over",
+    Unanswered = "unanswered",
+    Refused = "refused"
+});
+labelled!(ShedCause { Memory = "memory", LoopDelay = "loop_delay" });
 labelled!(AccessLogOutcome { Taken = "taken", Dropped = "dropped", Lost = "lost" });
 labelled!(Retirement {
     Idle = "idle",
@@ -143,7 +184,11 @@ const EJECTIONS_AT: usize = CLOSED_AT + DIRECTIONS;
 const RETIREMENTS_AT: usize = EJECTIONS_AT + 1;
 const ACCESS_LOG_AT: usize = RETIREMENTS_AT + Retirement::ALL.len();
 const VIOLATIONS_AT: usize = ACCESS_LOG_AT + AccessLogOutcome::ALL.len();
-const COUNTERS: usize = VIOLATIONS_AT + DIRECTIONS * VIOLATIONS;
+const HEDGES_AT: usize = VIOLATIONS_AT + DIRECTIONS * VIOLATIONS;
+const GLOBAL_LIMITS_AT: usize = HEDGES_AT + HedgeOutcome::ALL.len();
+const SHED_AT: usize = GLOBAL_LIMITS_AT + GlobalLimitOutcome::ALL.len();
+const UNKEPT_AT: usize = SHED_AT + ShedCause::ALL.len();
+const COUNTERS: usize = UNKEPT_AT + 1;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +204,11 @@ pub(super) enum Counter {
     Retirement(Retirement),
     AccessLog(AccessLogOutcome),
     Violation(Direction, Violation),
+    Hedge(HedgeOutcome),
+    GlobalLimit(GlobalLimitOutcome),
+    Shed(ShedCause),
+    /// A body that was not kept for sending it again because of all that was kept already.
+    Unkept,
 }
 
 impl Counter {
@@ -178,6 +228,10 @@ impl Counter {
             Self::Violation(direction, violation) => {
                 VIOLATIONS_AT + direction as usize * VIOLATIONS + violation.index()
             }
+            Self::Hedge(outcome) => HEDGES_AT + outcome as usize,
+            Self::GlobalLimit(outcome) => GLOBAL_LIMITS_AT + outcome as usize,
+            Self::Shed(cause) => SHED_AT + cause as usize,
+            Self::Unkept => UNKEPT_AT,
         }
     }
 }
@@ -247,7 +301,7 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Counter> {
-        let mut all = vec![Counter::Ejection];
+        let mut all = vec![Counter::Ejection, Counter::Unkept];
         for direction in Direction::ALL.iter().copied() {
             all.extend(Reason::ALL.map(|reason| Counter::Answer(direction, reason)));
             all.extend([Counter::Opened(direction), Counter::Closed(direction)]);
@@ -256,6 +310,9 @@ mod tests {
         all.extend(RefusalReason::ALL.map(Counter::Refusal));
         all.extend(LookupOutcome::ALL.iter().copied().map(Counter::Lookup));
         all.extend(RetryOutcome::ALL.iter().copied().map(Counter::Retry));
+        all.extend(HedgeOutcome::ALL.iter().copied().map(Counter::Hedge));
+        all.extend(GlobalLimitOutcome::ALL.iter().copied().map(Counter::GlobalLimit));
+        all.extend(ShedCause::ALL.iter().copied().map(Counter::Shed));
         all.extend(AccessLogOutcome::ALL.iter().copied().map(Counter::AccessLog));
         all.extend(Retirement::ALL.iter().copied().map(Counter::Retirement));
         all.extend(AuthorizationOutcome::ALL.iter().copied().map(Counter::Authorization));

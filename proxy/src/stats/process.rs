@@ -14,11 +14,14 @@ pub(super) struct Process {
 impl Process {
     /// Reads it from the operating system, where that says so.
     pub(super) fn read() -> Self {
-        let status = fs::read_to_string("/proc/self/status").ok();
-        let resident = status.as_deref().and_then(resident);
         let descriptors = fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64);
-        Self { resident, descriptors }
+        Self { resident: resident_memory(), descriptors }
     }
+}
+
+/// Resident memory of this process, in bytes, where the operating system says it.
+pub fn resident_memory() -> Option<u64> {
+    resident(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
 /// `VmRSS` of proc(5)'s `status`, which is in units of 1024 bytes.

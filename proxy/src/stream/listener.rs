@@ -12,7 +12,8 @@ use super::socket;
 
 /// Connections that the kernel completes before the proxy takes them.
 const BACKLOG: i32 = 4096;
-/// Pause after an error of `accept` that another try at once would only repeat (no file descriptors left).
+/// Pause after an error of `accept` that another try at once would only repeat (no file descriptors left), and while
+/// connections are deferred.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound socket that has no runtime yet, so that each worker can take its own copy.
@@ -79,18 +80,25 @@ impl Bound {
 /// Accepts until `stop` is done, and hands each connection to `handle`.
 ///
 /// An error of one `accept` never ends the loop: it is logged, and the loop pauses where trying at once could only
-/// fail again.
+/// fail again. It also pauses while `defers` says that there is no room for what is new: that waits in the kernel's queue.
 pub async fn accept(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
+    defers: impl Fn() -> bool,
     mut handle: impl FnMut(TcpStream, SocketAddr),
 ) {
     tokio::pin!(stop);
     loop {
+        let accepted = async {
+            while defers() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            listener.accept().await
+        };
         let accepted = tokio::select! {
             biased;
             () = &mut stop => return,
-            accepted = listener.accept() => accepted,
+            accepted = accepted => accepted,
         };
         match accepted {
             Ok((stream, peer)) => match socket::configure(&stream) {
@@ -132,10 +140,34 @@ mod tests {
             async {
                 let _ = stopped.await;
             },
+            || false,
             |_, _| drop(stop.take()),
         );
         let ((), client) = tokio::join!(accepting, TcpStream::connect(address));
         client.unwrap();
+    }
+
+    #[tokio::test]
+    async fn connections_wait_while_they_are_deferred() {
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (asked, accepted) = (Cell::new(0), Cell::new(0));
+        let deferring = || {
+            asked.set(asked.get() + 1);
+            assert_eq!(accepted.get(), 0);
+            asked.get() <= 3
+        };
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stop = Cell::new(Some(stop));
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let accepting = accept(bound.listener().unwrap(), stopped, deferring, |_, _| {
+            accepted.set(accepted.get() + 1);
+            drop(stop.take());
+        });
+        let ((), client) = tokio::join!(accepting, TcpStream::connect(bound.address()));
+        client.unwrap();
+        assert_eq!((asked.get(), accepted.get()), (4, 1));
     }
 
     #[test]

@@ -16,7 +16,7 @@ async fn each_identity_has_its_own_limit_at_a_workload_and_is_told_when_to_come_
         let mesh = Mesh::with_sidecars(&[]);
         mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
         let interval = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-        let limit = v1::RateLimit { requests: 2, interval, key: None };
+        let limit = v1::RateLimit { requests: 2, interval, ..v1::RateLimit::default() };
         let port = v1::InboundPort { rate_limit: Some(limit), ..v1::InboundPort::default() };
         mesh.sidecar(2, &v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
         echo(2);
@@ -44,7 +44,8 @@ async fn each_identity_has_its_own_limit_at_a_workload_and_is_told_when_to_come_
 #[tokio::test(start_paused = true)]
 async fn a_route_limits_each_value_of_a_header() {
     local(async {
-        let limit = v1::RateLimit { requests: 1, interval: None, key: Some(header_key("x-user")) };
+        let limit =
+            v1::RateLimit { requests: 1, key: Some(header_key("x-user")), ..v1::RateLimit::default() };
         let filter = v1::HttpFilter { filter: Some(v1::http_filter::Filter::RateLimit(limit)) };
         let rule = v1::HttpRule { filters: vec![filter], ..v1::HttpRule::default() };
         let mesh = Mesh::new(&routed(rule), &[endpoint(2, v1::Hop::Weft)]);

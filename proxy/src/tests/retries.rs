@@ -1,6 +1,6 @@
 //! What is tried again or goes elsewhere, and what does not.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -88,6 +88,40 @@ async fn a_draining_endpoint_finishes_what_it_has_and_gets_nothing_new() {
             (finished.status(), &finished.headers()["x-host"]),
             (StatusCode::OK, &"2".parse().unwrap())
         );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_large_bodies_at_once_stay_under_the_cap_and_arrive_whole() {
+    local(async {
+        let mesh = Mesh::new(&twice(v1::HttpRule::default()), &[endpoint(2, v1::Hop::Weft)]);
+        mesh.sidecar(2, &v1::Inbound::default());
+        let (cap, length) = (200_000, 60_000);
+        mesh.worker.shared.replays.set_limit(cap);
+        let worker = Rc::clone(&mesh.worker);
+        let most = Rc::new(Cell::new(0));
+        let seen = Rc::clone(&most);
+        application(2, move |request| {
+            let (worker, seen) = (Rc::clone(&worker), Rc::clone(&seen));
+            async move {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                seen.set(worker.shared.replays.taken().max(seen.get()));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Response::new(Body::full(body))
+            }
+        });
+        let caller = Caller::new();
+        let requests = (0..30).map(|_| caller.send(request("POST", "/", Body::full(vec![1; length]))));
+        for answer in futures_util::future::join_all(requests).await {
+            assert_eq!(whole(answer.unwrap()).await.body().len(), length);
+        }
+        let most = most.get();
+        assert!(most <= cap && most >= cap / 2, "{most}");
+        assert!(mesh.worker.shared.stats.unkept_bodies() >= 30 - (cap / length) as u64);
+        drop(caller);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(mesh.worker.shared.replays.taken(), 0);
     })
     .await;
 }

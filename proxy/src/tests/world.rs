@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
 use weft_identity::{CaMaterial, CertificateAuthority, Generation, KeyAndCsr, TrustBundle};
-use weft_mesh::balance::EndpointSet;
+use weft_mesh::balance::{EndpointSet, Locality};
 use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
 
@@ -115,7 +115,16 @@ pub(super) struct Mesh {
 impl Mesh {
     /// A mesh in which `destination` leads to these endpoints.
     pub(super) fn new(destination: &v1::Destination, endpoints: &[v1::Endpoint]) -> Self {
-        let (shared, lookups) = Shared::new(1, weft_mesh::balance::Locality::default());
+        Self::located(Locality::default(), destination, endpoints)
+    }
+
+    /// The same, with the client somewhere.
+    pub(super) fn located(
+        locality: Locality,
+        destination: &v1::Destination,
+        endpoints: &[v1::Endpoint],
+    ) -> Self {
+        let (shared, lookups) = Shared::new(1, locality);
         let worker = Worker::new(shared, vec![outbound()]);
         let mesh = Self {
             authority: Authority::new("mesh.test"),
@@ -188,7 +197,7 @@ impl Mesh {
 
     /// A sidecar of `reviews` on a host, in front of the application there.
     pub(super) fn sidecar(&self, host: u8, inbound: &v1::Inbound) -> Rc<Worker> {
-        let (shared, _) = Shared::new(1, weft_mesh::balance::Locality::default());
+        let (shared, _) = Shared::new(1, Locality::default());
         let worker = Worker::new(shared, Vec::new());
         let tls = self.authority.tls(1, "reviews");
         let inbound = convert::inbound(inbound, &"mesh.test".parse().unwrap()).unwrap();
@@ -263,6 +272,26 @@ pub(super) fn destination() -> v1::Destination {
         backend: Some(backend("reviews")),
         ..v1::Destination::default()
     }
+}
+
+/// `reviews:9080` without any route, balanced and protected by a policy.
+pub(super) fn protected(policy: v1::BackendPolicy) -> v1::Destination {
+    let backend = v1::Backend { policy: Some(policy), ..backend("reviews") };
+    v1::Destination { backend: Some(backend), ..destination() }
+}
+
+/// `reviews:9080` with one rule for all requests, to endpoints that a policy protects.
+pub(super) fn routed_and_protected(rule: v1::HttpRule, policy: v1::BackendPolicy) -> v1::Destination {
+    let protected = v1::Backend { policy: Some(policy), ..backend("reviews") };
+    let target = Some(v1::weighted_backend::Target::Backend(protected));
+    let backends = vec![v1::WeightedBackend { weight: 1, target, filters: Vec::new() }];
+    routed(v1::HttpRule { backends, ..rule })
+}
+
+/// So many milliseconds.
+pub(super) fn millis(millis: u32) -> prost_types::Duration {
+    let nanos = i32::try_from(millis % 1000 * 1_000_000).unwrap();
+    prost_types::Duration { seconds: (millis / 1000).into(), nanos }
 }
 
 /// `reviews:9080` with one rule for all requests.

@@ -42,6 +42,9 @@ pub struct Service {
     door: Option<Door>,
     shared: Arc<Shared>,
     label: weft_hop::Text,
+    /// The number under which it is told which endpoints are ejected, and the picker's counts of when that was last done.
+    ejections: u64,
+    told: Cell<(u64, usize)>,
 }
 
 impl Service {
@@ -64,6 +67,8 @@ impl Service {
             door: worker.door.get().cloned(),
             room: Room::new(backend.service.clone(), worker.shared.usage(&backend.service)),
             label: backend.service.service.to_string().into(),
+            ejections: worker.shared.ejected.number(),
+            told: Cell::default(),
         };
         service.update(worker, backend);
         Rc::new(service)
@@ -110,6 +115,19 @@ impl Service {
             stays
         });
         *self.set.borrow_mut() = set;
+        self.tell_ejections();
+    }
+
+    /// Says which endpoints are ejected, where that has changed.
+    fn tell_ejections(&self) {
+        let picker = self.picker.borrow();
+        let counts = (picker.ejections(), picker.ejected());
+        if self.told.replace(counts) == counts {
+            return;
+        }
+        let ejected = picker.members().iter().filter(|member| member.is_ejected());
+        let ejected = ejected.map(|member| Arc::clone(&member.endpoint().id)).collect();
+        self.shared.ejected.tell(self.ejections, &self.backend.borrow().service, ejected);
     }
 
     /// The service as a place to send to.
@@ -181,6 +199,12 @@ impl Service {
     }
 }
 
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.shared.ejected.tell(self.ejections, &self.backend.borrow().service, Box::default());
+    }
+}
+
 /// One attempt at an endpoint. What became of it is told to the balancer when it is dropped, however it ends.
 #[derive(Debug)]
 pub struct Attempt {
@@ -226,13 +250,12 @@ impl Attempt {
         let mut balancer = self.service.picker.borrow_mut();
         let before = balancer.ejections();
         balancer.answered(picked, now(), outcome, self.latency, fastrand::u64(..));
-        if balancer.ejections() > before {
-            drop(balancer);
+        let ejected = balancer.ejections() > before;
+        drop(balancer);
+        self.service.tell_ejections();
+        if ejected {
             self.service.shared.stats.ejected();
             let (endpoint, backend) = (self.peer.endpoint(), self.service.backend());
-            if let Some(until) = picked.member.ejected_until() {
-                self.service.shared.ejections.note(&backend.service, &endpoint.id, until, now());
-            }
             tracing::info!(
                 service = %backend.service,
                 endpoint = %endpoint.address,
@@ -255,6 +278,8 @@ impl Drop for Attempt {
         if let Some(picked) = self.picked.take() {
             let mut picker = self.service.picker.borrow_mut();
             picker.ended(&picked, now(), self.outcome, self.latency, fastrand::u64(..));
+            drop(picker);
+            self.service.tell_ejections();
         }
     }
 }

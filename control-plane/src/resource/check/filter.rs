@@ -6,8 +6,8 @@ use super::{backend_reference, header_name, header_value, repeated_name};
 use crate::resource::kind::OWN_GROUP;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
-    Cors, FaultFilterSpec, FilterType, HeaderField, HeaderModifier, Method, PathModifier, PathModifierType,
-    RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter,
+    Cors, FaultFilterSpec, FilterType, GlobalRateLimit, HeaderField, HeaderModifier, Method, PathModifier,
+    PathModifierType, RateLimitEntry, RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter,
 };
 
 /// What a rule's other parts mean for its filters.
@@ -261,5 +261,107 @@ pub(super) fn fault(spec: &FaultFilterSpec, at: &At<'_>, problems: &mut Problems
 pub(super) fn rate_limit(spec: &RateLimitFilterSpec, at: &At<'_>, problems: &mut Problems) {
     if let Some(key) = &spec.key {
         super::policy::hash_key(key, &at.field("key"), problems);
+    }
+    if spec.requests.is_none() {
+        if spec.global.is_none() {
+            problems.error(at, "limits nothing; write requests, global, or both");
+        }
+        for (field, given) in [("interval", spec.interval.is_some()), ("key", spec.key.is_some())] {
+            if given {
+                problems
+                    .error(&at.field(field), "goes with requests, which is missing; add it or remove this");
+            }
+        }
+    }
+    if let Some(global) = &spec.global {
+        global_rate_limit(global, &at.field("global"), problems);
+    }
+}
+
+fn global_rate_limit(global: &GlobalRateLimit, at: &At<'_>, problems: &mut Problems) {
+    if global.service.is_some() == global.address.is_some() {
+        problems.error(at, "write exactly one of service and address");
+    }
+    if let Some(reference) = &global.service {
+        backend_reference(reference, &at.field("service"), problems);
+    }
+    if let Some(address) = &global.address {
+        let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+        if !port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0)) {
+            let problem = format!("is {address:?}; write HOST:PORT such as ratelimit.example.com:8081");
+            problems.error(&at.field("address"), problem);
+        }
+    }
+    if global.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
+        problems
+            .error(&at.field("timeout"), "is 0s, in which nobody answers; write a longer time such as 20ms");
+    }
+    let descriptors = at.field("descriptors");
+    for (index, descriptor) in global.descriptors.iter().enumerate() {
+        let entries = descriptors.item(index);
+        let entries = entries.field("entries");
+        for (index, entry) in descriptor.entries.iter().enumerate() {
+            rate_limit_entry(entry, &entries.item(index), problems);
+        }
+    }
+}
+
+fn rate_limit_entry(entry: &RateLimitEntry, at: &At<'_>, problems: &mut Problems) {
+    let flags = [entry.remote_address, entry.identity, entry.path, entry.method];
+    let given = flags.into_iter().filter(|flag| *flag == Some(true)).count()
+        + usize::from(entry.value.is_some())
+        + usize::from(entry.header.is_some());
+    if given != 1 {
+        let sources = "value, header, remoteAddress: true, identity: true, path: true and method: true";
+        problems.error(at, format!("write exactly one of {sources}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::resource::{Age, decode};
+
+    #[test]
+    fn what_is_said_of_a_limit_for_all_proxies_can_be_done() {
+        let filter = |spec: serde_json::Value| {
+            let filter = json!({
+                "apiVersion": "mesh.weft.dev/v1alpha1",
+                "kind": "RateLimitFilter",
+                "metadata": {"name": "limit"},
+                "spec": spec,
+            });
+            let problems = decode(&filter, Age::Written("limit.yaml".into(), 0)).problems;
+            problems.iter().map(|it| format!("{}: {}", it.path, it.reason)).collect::<Vec<_>>()
+        };
+        let entries = json!([{"header": "x-user"}, {"key": "tier", "value": "gold"}, {"identity": true}]);
+        let good = json!({"global": {
+            "service": {"name": "limits", "port": 8081},
+            "domain": "shop",
+            "descriptors": [{"entries": entries}],
+            "failureMode": "Closed",
+        }});
+        assert_eq!(filter(good), [""; 0]);
+        assert_eq!(filter(json!({})), ["spec: limits nothing; write requests, global, or both"]);
+        let bad = filter(json!({"interval": "1s", "global": {
+            "service": {"name": "limits", "port": 8081},
+            "address": "limits",
+            "domain": "shop",
+            "timeout": "0s",
+            "descriptors": [{"entries": [{"path": true, "method": true}, {"header": "a b"}, {}]}],
+        }}));
+        for expected in [
+            "spec.interval: goes with requests",
+            "spec.global: write exactly one of service and address",
+            "spec.global.address: is \"limits\"; write HOST:PORT",
+            "spec.global.timeout: is 0s",
+            "spec.global.descriptors[0].entries[0]: write exactly one of",
+            "spec.global.descriptors[0].entries[1].header",
+            "spec.global.descriptors[0].entries[2]: write exactly one of",
+        ] {
+            assert!(bad.iter().any(|said| said.starts_with(expected)), "{expected}: {bad:?}");
+        }
+        assert_eq!(bad.len(), 7, "{bad:?}");
     }
 }

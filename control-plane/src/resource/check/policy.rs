@@ -39,6 +39,14 @@ pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Prob
             format!("is {max}, less than the first ejection of {base}; make it longer"),
         );
     }
+    if let Some(hedging) = &spec.hedging
+        && hedging.delay.0.is_zero()
+    {
+        problems.error(
+            &at.field("hedging").field("delay"),
+            "is 0s, so that every request would be sent twice; write a latency that few answers exceed",
+        );
+    }
 }
 
 fn balancing(settings: &Balancing, at: &At<'_>, problems: &mut Problems) {

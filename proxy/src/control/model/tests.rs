@@ -158,6 +158,31 @@ fn nobody_is_let_in_before_it_is_known_who_may() {
 }
 
 #[test]
+fn who_is_asked_before_requests_are_let_in_is_followed() {
+    let (mut model, now) = (model(), Instant::now());
+    let limits = v1::ServicePort { namespace: "shop".into(), name: "limits".into(), port: 80 };
+    let backend = v1::Backend { service: Some(limits), ..v1::Backend::default() };
+    let global = v1::GlobalRateLimit {
+        service: Some(v1::global_rate_limit::Service::Backend(backend)),
+        ..v1::GlobalRateLimit::default()
+    };
+    let rate_limit = v1::RateLimit { global: Some(global), ..v1::RateLimit::default() };
+    let port = v1::InboundPort { rate_limit: Some(rate_limit), ..v1::InboundPort::default() };
+    let wire = v1::Inbound { default_port: Some(port), ..v1::Inbound::default() };
+    model.set_inbound(convert::inbound(&wire, &"mesh".parse().unwrap()).unwrap());
+    assert_eq!(model.take_wishes(), [Wish::Endpoints(self::port("limits"), true)]);
+    model.endpoint(&self::port("limits"), endpoint("1"));
+    model.endpoints_complete(&self::port("limits"));
+    assert_eq!(model.publish(now).snapshot.unwrap().endpoints[&self::port("limits")].endpoints.len(), 1);
+    model.sweep(now + SERVICE_IDLE);
+    assert_eq!(model.take_wishes(), []);
+    model.set_inbound(convert::inbound(&v1::Inbound::default(), &"mesh".parse().unwrap()).unwrap());
+    model.sweep(now);
+    model.sweep(now + SERVICE_IDLE);
+    assert_eq!(model.take_wishes(), [Wish::Endpoints(self::port("limits"), false)]);
+}
+
+#[test]
 fn a_client_that_begins_late_is_told_what_is_followed_and_nothing_else() {
     let (mut model, now) = (model(), Instant::now());
     model.pin("a:80", now);

@@ -31,6 +31,7 @@ async fn what_is_in_force_is_shown_without_secrets() {
     let sidecar = Sidecar::start(&plane).await;
     sidecar.look_up("reviews:80").await.unwrap();
     sidecar.look_up("nowhere:80").await.unwrap();
+    sidecar.shared.ejected.tell(1, &"shop/reviews:80".parse().unwrap(), ["r1".into()].into());
     let (status, body) = sidecar.ask(Method::GET, "/config").await;
     assert_eq!(status, StatusCode::OK);
     let config: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -40,33 +41,12 @@ async fn what_is_in_force_is_shown_without_secrets() {
     assert_eq!(config["destinations"][0], serde_json::json!({ "name": "nowhere:80", "in_the_mesh": false }));
     assert_eq!(config["destinations"][1]["backend"]["service"], "shop/reviews:80");
     assert_eq!(config["endpoints"][0]["endpoints"][0]["address"], "10.0.0.2:80");
+    assert_eq!(config["endpoints"][0]["endpoints"][0]["ejected_by"], 1);
     assert_eq!(config["inbound"]["other_ports"]["tls"], "permissive");
     assert_eq!(config["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(config["trust"][0]["trust_domain"], "mesh.example");
     assert_eq!(config["listeners"][0]["takes"], "this, the admin server");
     assert!(!body.contains("PRIVATE") && !body.contains("eyJ"), "{body}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_endpoint_that_is_ejected_is_shown_as_such_until_that_is_over() {
-    let plane = Plane::start();
-    plane.serve("shop/reviews:80", &["r1"]);
-    let name: weft_mesh::name::ServicePort = "shop/reviews:80".parse().unwrap();
-    let service = Some(v1::ServicePort { namespace: "shop".into(), name: "reviews".into(), port: 80 });
-    let backend = Some(v1::Backend { service: service.clone(), ..v1::Backend::default() });
-    plane.set("reviews:80", &v1::Destination { service, backend, ..v1::Destination::default() });
-    let sidecar = Sidecar::start(&plane).await;
-    sidecar.look_up("reviews:80").await.unwrap();
-    let now = crate::clock::now();
-    sidecar.shared.ejections.note(&name, &"r1".into(), now + Duration::from_millis(1500), now);
-    let shown = || async {
-        let (_, body) = sidecar.ask(Method::GET, "/config").await;
-        let config: serde_json::Value = serde_json::from_str(&body).unwrap();
-        config["endpoints"][0]["endpoints"][0]["ejected_for_ms"].clone()
-    };
-    assert_eq!(shown().await, 1500);
-    sleep(Duration::from_secs(2)).await;
-    assert_eq!(shown().await, serde_json::Value::Null);
 }
 
 #[tokio::test(start_paused = true)]

@@ -247,6 +247,12 @@ impl StreamRef {
         Poll::Pending
     }
 
+    /// Resets the stream, whoever else still has a hold on it.
+    pub(in crate::hop) fn abandon(&self) {
+        self.hold.link.with(|connection| connection.reset(self.hold.id, Code::Cancelled, true));
+        self.stream.put_failure(Failure::internal(Reason::UpstreamReset, "nobody waits for the answer"));
+    }
+
     /// Ready when the peer has ended the stream by a reset, or the connection is gone.
     pub(in crate::hop) fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut received = self.stream.0.borrow_mut();

@@ -83,7 +83,7 @@ impl Client {
             return self.send_http1(request, HttpVersion::LikelyHttp1).await;
         }
         let (parts, body) = request.into_parts();
-        let replay = Replay::new(body);
+        let replay = Replay::uncounted(body);
         let first = Request::from_parts(parts.clone(), replay.attempt().unwrap_or_default());
         let sent = self.send_http1(Box::new(first), HttpVersion::LikelyHttp1).await;
         if sent.is_ok() {

@@ -6,17 +6,21 @@ use std::time::Duration;
 use weft_mesh::Error;
 use weft_mesh::affinity::KeySource;
 use weft_mesh::filter::{
-    Abort, Bucket, Cors, Fault, Filters, HeaderChanges, Mirror, OriginPattern, PathChange, RateLimit,
-    Redirect, Rewrite, Scheme,
+    Abort, Bucket, Cors, Descriptors, Entry, Fault, Filters, GlobalLimit, HeaderChanges, LimitService,
+    Mirror, OriginPattern, PathChange, RateLimit, Redirect, Rewrite, Scheme, ValueSource,
 };
 use weft_mesh::fraction::Fraction;
 use weft_proto::v1;
+use weft_proto::v1::global_rate_limit::Service;
 use weft_proto::v1::http_filter::Filter;
+use weft_proto::v1::rate_limit_entry::Value;
 
 use super::{backend, duration, required};
 use crate::clock::now;
 use crate::snapshot::Backend;
 
+/// Time for the answer of a service that keeps a limit: every request waits for it. Envoy has the same.
+const LIMIT_TIMEOUT: Duration = Duration::from_millis(20);
 /// Shares of faults are in millionths.
 const MILLION: u32 = 1_000_000;
 
@@ -40,7 +44,10 @@ fn add(filters: &mut Filters<Arc<Backend>>, wire: &v1::HttpFilter) -> Result<(),
         Filter::Mirror(wire) => filters.mirrors.push(mirror(wire)?),
         Filter::Fault(wire) => filters.fault = Some(fault(wire)?),
         Filter::Cors(wire) => filters.cors = Some(cors(wire)?),
-        Filter::RateLimit(wire) => filters.rate_limit = Some(rate_limit(wire)?),
+        Filter::RateLimit(wire) => {
+            filters.rate_limit = rate_limit(wire)?;
+            filters.global_limit = global_limit(wire)?;
+        }
         Filter::Invalid(problem) => filters.unresolved = Some(problem.clone()),
     }
     Ok(())
@@ -126,22 +133,62 @@ fn cors(wire: &v1::Cors) -> Result<Cors, Error> {
 }
 
 /// A limit on requests: of all together, or of each key.
-pub(super) fn rate_limit(wire: &v1::RateLimit) -> Result<RateLimit, Error> {
-    let limit = whole_limit(wire)?;
+fn rate_limit(wire: &v1::RateLimit) -> Result<Option<RateLimit>, Error> {
     let key = limit_key(wire)?;
-    Ok(if key.is_some() { limit.for_each(key) } else { limit })
+    let for_key = |limit: RateLimit| if key.is_some() { limit.for_each(key) } else { limit };
+    Ok(whole_limit(wire)?.map(for_key))
 }
 
 /// A limit on the requests of each caller, and of each key of its.
-pub(super) fn rate_limit_for_each(wire: &v1::RateLimit) -> Result<RateLimit, Error> {
-    Ok(whole_limit(wire)?.for_each(limit_key(wire)?))
+pub(super) fn rate_limit_for_each(wire: &v1::RateLimit) -> Result<Option<RateLimit>, Error> {
+    let key = limit_key(wire)?;
+    Ok(whole_limit(wire)?.map(|limit| limit.for_each(key)))
 }
 
 fn limit_key(wire: &v1::RateLimit) -> Result<Option<KeySource>, Error> {
     wire.key.as_ref().and_then(|key| key.key.as_ref()).map(super::hash_key).transpose()
 }
 
-fn whole_limit(wire: &v1::RateLimit) -> Result<RateLimit, Error> {
+fn whole_limit(wire: &v1::RateLimit) -> Result<Option<RateLimit>, Error> {
+    if wire.requests == 0 && wire.global.is_some() {
+        return Ok(None);
+    }
     let interval = duration(wire.interval.as_ref(), "interval")?.unwrap_or(Duration::from_secs(1));
-    RateLimit::new(wire.requests, interval, wire.requests, Bucket::new(now()))
+    RateLimit::new(wire.requests, interval, wire.requests, Bucket::new(now())).map(Some)
+}
+
+/// The part of a limit that a service keeps.
+pub(super) fn global_limit(wire: &v1::RateLimit) -> Result<Option<GlobalLimit<Arc<Backend>>>, Error> {
+    let Some(wire) = &wire.global else { return Ok(None) };
+    let within = |error: Error| error.within("global");
+    let descriptors = wire
+        .descriptors
+        .iter()
+        .map(|descriptor| descriptor.entries.iter().map(limit_entry).collect::<Result<Vec<_>, _>>());
+    let descriptors = descriptors.collect::<Result<Vec<_>, _>>().map_err(within)?;
+    Ok(Some(GlobalLimit {
+        service: match required(wire.service.as_ref(), "service").map_err(within)? {
+            Service::Backend(wire) => LimitService::Backend(Arc::new(backend(wire).map_err(within)?)),
+            Service::Address(address) => LimitService::Address(address.as_str().into()),
+            Service::Invalid(problem) => LimitService::Invalid(problem.as_str().into()),
+        },
+        domain: wire.domain.as_str().into(),
+        descriptors: Descriptors::new(descriptors),
+        timeout: duration(wire.timeout.as_ref(), "timeout")?.unwrap_or(LIMIT_TIMEOUT),
+        fail_closed: wire.fail_closed,
+    }))
+}
+
+fn limit_entry(wire: &v1::RateLimitEntry) -> Result<Entry, Error> {
+    let value = match required(wire.value.as_ref(), "value")? {
+        Value::Text(text) => ValueSource::Text(text.as_str().into()),
+        Value::Header(name) => ValueSource::Header(name.parse().map_err(|_| {
+            Error::invalid("descriptor header", name.as_str(), "write a header field's name")
+        })?),
+        Value::RemoteAddress(_) => ValueSource::RemoteAddress,
+        Value::Identity(_) => ValueSource::Identity,
+        Value::Path(_) => ValueSource::Path,
+        Value::Method(_) => ValueSource::Method,
+    };
+    Entry::new(&wire.key, value)
 }

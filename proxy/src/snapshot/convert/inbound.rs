@@ -9,7 +9,7 @@ use weft_mesh::name::TrustDomain;
 use weft_mesh::proxy_protocol::Senders;
 use weft_proto::v1;
 
-use super::filter::rate_limit_for_each;
+use super::filter::{global_limit, rate_limit_for_each};
 use super::{or, protocol, proxy_protocol, resource};
 use crate::snapshot::{Inbound, InboundPort, NameMap, TlsMode};
 
@@ -45,7 +45,8 @@ fn port(wire: &v1::InboundPort, trust_domain: &TrustDomain) -> Result<InboundPor
             v1::TlsMode::Disabled => TlsMode::Disabled,
         },
         authorization: Authorizer::new(policies, wire.deny_by_default),
-        rate_limit: wire.rate_limit.as_ref().map(rate_limit_for_each).transpose()?,
+        rate_limit: wire.rate_limit.as_ref().map(rate_limit_for_each).transpose()?.flatten(),
+        global_limit: wire.rate_limit.as_ref().map(global_limit).transpose()?.flatten(),
         concurrency: wire.adaptive_concurrency.as_ref().map(concurrency).transpose()?,
         announced_by: Senders::new(&wire.proxy_protocol_from)
             .map_err(|error| error.within("proxy_protocol_from"))?,

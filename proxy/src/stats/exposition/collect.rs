@@ -13,8 +13,8 @@ use weft_mesh::violation::Violation;
 
 use crate::shared::Shared;
 use crate::stats::counters::{
-    AccessLogOutcome, AuthorizationOutcome, Counter, Direction, Labelled, LookupOutcome, Retirement,
-    RetryOutcome,
+    AccessLogOutcome, AuthorizationOutcome, Counter, Direction, GlobalLimitOutcome, HedgeOutcome, Labelled,
+    LookupOutcome, Retirement, RetryOutcome, ShedCause,
 };
 use crate::stats::edge::{EdgeKey, Totals};
 use crate::stats::process::Process;
@@ -235,6 +235,14 @@ impl ProxyCollector {
         let about =
             ("weft_retry_decisions", "Retries that were made or not allowed by the budget", "outcome");
         self.labelled(encoder, about, RetryOutcome::ALL, |it| (it.label(), Counter::Retry(it)))?;
+        let about = ("weft_hedges", "Attempts beside others, by what became of them", "outcome");
+        self.labelled(encoder, about, HedgeOutcome::ALL, |it| (it.label(), Counter::Hedge(it)))?;
+        let about = ("weft_global_rate_limits", "Questions to services that keep limits", "outcome");
+        self.labelled(encoder, about, GlobalLimitOutcome::ALL, |it| (it.label(), Counter::GlobalLimit(it)))?;
+        let about = ("weft_shed", "Requests and connections that were shed under overload", "cause");
+        self.labelled(encoder, about, ShedCause::ALL, |it| (it.label(), Counter::Shed(it)))?;
+        let about = ("weft_bodies_unkept", "Bodies that were not kept for sending them again", "cause");
+        self.labelled(encoder, about, &["memory"], |cause| (cause, Counter::Unkept))?;
         let about = ("weft_authorizations", "Decisions of authorization", "outcome");
         self.labelled(encoder, about, AuthorizationOutcome::ALL, |it| {
             (it.label(), Counter::Authorization(it))
@@ -260,6 +268,15 @@ impl ProxyCollector {
             let labels = [("direction", direction.label())];
             family.encode_family(&Labels(&labels, &[]))?.encode_gauge(&open)?;
         }
+        let help = "Part of what is new that is shed, by the worker that sheds most";
+        let mut family = encoder.encode_descriptor("weft_shed_part", help, None, MetricType::Gauge)?;
+        for (cause, part) in self.shared.overload.parts() {
+            family.encode_family(&Labels(&[("cause", cause.label())], &[]))?.encode_gauge(&part)?;
+        }
+        let help = "How long work waits for its turn, on the worker where it waits longest";
+        encoder
+            .encode_descriptor("weft_loop_delay_seconds", help, None, MetricType::Gauge)?
+            .encode_gauge(&self.shared.overload.delay().as_secs_f64())?;
         let process = Process::read();
         let not_after = self.shared.snapshot.load().tls.as_ref().map(|tls| tls.not_after());
         let expiry = not_after.map(|end| end.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()));
@@ -275,6 +292,11 @@ impl ProxyCollector {
                 Some(u64::from((self.connected)())),
             ),
             ("weft_ready", "Whether the proxy takes requests", Some(u64::from(self.shared.is_ready()))),
+            (
+                "weft_replay_bytes",
+                "Bytes of requests' bodies that are kept for sending them again",
+                Some(self.shared.replays.taken() as u64),
+            ),
             ("process_resident_memory_bytes", "Resident memory", process.resident),
             ("process_open_fds", "Open file descriptors", process.descriptors),
         ];
