@@ -3,12 +3,15 @@
 mod access_log;
 mod announced;
 mod back_pressure;
+mod balancing;
 mod certificates;
+mod chaos;
 mod connection_routes;
 mod connections;
 mod deadlines;
 mod detection;
 mod drain;
+mod ejection;
 mod failures;
 mod faults;
 mod floods;
