@@ -96,6 +96,10 @@ spec:
     }
 }
 
+fn count(said: &Value, pointer: &str) -> u64 {
+    said.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
+}
+
 fn number(said: &Value, pointer: &str) -> f64 {
     said.pointer(pointer).and_then(Value::as_f64).unwrap_or_default()
 }
@@ -128,7 +132,7 @@ fn the_canary_gets_its_share_and_testers_always_meet_it() {
     let demo = Demo::start(&cluster, "canary");
     demo.apply("kubernetes/canary.yaml");
     let said = demo.sent("everybody", "http://web:8080/product/1", "--rate, '50', --duration, 12s");
-    assert_eq!(number(&said, "/failed"), 0.0, "{said}");
+    assert_eq!(count(&said, "/failed"), 0, "{said}");
     let (all, second) = (number(&said, "/ok"), number(&said, "/versions/v2"));
     // Six hundred requests at a tenth: five standard deviations to both sides.
     assert!(all >= 550.0 && (0.04..0.16).contains(&(second / all)), "{said}");
@@ -137,8 +141,8 @@ fn the_canary_gets_its_share_and_testers_always_meet_it() {
         "http://web:8080/product/1",
         "--rate, '50', --duration, 2s, --header, 'x-user: tester'",
     );
-    assert_eq!(number(&said, "/failed"), 0.0, "{said}");
-    assert_eq!(number(&said, "/versions/v2"), number(&said, "/ok"), "{said}");
+    assert_eq!(count(&said, "/failed"), 0, "{said}");
+    assert_eq!(count(&said, "/versions/v2"), count(&said, "/ok"), "{said}");
 }
 
 #[test]
@@ -146,16 +150,15 @@ fn only_web_may_call_reviews() {
     let Some(cluster) = Cluster::find("only_web_may_call_reviews") else { return };
     let demo = Demo::start(&cluster, "authorization");
     let before = demo.sent("before", "http://reviews:9080/reviews/1", "--rate, '20', --duration, 1s");
-    assert_eq!(number(&before, "/failed"), 0.0, "{before}");
+    assert_eq!(count(&before, "/failed"), 0, "{before}");
     demo.apply("kubernetes/authorization.yaml");
     cluster.until("the policy in force", |_| {
         let job = format!("others-{:x}", next());
         let said = demo.sent(&job, "http://reviews:9080/reviews/1", "--rate, '20', --duration, 1s");
-        (number(&said, "/statuses/403") == number(&said, "/sent") && number(&said, "/sent") > 0.0)
-            .then_some(())
+        (count(&said, "/statuses/403") == count(&said, "/sent") && count(&said, "/sent") > 0).then_some(())
     });
     let web = demo.sent("web-may", "http://web:8080/product/1", "--rate, '20', --duration, 1s");
-    assert_eq!(number(&web, "/failed"), 0.0, "{web}");
+    assert_eq!(count(&web, "/failed"), 0, "{web}");
 }
 
 /// A number that is not used twice by one process.
@@ -171,7 +174,7 @@ fn faults_meet_who_asks_for_them_and_nobody_else() {
     let demo = Demo::start(&cluster, "faults");
     demo.apply("kubernetes/faults.yaml");
     let spared = demo.sent("spared", "http://web:8080/product/1", "--rate, '20', --duration, 3s");
-    assert_eq!(number(&spared, "/failed"), 0.0, "{spared}");
+    assert_eq!(count(&spared, "/failed"), 0, "{spared}");
     let options = "--rate, '20', --duration, 10s, --timeout, 10s, --header, 'x-user: chaos'";
     let struck = demo.sent("struck", "http://web:8080/product/1", options);
     // Of two hundred, one in five fails: six standard deviations to both sides. Half of them wait for a second.
@@ -207,9 +210,9 @@ fn each_pod_of_a_database_that_speaks_first_is_asked_by_its_name_in_mtls() {
         "- name: mariadb\n          image: {image}\n          command: [sh, -ec, {}]",
         Value::from(BEGIN)
     );
-    let text = example("kubernetes/database.yaml", &namespace.name);
-    assert!(text.contains(&server));
-    cluster.apply(&text.replace(&server, &begins).replace(DATABASE, &image));
+    let manifest = example("kubernetes/database.yaml", &namespace.name);
+    assert!(manifest.contains(&server));
+    cluster.apply(&manifest.replace(&server, &begins).replace(DATABASE, &image));
     namespace.kubectl(&["rollout", "status", "statefulset/mariadb", "--timeout=120s"]);
     let demo = Demo(namespace);
     assert!(demo.ended("ask-mariadb"));

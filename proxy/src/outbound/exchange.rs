@@ -47,35 +47,18 @@ pub(crate) async fn run(
     let (mut parts, body) = request.into_parts();
     let routed = route(destination, &parts)?;
     let rule_filters = routed.as_ref().map(|routed| &routed.rule.filters);
-    let mut added = None;
-    if let Some(filters) = rule_filters
-        && !filters.is_empty()
-    {
-        let source = downstream.source.ip();
-        let filtered = answer_by_filter(worker, filters, &parts, destination, routed.as_ref(), source);
-        match Box::pin(filtered).await? {
-            Filtered::Answered(answer) => return Ok(answer),
-            Filtered::Passed(fields) => added = fields,
-        }
-    }
-    if let Some(added) = &added {
-        added.to_request(&mut parts.headers);
-    }
+    let asking = Asking { worker, destination, rule: routed.as_ref(), source: downstream.source.ip() };
+    let added = match asking.pass(rule_filters, &mut parts).await? {
+        Filtered::Answered(answer) => return Ok(answer),
+        Filtered::Passed(fields) => fields,
+    };
     let sessions = routed.as_ref().and_then(|routed| Sessions::of(routed, &parts.headers));
     let (backend, backend_filters) =
         choose(destination, routed.as_ref(), &parts, downstream.source, sessions.as_ref())?;
-    let mut added_behind = None;
-    if let Some(filters) = backend_filters {
-        let source = downstream.source.ip();
-        let filtered = answer_by_filter(worker, filters, &parts, destination, routed.as_ref(), source);
-        match Box::pin(filtered).await? {
-            Filtered::Answered(answer) => return Ok(answer),
-            Filtered::Passed(fields) => added_behind = fields,
-        }
-    }
-    if let Some(added) = &added_behind {
-        added.to_request(&mut parts.headers);
-    }
+    let added_behind = match asking.pass(backend_filters, &mut parts).await? {
+        Filtered::Answered(answer) => return Ok(answer),
+        Filtered::Passed(fields) => fields,
+    };
     let backend = Arc::clone(backend);
     let has_cors = |filters: &Filters<_>| filters.cors.is_some();
     let origin_headers = rule_filters
@@ -172,14 +155,38 @@ enum Filtered {
     Passed(Option<Box<Added>>),
 }
 
+/// A request that filters are asked about.
+struct Asking<'a> {
+    worker: &'a Rc<Worker>,
+    destination: &'a Destination,
+    rule: Option<&'a Rule<'a>>,
+    source: IpAddr,
+}
+
+impl Asking<'_> {
+    /// What filters make of the request, which gets what they add.
+    async fn pass(
+        &self,
+        filters: Option<&Filters<Arc<Backend>>>,
+        parts: &mut http::request::Parts,
+    ) -> Result<Filtered, BoxFailure> {
+        let Some(filters) = filters.filter(|filters| !filters.is_empty()) else {
+            return Ok(Filtered::Passed(None));
+        };
+        let filtered = Box::pin(answer_by_filter(self, filters, parts)).await?;
+        if let Filtered::Passed(Some(added)) = &filtered {
+            added.to_request(&mut parts.headers);
+        }
+        Ok(filtered)
+    }
+}
+
 async fn answer_by_filter(
-    worker: &Rc<Worker>,
+    asking: &Asking<'_>,
     filters: &Filters<Arc<Backend>>,
     parts: &http::request::Parts,
-    destination: &Destination,
-    rule: Option<&Rule<'_>>,
-    source: IpAddr,
 ) -> Result<Filtered, BoxFailure> {
+    let Asking { worker, destination, rule, source } = *asking;
     if let Some(problem) = &filters.unresolved {
         return Err(Failure::control(Reason::InvalidFilter, problem.clone()));
     }
