@@ -83,7 +83,7 @@ impl Compose {
                 let digits = after.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(after.len());
                 let port = self.port(network, after[..digits].parse().unwrap());
                 // Joined by a character that no host has, so that what stands there already is left alone.
-                done += &format!("{before}127.0.0.1\u{1}{port}");
+                done.extend([before, "127.0.0.1\u{1}", &port.to_string()]);
                 rest = &after[digits..];
             }
             made = done + rest;
