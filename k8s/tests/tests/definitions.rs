@@ -39,10 +39,10 @@ impl<'a> Definitions<'a> {
         let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         assert_eq!(files.len(), 6);
-        files
+        let parts = files
             .iter()
-            .map(|file| format!("---\n{}", fs::read_to_string(file).unwrap().replace(GROUP, &self.group)))
-            .collect()
+            .map(|file| format!("---\n{}", fs::read_to_string(file).unwrap().replace(GROUP, &self.group)));
+        parts.collect::<Vec<_>>().concat()
     }
 
     /// What the API server says of a resource; nothing when it takes it.
@@ -127,9 +127,10 @@ fn right() -> Vec<(&'static str, Value)> {
 
 /// Specs that are wrong, and a part of what the API server says.
 fn wrong() -> Vec<(&'static str, Value, &'static str)> {
-    let external = |ports: Value, hosts: Value, endpoints: Value| json!({"ports": ports, "hosts": hosts, "endpoints": endpoints});
-    let ports = || json!([{"port": 443}]);
-    let endpoints = || json!([{"address": "192.0.2.1"}]);
+    [wrong_filters(), wrong_policies()].concat()
+}
+
+fn wrong_filters() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         ("FaultFilter", json!({}), "write delay, abort, or both"),
         (
@@ -173,6 +174,14 @@ fn wrong() -> Vec<(&'static str, Value, &'static str)> {
             json!({"global": {"address": "limits:8081", "domain": "shop", "timeout": "0s", "descriptors": [{"entries": [{"value": "all"}]}]}}),
             "in which nobody answers",
         ),
+    ]
+}
+
+fn wrong_policies() -> Vec<(&'static str, Value, &'static str)> {
+    let external = |ports: Value, hosts: Value, endpoints: Value| json!({"ports": ports, "hosts": hosts, "endpoints": endpoints});
+    let ports = || json!([{"port": 443}]);
+    let endpoints = || json!([{"address": "192.0.2.1"}]);
+    vec![
         ("BackendPolicy", target(&json!({"hedging": {"delay": "0s"}})), "every request would be sent twice"),
         (
             "BackendPolicy",
