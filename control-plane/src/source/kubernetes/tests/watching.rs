@@ -39,7 +39,8 @@ fn answer(says: &Says, watching: bool) -> Response<Body> {
         }
         Says::Events(events) => {
             assert!(watching, "a list where the watch should go on");
-            (StatusCode::OK, events.iter().map(|event| format!("{event}\n")).collect())
+            let lines: Vec<_> = events.iter().map(Value::to_string).collect();
+            (StatusCode::OK, lines.join("\n") + "\n")
         }
         Says::Fails(status) => (*status, String::new()),
     };
