@@ -64,7 +64,7 @@ routes
 
 endpoints
   SERVICE             ADDRESS          HEALTH                HOP               WEIGHT  VERSION  WORKLOAD
-  shop/reviews-v1:80  10.244.0.7:9080  ready                weft/1 over mTLS  1       v1       reviews-1.shop
+  shop/reviews-v1:80  10.244.0.7:9080  ready                 weft/1 over mTLS  1       v1       reviews-1.shop
   shop/reviews-v1:80  10.244.0.8:9080  ejected by 2 workers  weft/1 over mTLS  1       -        reviews-2.shop";
     assert_eq!(lines(&config(), Part::All).join("\n"), expected);
 }

@@ -265,7 +265,7 @@ impl Plan {
     }
 
     /// How an attempt ended, as far as it matters for another one; `None`: there can be none, as the whole request's time is
-    /// over, or as what the client broke off is not there to be sent again.
+    /// over, as what the client broke off is not there to be sent again, or as a limit of the whole service is reached.
     fn happened(ended: &Ended, attempt: &Attempt) -> Option<Happened> {
         Some(match ended {
             Ok((response, metadata)) => {
@@ -287,6 +287,9 @@ impl Plan {
                 }
             }
             Err(failure) if failure.origin == Origin::Downstream => return None,
+            Err(failure) if failure.origin == Origin::Internal && failure.reason == Reason::Overloaded => {
+                return None;
+            }
             Err(failure) if !failure.processed => Happened::NotProcessed,
             Err(failure) if failure.reason == Reason::AttemptTimeout => Happened::AttemptTimeout,
             Err(failure) if failure.reason == Reason::RequestTimeout => return None,
@@ -296,8 +299,8 @@ impl Plan {
 
     fn judge(&self, ended: &Ended, attempt: &Attempt, replay: &Replay, retries: u32) -> Decision {
         let Some(happened) = Self::happened(ended, attempt) else {
-            let by_client = ended.as_ref().is_err_and(|failure| failure.origin == Origin::Downstream);
-            return Decision::GiveUp(if by_client { GiveUp::NotRetryable } else { GiveUp::Deadline });
+            let late = ended.as_ref().is_err_and(|failure| failure.reason == Reason::RequestTimeout);
+            return Decision::GiveUp(if late { GiveUp::Deadline } else { GiveUp::NotRetryable });
         };
         if let Happened::Response { status, grpc_status: None, .. } = happened
             && !status.is_server_error()

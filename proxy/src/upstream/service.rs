@@ -236,8 +236,8 @@ impl Attempt {
 
     /// The endpoint failed to answer, or to finish its answer.
     pub fn failed(&mut self, failure: &Failure) {
-        if failure.origin == Origin::Downstream {
-            // The client's own doing, which says nothing of the endpoint.
+        if matches!(failure.origin, Origin::Downstream | Origin::Internal) {
+            // The client's own doing, or a limit of this proxy's: it says nothing of the endpoint.
             return;
         }
         let unreachable = failure.reason == Reason::ConnectFailed && !failure.processed;
