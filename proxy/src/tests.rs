@@ -16,6 +16,7 @@ mod failures;
 mod faults;
 mod floods;
 mod frames;
+mod framing;
 mod global_limits;
 mod grpc;
 mod hedging;

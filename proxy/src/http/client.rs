@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -149,7 +150,12 @@ impl Client {
         version: HttpVersion,
     ) -> Result<Response<Body>, BoxFailure> {
         if upgrade::token(request.headers()).is_none() {
-            return self.exchange_http1(request, version).await;
+            let response = self.exchange_http1(request, version).await?;
+            if upgrade::is_agreed(response.status()) {
+                let detail = "the application changes to another protocol, for which nobody asked";
+                return Err(Failure::upstream(Reason::UpstreamProtocol, detail));
+            }
+            return Ok(response);
         }
         let from_near = std::mem::take(request.body_mut());
         let mut response = self.exchange_http1(request, version).await?;
@@ -172,6 +178,7 @@ impl Client {
         }
         super::server::host_from_authority(&mut request);
         Interim::listen(&mut request);
+        frame_by_chunks(&mut request);
         let may_repeat = request.method().is_idempotent();
         loop {
             let (mut sender, reused) = match self.way().await? {
@@ -180,7 +187,10 @@ impl Client {
                 Way::New(held) => (Box::pin(self.connect_http1(held)).await?, false),
             };
             match sender.inner.try_send_request(*request).await {
-                Ok(response) => return Ok(self.leased(response, sender)),
+                Ok(response) => {
+                    refuse_ambiguous(response.headers())?;
+                    return Ok(self.leased(response, sender));
+                }
                 // What comes instead of an answer from a server of HTTP/2 says that it understood nothing.
                 Err(_) if sender.greeted.load(Ordering::Relaxed) => {
                     return Err(self.greeted_in_http2(version));
@@ -318,6 +328,34 @@ impl Client {
         }
         any
     }
+}
+
+/// Says that a body of unknown length comes in chunks: hyper leaves it out of a request whose method seldom has one.
+fn frame_by_chunks(request: &mut Request<Body>) {
+    let body = request.body();
+    let unknown = !body.is_end_stream() && body.size_hint().exact().is_none();
+    if unknown && !request.headers().contains_key(header::CONTENT_LENGTH) {
+        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// Refuses a response whose body ends elsewhere for others than for us (RFC 9112 sections 6.1 and 6.3): one that has two
+/// lengths, a length beside a coding, or a coding that is taken off with its name.
+fn refuse_ambiguous(headers: &HeaderMap) -> Result<(), BoxFailure> {
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let lengths = lengths.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).count();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let clear = match (codings.next(), codings.next()) {
+        (None, _) => lengths <= 1,
+        (Some(coding), None) => lengths == 0 && coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    if clear {
+        return Ok(());
+    }
+    let detail =
+        "the response's body can be read in several ways: by its Content-Length or Transfer-Encoding";
+    Err(Failure::upstream(Reason::UpstreamProtocol, detail))
 }
 
 fn unsent(error: &hyper::Error) -> BoxFailure {

@@ -178,7 +178,10 @@ impl ReplayBody {
             self.trailers_given = true;
             return Poll::Ready(kept.trailers.clone().map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        let frame = ready!(Pin::new(&mut kept.source).poll_frame(cx)).transpose()?;
+        let frame = ready!(Pin::new(&mut kept.source).poll_frame(cx)).transpose().inspect_err(|_| {
+            // It has no rest that another attempt could send.
+            kept.lost = true;
+        })?;
         Poll::Ready(kept.keep(frame, &mut self.next, &mut self.trailers_given).map(Ok))
     }
 
