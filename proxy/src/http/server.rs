@@ -134,7 +134,9 @@ where
         // On its way to where it is polled it is moved several times: a pointer costs less than all of it.
         let response = Box::pin(interim::after(interim, handler(request)));
         async move {
-            let response = response.await;
+            let mut response = response.await;
+            // That of the proxy, whatever the application speaks (RFC 9110 section 2.5); hyper goes down to its client's.
+            *response.version_mut() = Version::HTTP_11;
             if let Some(signals) = signals {
                 let status = response.status();
                 signals.decide(status == StatusCode::SWITCHING_PROTOCOLS || connect && status.is_success());

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -107,25 +107,33 @@ pub async fn read_ahead_within<S, V>(
 where
     S: AsyncRead + Unpin,
 {
-    let mut buffer = BytesMut::with_capacity(AHEAD);
+    let mut buffer = first_bytes(&mut stream).await?;
+    let mut ended = buffer.is_empty();
     loop {
-        let first = buffer.is_empty();
-        let read = stream.read_buf(&mut buffer);
-        let ended = if first {
-            read.await? == 0
-        } else {
-            match tokio::time::timeout(silence, read).await {
-                Ok(read) => read? == 0,
-                Err(_) => true,
-            }
-        };
         if let Some(verdict) = judge(&buffer, ended) {
             return Ok((verdict, Prefixed::new(buffer.freeze(), stream)));
         }
         if ended {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        buffer.reserve(AHEAD);
+        ended = match tokio::time::timeout(silence, stream.read_buf(&mut buffer)).await {
+            Ok(read) => read? == 0,
+            Err(_) => true,
+        };
     }
+}
+
+/// The first bytes that come, none at the end of the stream. While they are waited for, which may take hours, they have
+/// no buffer.
+async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
+    std::future::poll_fn(|cx| {
+        let mut space = [std::mem::MaybeUninit::uninit(); AHEAD];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+        Poll::Ready(Ok(BytesMut::from(read.filled())))
+    })
+    .await
 }
 
 #[cfg(test)]
