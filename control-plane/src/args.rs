@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use weft_identity::ca::IntermediateFiles;
 use weft_mesh::name::TrustDomain;
@@ -30,6 +31,15 @@ pub struct Args {
     /// Trust domain of all identities
     #[arg(long, value_name = "NAME", env = "WEFT_TRUST_DOMAIN", default_value = DEFAULT_TRUST_DOMAIN)]
     pub trust_domain: TrustDomain,
+    /// Life of workloads' certificates, in seconds; they are renewed from half of it on
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "WEFT_CERTIFICATE_LIFE",
+        default_value_t = 24 * 3600,
+        value_parser = clap::value_parser!(u32).range(60..=365 * 24 * 3600)
+    )]
+    pub certificate_life: u32,
     /// Take resources and pods from Kubernetes: from the cluster that this runs in, or that KUBECONFIG names
     #[arg(long, env = "WEFT_KUBERNETES", conflicts_with = "config")]
     pub kubernetes: bool,
@@ -74,6 +84,7 @@ impl Args {
             listen: self.listen,
             admin: self.admin,
             intermediate,
+            certificate_life: Duration::from_secs(self.certificate_life.into()),
             ..ControlPlaneConfig::new(state.unwrap_or_else(default_state_dir), self.trust_domain)
         }
     }
@@ -93,10 +104,12 @@ mod tests {
 
     #[test]
     fn options_become_the_configuration() {
-        let line = ["x", "--config", "c", "--state", "s", "--listen", "127.0.0.1:0", "--trust-domain", "a.b"];
+        let mut line = vec!["x", "--config", "c", "--state", "s", "--listen", "127.0.0.1:0"];
+        line.extend(["--trust-domain", "a.b", "--certificate-life", "3600"]);
         let config = Program::try_parse_from(line).unwrap().args.into_config();
         assert_eq!(config.config_dir, Some("c".into()));
         assert_eq!(config.state_dir, PathBuf::from("s"));
+        assert_eq!(config.certificate_life, Duration::from_hours(1));
         assert_eq!(config.listen, "127.0.0.1:0".parse().unwrap());
         assert_eq!(config.trust_domain.as_str(), "a.b");
         assert_eq!(config.intermediate, None);
