@@ -9,6 +9,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// SPIFFE id of the sidecar beside the client.
 pub(crate) const CLIENT_ID: &str = "spiffe://bench.test/ns/bench/sa/client";
@@ -38,6 +40,16 @@ impl Certificates {
     /// The path of a file: `ca.pem`, or `<who>.{crt,key,pem}`, where `pem` holds certificate and key.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.folder.join(file)
+    }
+
+    /// A sidecar's certificate and key.
+    pub(crate) fn read(
+        &self,
+        who: &str,
+    ) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let chain = CertificateDer::from_pem_file(self.path(&format!("{who}.crt")))?;
+        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{who}.key")))?;
+        Ok((vec![chain], key))
     }
 
     fn leaf(&self, who: &str, id: &str, issuer: &Issuer<'_, KeyPair>) -> anyhow::Result<()> {

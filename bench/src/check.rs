@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ProtocolVersion};
 use serde::Serialize;
@@ -142,18 +141,22 @@ async fn refuses_strangers(port: u16, alpn: &str, certificates: &Certificates) -
 }
 
 fn client_config(alpn: &str, who: Option<&str>, certificates: &Certificates) -> anyhow::Result<ClientConfig> {
+    peer_config(alpn, who.map(|who| certificates.read(who)).transpose()?)
+}
+
+/// A client that shows this certificate, or none, and takes every server for the right one.
+pub(crate) fn peer_config(
+    alpn: &str,
+    certificate: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Arc::new(any_server::AnyServer::new(&provider));
     let builder =
         ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    let mut config = match who {
+    let mut config = match certificate {
         None => builder.with_no_client_auth(),
-        Some(who) => {
-            let chain = CertificateDer::from_pem_file(certificates.path(&format!("{who}.crt")))?;
-            let key = PrivateKeyDer::from_pem_file(certificates.path(&format!("{who}.key")))?;
-            builder.with_client_auth_cert(vec![chain], key)?
-        }
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
     };
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     Ok(config)

@@ -1,15 +1,23 @@
 //! What idle client connections cost a pair in memory.
 
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use weft_identity::CertificateAuthority;
+use weft_mesh::name::Identity;
 
+use crate::check::peer_config;
 use crate::host::{self, Host};
 use crate::load::{Failure, Held};
-use crate::options;
+use crate::options::{self, Side};
 use crate::process::usage::Memory;
 use crate::report::{self, IdleReport};
 use crate::stage::{Cores, HopPorts, Setting, Stage};
@@ -26,6 +34,7 @@ const SETTLING: Duration = Duration::from_secs(3);
 pub(crate) struct IdleResult {
     pub(crate) subject: String,
     pub(crate) version: String,
+    pub(crate) side: Side,
     pub(crate) protocol: Protocol,
     pub(crate) client_sidecar: Growth,
     pub(crate) server_sidecar: Growth,
@@ -53,10 +62,14 @@ pub(crate) async fn run(options: options::Idle) -> anyhow::Result<()> {
     let setting = Setting::prepare(Cores { client: selection.client_core, proxy: selection.proxy_core })?;
     let protocols =
         if options.protocols.is_empty() { Protocol::ALL.to_vec() } else { options.protocols.clone() };
+    let sides =
+        if options.sides.is_empty() { vec![Side::Outbound, Side::Inbound] } else { options.sides.clone() };
     let mut results = Vec::new();
     for subject in subjects.iter().filter(|subject| subject.pair.is_some()) {
-        for &protocol in &protocols {
-            let result = measure(subject, protocol, &setting, &options).await;
+        for (&side, &protocol) in
+            sides.iter().flat_map(|side| protocols.iter().map(move |protocol| (side, protocol)))
+        {
+            let result = measure(subject, side, protocol, &setting, &options).await;
             results.push(result.with_context(|| format!("{} with {}", subject.name, protocol.name()))?);
         }
     }
@@ -67,17 +80,19 @@ pub(crate) async fn run(options: options::Idle) -> anyhow::Result<()> {
 
 async fn measure(
     subject: &Subject,
+    side: Side,
     protocol: Protocol,
     setting: &Setting,
     options: &options::Idle,
 ) -> anyhow::Result<IdleResult> {
     let mut stage = Stage::start(subject, protocol, setting, HopPorts::plain()?).await?;
+    let opener = Opener::new(&stage, side, protocol, setting)?;
     for _ in 0..WARMING_REQUESTS {
-        Held::open(protocol, stage.connect, &stage.authority).await.map_err(failed)?;
+        opener.clone().open().await.map_err(failed)?;
     }
     sleep(SETTLING).await;
     let before = (stage.memory(Role::ClientSidecar)?, stage.memory(Role::ServerSidecar)?);
-    let mut held = hold(&stage, protocol, options.connections, options.parallel).await?;
+    let mut held = hold(&opener, options.connections, options.parallel).await?;
     sleep(SETTLING).await;
     let with = (stage.memory(Role::ClientSidecar)?, stage.memory(Role::ServerSidecar)?);
     stage.verify()?;
@@ -92,22 +107,65 @@ async fn measure(
     Ok(IdleResult {
         subject: subject.name.clone(),
         version: subject.version().await?,
+        side,
         protocol,
         client_sidecar: Growth { before: before.0, with: with.0 },
         server_sidecar: Growth { before: before.1, with: with.1 },
     })
 }
 
+/// How a connection is opened.
+#[derive(Clone)]
+struct Opener {
+    protocol: Protocol,
+    address: SocketAddr,
+    authority: String,
+    /// What a peer of the server's sidecar shows of itself.
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Opener {
+    fn new(stage: &Stage, side: Side, protocol: Protocol, setting: &Setting) -> anyhow::Result<Self> {
+        let authority = stage.authority.clone();
+        if side == Side::Outbound {
+            return Ok(Self { protocol, address: stage.connect, authority, tls: None });
+        }
+        let certificate = match &stage.certifies {
+            Some(folder) => certified_by(folder)?,
+            None => setting.certificates.read("client")?,
+        };
+        let tls = Some(Arc::new(peer_config(protocol.alpn(), Some(certificate))?));
+        Ok(Self { protocol, address: (Ipv4Addr::LOCALHOST, stage.hop).into(), authority, tls })
+    }
+
+    async fn open(self) -> Result<Held, Failure> {
+        match &self.tls {
+            None => Held::open(self.protocol, self.address, &self.authority).await,
+            Some(config) => Held::open_tls(self.protocol, self.address, &self.authority, config).await,
+        }
+    }
+}
+
+/// A certificate for the client's identity from the authority in `folder`.
+fn certified_by(folder: &Path) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let (domain, now) = ("cluster.local".parse()?, SystemTime::now());
+    let authority = CertificateAuthority::open(folder, &domain, now)?;
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
+    let request = rcgen::CertificateParams::default().serialize_request(&key)?;
+    let identity = Identity::new(&domain, "default", "client")?;
+    let issued = authority.sign(request.der(), &identity, Duration::from_hours(1), now)?;
+    Ok((issued.chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+}
+
 /// Opens `count` connections, `parallel` at a time, each of which sends one request.
-async fn hold(stage: &Stage, protocol: Protocol, count: u32, parallel: u32) -> anyhow::Result<Vec<Held>> {
+async fn hold(opener: &Opener, count: u32, parallel: u32) -> anyhow::Result<Vec<Held>> {
     let mut held = Vec::new();
     let mut opening = JoinSet::new();
     for _ in 0..count {
         if opening.len() >= parallel as usize {
             held.push(opened(opening.join_next().await)?);
         }
-        let (address, authority) = (stage.connect, stage.authority.clone());
-        opening.spawn_local(async move { Held::open(protocol, address, &authority).await });
+        opening.spawn_local(opener.clone().open());
     }
     while !opening.is_empty() {
         held.push(opened(opening.join_next().await)?);

@@ -12,7 +12,7 @@ use tally::{Phase, Tally};
 
 mod held;
 pub(crate) mod http1;
-mod http2;
+pub(crate) mod http2;
 mod pace;
 mod tally;
 

@@ -7,7 +7,9 @@ use clap::Parser;
 
 mod certificates;
 mod check;
+mod churn;
 mod compare;
+mod differ;
 mod h2load;
 mod host;
 mod idle;
@@ -32,6 +34,8 @@ fn main() -> anyhow::Result<()> {
         Command::Load(load) => local_runtime()?.block_on(load::run(&load)),
         Command::Compare(compare) => supervised(compare::run(compare)),
         Command::Check(check) => supervised(check::run(check)),
+        Command::Churn(churn) => supervised(churn::run(churn)),
+        Command::Differ(differ) => supervised(differ::run(differ)),
         Command::Idle(idle) => supervised(idle::run(idle)),
         Command::Routes(routes) => {
             routes::run(routes.rounds, std::time::Duration::from_millis(routes.milliseconds))

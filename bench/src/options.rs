@@ -23,6 +23,10 @@ pub(crate) enum Command {
     Check(Check),
     /// Measure the memory that idle client connections cost a pair.
     Idle(Idle),
+    /// Let a pair of sidecars through all that makes memory grow, and see whether it does.
+    Churn(Churn),
+    /// Send the same requests directly and through proxies, and explain what differs.
+    Differ(Differ),
     /// Measure what finding a rule costs, by the number of routes and the depth of paths.
     Routes(Routes),
     /// Measure what carrying bytes between two sockets costs, through a buffer and by `splice`.
@@ -119,6 +123,16 @@ pub(crate) struct Check {
     pub(crate) selection: Selection,
 }
 
+/// Whose clients are idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Side {
+    /// The client's sidecar's: in plain text.
+    Outbound,
+    /// The server's sidecar's: in mutual TLS, from peers that speak standard HTTP.
+    Inbound,
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Idle {
     #[command(flatten)]
@@ -126,12 +140,59 @@ pub(crate) struct Idle {
     /// Client connections to hold open.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) connections: u32,
+    /// Whose clients they are; repeatable, both by default.
+    #[arg(long = "side", value_enum)]
+    pub(crate) sides: Vec<Side>,
     /// Connections that send their one request at the same time.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) parallel: u32,
     /// What the connections speak; repeatable, both by default.
     #[arg(long = "protocol", value_enum)]
     pub(crate) protocols: Vec<Protocol>,
+    /// Names the results, as for `compare`.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Churn {
+    /// How long it lasts.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) minutes: u32,
+    /// Of these, how long nothing is measured yet, in seconds.
+    #[arg(long, default_value_t = 120)]
+    pub(crate) warmup: u32,
+    /// The core of clients, application and control plane.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) client_core: usize,
+    /// The core of the sidecars.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) proxy_core: usize,
+    /// Names the results, as for `compare`.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Differ {
+    /// Exchanges to try; every kind has come after some 400.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) requests: u64,
+    /// What the exchanges are made of: the same ones for the same seed.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Try this one alone and print all that is seen of it.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) only: Option<u64>,
+    /// A folder of `differential/`; repeatable, all by default.
+    #[arg(long = "subject", value_name = "NAME")]
+    pub(crate) subjects: Vec<String>,
+    /// The core of the client and the recording server.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) client_core: usize,
+    /// The core of the proxies.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) proxy_core: usize,
     /// Names the results, as for `compare`.
     #[arg(long)]
     pub(crate) name: Option<String>,

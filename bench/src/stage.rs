@@ -53,6 +53,10 @@ pub(crate) struct Stage {
     /// Where the client connects to.
     pub(crate) connect: SocketAddr,
     pub(crate) authority: String,
+    /// Where the server's sidecar listens.
+    pub(crate) hop: u16,
+    /// The folder of the authority that certifies peers of the server's sidecar, where that is not the run's own.
+    pub(crate) certifies: Option<PathBuf>,
     /// For logs of what else is started.
     pub(crate) folder: PathBuf,
     server: Process,
@@ -105,49 +109,19 @@ impl Stage {
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let (server, address) = start_server(protocol, setting.cores.client, &folder).await?;
         let authority = address.to_string();
-        let mut stage = Self { connect: address, authority, folder, server, others: Vec::new() };
+        let (hop_port, certifies, others) = (hop.listens, None, Vec::new());
+        let mut stage =
+            Self { connect: address, authority, hop: hop_port, certifies, folder, server, others };
         if let Some(pair) = &subject.pair {
             let variables = variables(pair, protocol, setting, hop, address, &stage.folder)?;
-            stage.start_pair(pair, setting.cores, &variables).await?;
+            stage.others = start_pair(pair, setting.cores, &variables, &stage.folder).await?;
             let connect = variables.fill(&pair.client.connect)?;
             stage.connect = connect.parse().with_context(|| format!("client.connect is {connect:?}"))?;
             stage.authority = variables.fill(&pair.client.authority)?;
+            let certifies = pair.hop.authority.as_deref().map(|folder| variables.fill(folder)).transpose()?;
+            stage.certifies = certifies.map(PathBuf::from);
         }
         Ok(stage)
-    }
-
-    async fn start_pair(
-        &mut self,
-        pair: &Definition,
-        cores: Cores,
-        variables: &Variables,
-    ) -> anyhow::Result<()> {
-        for file in &pair.files {
-            let path = pair.folder.join(file);
-            let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-            let target = self.folder.join(file);
-            fs::create_dir_all(target.parent().context("a file has a folder")?)?;
-            fs::write(&target, variables.fill(&text).with_context(|| file.clone())?)?;
-        }
-        for (count, command) in pair.prepare.iter().enumerate() {
-            let name = format!("prepare-{count}");
-            start(&name, cores.client, &variables.fill_all(command)?, Vec::new(), &self.folder)?
-                .finish()
-                .await?;
-        }
-        for definition in &pair.processes {
-            let core = if definition.role == Role::Support { cores.client } else { cores.proxy };
-            let command = variables.fill_all(&definition.command)?;
-            let environment = definition.environment.iter();
-            let environment = environment.map(|(key, value)| Ok((key.clone(), variables.fill(value)?)));
-            let environment = environment.collect::<anyhow::Result<_>>()?;
-            let mut process = start(&definition.name, core, &command, environment, &self.folder)?;
-            if let Some(ready) = &definition.ready {
-                wait_for_port(&mut process, &variables.fill(ready)?).await?;
-            }
-            self.others.push((definition.role, process));
-        }
-        Ok(())
     }
 
     async fn wait_for_answer(&mut self, protocol: Protocol) -> anyhow::Result<()> {
@@ -210,6 +184,53 @@ impl Stage {
         }
         self.server.stop().await;
     }
+}
+
+/// Starts the processes of `pair`, each when the one before it is ready.
+pub(crate) async fn start_pair(
+    pair: &Definition,
+    cores: Cores,
+    variables: &Variables,
+    folder: &Path,
+) -> anyhow::Result<Vec<(Role, Process)>> {
+    for file in &pair.files {
+        let path = pair.folder.join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let target = folder.join(file);
+        fs::create_dir_all(target.parent().context("a file has a folder")?)?;
+        fs::write(&target, variables.fill(&text).with_context(|| file.clone())?)?;
+    }
+    for (count, command) in pair.prepare.iter().enumerate() {
+        let name = format!("prepare-{count}");
+        start(&name, cores.client, &variables.fill_all(command)?, Vec::new(), folder)?.finish().await?;
+    }
+    let mut started = Vec::new();
+    for definition in &pair.processes {
+        let core = if definition.role == Role::Support { cores.client } else { cores.proxy };
+        let command = variables.fill_all(&definition.command)?;
+        let environment = definition.environment.iter();
+        let environment = environment.map(|(key, value)| Ok((key.clone(), variables.fill(value)?)));
+        let environment = environment.collect::<anyhow::Result<_>>()?;
+        let mut process = start(&definition.name, core, &command, environment, folder)?;
+        if let Some(ready) = &definition.ready {
+            wait_for_port(&mut process, &variables.fill(ready)?).await?;
+        }
+        started.push((definition.role, process));
+    }
+    Ok(started)
+}
+
+/// Tries until `done` says so.
+pub(crate) async fn wait_until(
+    what: &str,
+    mut done: impl AsyncFnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + START_DEADLINE;
+    while !done().await? {
+        anyhow::ensure!(Instant::now() < deadline, "{what} did not come within {START_DEADLINE:?}");
+        sleep(RETRY_EVERY).await;
+    }
+    Ok(())
 }
 
 fn start(

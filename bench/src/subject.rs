@@ -101,11 +101,13 @@ pub(crate) struct Hop {
     pub(crate) relay: bool,
     /// The ALPN protocol id to offer in checks.
     pub(crate) alpn: Option<String>,
+    /// The folder of the authority that certifies peers, where that is not the run's own.
+    pub(crate) authority: Option<String>,
 }
 
 impl Default for Hop {
     fn default() -> Self {
-        Self { relay: true, alpn: None }
+        Self { relay: true, alpn: None, authority: None }
     }
 }
 
@@ -119,7 +121,7 @@ impl Subject {
         }
     }
 
-    fn load(chosen: &str) -> anyhow::Result<Self> {
+    pub(crate) fn load(chosen: &str) -> anyhow::Result<Self> {
         if chosen == DIRECT {
             return Ok(Self { name: DIRECT.to_owned(), pair: None });
         }
@@ -127,7 +129,7 @@ impl Subject {
             Some((name, folder)) => (name, PathBuf::from(folder)),
             None => (chosen, host::bench_folder().join("subjects").join(chosen)),
         };
-        let pair = Definition::read(&folder)?;
+        let pair = Definition::read_pair(&folder)?;
         for program in &pair.programs {
             host::find_program(program).with_context(|| format!("subject {name} needs it"))?;
         }
@@ -142,7 +144,7 @@ impl Subject {
         names.sort();
         let mut subjects = vec![Self::load(DIRECT)?];
         for name in names {
-            let definition = Definition::read(&folder.join(&name))?;
+            let definition = Definition::read_pair(&folder.join(&name))?;
             match definition.programs.iter().find_map(|program| host::find_program(program).err()) {
                 Some(missing) => eprintln!("leaving {name} out: {missing}"),
                 None => subjects.push(Self { name, pair: Some(definition) }),
@@ -168,15 +170,21 @@ impl Subject {
 }
 
 impl Definition {
-    fn read(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join(FILE);
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let mut definition: Self =
             serde_saphyr::from_str(&text).with_context(|| format!("{} isn't a subject", path.display()))?;
         folder.clone_into(&mut definition.folder);
+        Ok(definition)
+    }
+
+    /// Reads a subject whose sidecars are measured: there have to be two.
+    fn read_pair(folder: &Path) -> anyhow::Result<Self> {
+        let definition = Self::read(folder)?;
         for role in [Role::ClientSidecar, Role::ServerSidecar] {
             let known = definition.processes.iter().any(|process| process.role == role);
-            anyhow::ensure!(known, "{}: no process has the role {role:?}", path.display());
+            anyhow::ensure!(known, "{}: no process has the role {role:?}", folder.display());
         }
         Ok(definition)
     }
@@ -190,7 +198,7 @@ mod tests {
     fn every_subject_of_the_repository_is_well_formed() {
         for entry in std::fs::read_dir(host::bench_folder().join("subjects")).unwrap() {
             let folder = entry.unwrap().path();
-            let definition = Definition::read(&folder).unwrap();
+            let definition = Definition::read_pair(&folder).unwrap();
             for file in &definition.files {
                 assert!(folder.join(file).is_file(), "{} names {file}", folder.display());
             }

@@ -1,16 +1,28 @@
 //! A connection that is held open after one request.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::{Failure, http1, http2};
 use crate::workload::Protocol;
 
+/// A stream, in plain text or in TLS.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Io for S {}
+
 /// A connection that has had its answer.
 pub(crate) enum Held {
-    Http1(http1::Connection),
+    Http1(Box<dyn Io>),
     Http2(SendRequest<Bytes>),
 }
 
@@ -21,14 +33,34 @@ impl Held {
         address: SocketAddr,
         authority: &str,
     ) -> Result<Self, Failure> {
+        let stream = connect(address).await?;
+        Self::over(protocol, Box::new(stream), authority).await
+    }
+
+    /// As [`Held::open`], in TLS.
+    pub(crate) async fn open_tls(
+        protocol: Protocol,
+        address: SocketAddr,
+        authority: &str,
+        config: &Arc<ClientConfig>,
+    ) -> Result<Self, Failure> {
+        let stream = connect(address).await?;
+        let connector = TlsConnector::from(Arc::clone(config));
+        // Mesh peers know each other by their certificates' URIs, not by the name of a server.
+        let name = ServerName::from(address.ip());
+        let stream = connector.connect(name, stream).await.map_err(|_| Failure::Connect)?;
+        Self::over(protocol, Box::new(stream), authority).await
+    }
+
+    async fn over(protocol: Protocol, stream: Box<dyn Io>, authority: &str) -> Result<Self, Failure> {
         match protocol {
             Protocol::H1 => {
-                let mut connection = http1::Connection::open(address).await.map_err(|_| Failure::Connect)?;
+                let mut connection = http1::Connection::over(stream);
                 connection.exchange(&http1::request(authority)).await?;
-                Ok(Self::Http1(connection))
+                Ok(Self::Http1(connection.into_inner()))
             }
             Protocol::H2 => {
-                let sender = http2::open(address).await.ok_or(Failure::Connect)?;
+                let sender = http2::over(stream).await.ok_or(Failure::Connect)?;
                 let mut sender = sender.ready().await.map_err(|_| Failure::Closed)?;
                 let request = http2::request(authority).ok_or(Failure::Malformed)?;
                 http2::exchange(&mut sender, request).await?;
@@ -39,13 +71,20 @@ impl Held {
 
     /// Whether the peer still keeps it open.
     pub(crate) fn is_open(&mut self) -> bool {
+        // A connection without error is ready, or silent, at once: no more than a waker is needed.
+        let mut context = Context::from_waker(Waker::noop());
         match self {
-            Self::Http1(connection) => connection.is_idle(),
-            // A connection without error is ready at once; `poll_ready` needs no more than a waker.
-            Self::Http2(sender) => {
-                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-                matches!(sender.poll_ready(&mut context), std::task::Poll::Ready(Ok(())))
+            Self::Http1(stream) => {
+                let mut octet = [0];
+                Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut octet)).is_pending()
             }
+            Self::Http2(sender) => matches!(sender.poll_ready(&mut context), Poll::Ready(Ok(()))),
         }
     }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, Failure> {
+    let stream = TcpStream::connect(address).await.map_err(|_| Failure::Connect)?;
+    stream.set_nodelay(true).map_err(|_| Failure::Connect)?;
+    Ok(stream)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Failure, Worker};
@@ -13,8 +13,8 @@ use crate::server::BODY_LENGTH;
 const BUFFER: usize = 16 << 10;
 
 /// One keep-alive connection.
-pub(crate) struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection<S = TcpStream> {
+    stream: S,
     buffer: Box<[u8]>,
 }
 
@@ -57,7 +57,19 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; BUFFER].into() })
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// On a stream that is open.
+    pub(crate) fn over(stream: S) -> Self {
+        Self { stream, buffer: vec![0; BUFFER].into() }
+    }
+
+    /// The stream, without the buffer for answers.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
     }
 
     /// Sends `request` and reads exactly one answer.
@@ -81,11 +93,6 @@ impl Connection {
                 _ => {}
             }
         }
-    }
-
-    /// Whether the peer has kept the connection open and silent.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderValue, Request, Uri, header};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -33,6 +34,13 @@ pub(super) async fn work(worker: Worker, streams: usize) {
 pub(crate) async fn open(address: std::net::SocketAddr) -> Option<SendRequest<Bytes>> {
     let stream = TcpStream::connect(address).await.ok()?;
     stream.set_nodelay(true).ok()?;
+    over(stream).await
+}
+
+/// Speaks HTTP/2 on a stream that is open, and lets it run on its own.
+pub(crate) async fn over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+) -> Option<SendRequest<Bytes>> {
     // Windows that never run out, so that the client sends few updates of them.
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(1 << 20).initial_connection_window_size(16 << 20).enable_push(false);

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{Comparison, Entry, Figure, IdleReport, WorkloadResults};
 use crate::host::Host;
+use crate::options::Side;
 
 /// A column: title, figure, digits after the point.
 type Column = (&'static str, Figure, usize);
@@ -130,8 +131,8 @@ impl IdleReport {
             self.connections, self.parallel
         );
         text.push_str(
-            "| subject | version | protocol | pair without, MiB | pair with, MiB | client sidecar, bytes/connection | \
-             server sidecar, bytes/connection | pair, bytes/connection |\n|---|---|---|---:|---:|---:|---:|---:|\n",
+            "| subject | version | clients of the | protocol | pair without, MiB | pair with, MiB | client sidecar, bytes/connection | \
+             server sidecar, bytes/connection | pair, bytes/connection |\n|---|---|---|---|---:|---:|---:|---:|---:|\n",
         );
         for result in &self.results {
             let (client, server) = (&result.client_sidecar, &result.server_sidecar);
@@ -140,9 +141,13 @@ impl IdleReport {
                 (client.per_connection(self.connections), server.per_connection(self.connections));
             let _infallible = writeln!(
                 text,
-                "| {} | {} | {} | {:.1} | {:.1} | {of_client:.0} | {of_server:.0} | {:.0} |",
+                "| {} | {} | {} | {} | {:.1} | {:.1} | {of_client:.0} | {of_server:.0} | {:.0} |",
                 result.subject,
                 result.version,
+                match result.side {
+                    Side::Outbound => "client's, plain",
+                    Side::Inbound => "server's, mTLS",
+                },
                 result.protocol.name(),
                 mib(client.before.pss_kib, server.before.pss_kib),
                 mib(client.with.pss_kib, server.with.pss_kib),
