@@ -109,7 +109,7 @@ fn with_malformed(number: u64, index: usize, rng: &mut Rng) -> Case {
 fn special(number: u64, name: &'static str, rng: &mut Rng) -> Case {
     if name == "Upgrade that is taken" {
         let mut request = request(Backend::One, false, rng);
-        request.method = "GET".to_owned();
+        request.method = "GET".into();
         request.coding = Coding::None;
         let token = pick(rng, &["websocket", "something/1"]);
         request.fields.push("Connection", "Upgrade");

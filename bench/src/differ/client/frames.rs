@@ -49,7 +49,7 @@ async fn receive(wire: &mut Wire, out: &mut Out, got: &RefCell<Got>) -> Result<E
                 (GOAWAY, 0) => return Ok(End::GoAway),
                 (RST_STREAM, 1) => return Ok(End::Reset),
                 (HEADERS, 1) if got.borrow().replies.is_empty() => {
-                    got.borrow_mut().replies.push(reply(&payload))
+                    got.borrow_mut().replies.push(reply(&payload));
                 }
                 (DATA, 1) => {
                     if let Some(reply) = got.borrow_mut().replies.last_mut() {
@@ -72,13 +72,16 @@ async fn receive(wire: &mut Wire, out: &mut Out, got: &RefCell<Got>) -> Result<E
 
 /// The frame that `buffer` begins with.
 fn next(buffer: &mut Vec<u8>) -> Option<(u8, u8, u32, Vec<u8>)> {
-    let [a, b, c, kind, flags, d, e, f, g, ..] = *buffer.as_slice() else { return None };
-    let length = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
+    let (head, _) = buffer.split_first_chunk::<9>()?;
+    let [length @ .., kind, flags, _, _, _, _] = *head;
+    let length = 9 + length.into_iter().fold(0, |sum, octet| sum << 8 | usize::from(octet));
+    let stream =
+        buffer.get(5..9).unwrap_or_default().iter().fold(0, |sum, octet| sum << 8 | u32::from(*octet));
     if buffer.len() < length {
         return None;
     }
     let payload = buffer.drain(..length).skip(9).collect();
-    Some((kind, flags, u32::from_be_bytes([d & 0x7f, e, f, g]), payload))
+    Some((kind, flags, stream & 0x7fff_ffff, payload))
 }
 
 fn reply(block: &[u8]) -> Reply {
@@ -113,7 +116,7 @@ fn status(block: &[u8]) -> Option<u16> {
 
 /// Three digits in Huffman's code (RFC 7541, appendix B): 0 to 2 have five bits, the others six.
 fn digits(value: &[u8]) -> Option<u16> {
-    let bits: String = value.iter().map(|byte| format!("{byte:08b}")).collect();
+    let bits: String = value.iter().map(|byte| format!("{byte:08b}")).collect::<Vec<_>>().concat();
     let (mut number, mut at) = (0, 0);
     for _ in 0..3 {
         let five = u16::from_str_radix(bits.get(at..at + 5)?, 2).ok()?;

@@ -64,12 +64,12 @@ async fn send(out: &mut Out, script: &Script, heard: &Notify) -> Result<(), End>
     Ok(())
 }
 
-async fn receive(wire: &mut Wire, script: &Script, got: &RefCell<Got>, heard: &Notify) -> Result<(), End> {
+async fn receive(wire: &mut Wire, script: &Script, got: &RefCell<Got>, bell: &Notify) -> Result<(), End> {
     for to_head in &script.heads {
         let mut interim = Vec::new();
         let head = loop {
             let head = wire.head().await?;
-            heard.notify_one();
+            bell.notify_one();
             match status(&head) {
                 status @ (100 | 102..=199) => interim.push(status),
                 _ => break head,

@@ -18,7 +18,7 @@ pub(crate) const POINTS: &[Point<Answer>] = &[
     point("answer: status", On::Both, |answer, rng| {
         answer.status =
             pick(rng, &[201, 202, 206, 299, 301, 400, 401, 404, 409, 418, 422, 451, 500, 501, 505, 599]);
-        answer.reason = pick(rng, &["Reason", "", "With Several Words"]).to_owned();
+        answer.reason = pick(rng, &["Reason", "", "With Several Words"]).into();
     }),
     point("answer: status that clients may try again", On::Both, |answer, rng| {
         answer.status = pick(rng, &[408, 425, 429, 502, 503, 504]);
@@ -128,7 +128,7 @@ pub(crate) const POINTS: &[Point<Answer>] = &[
         answer.interim.push((103, Fields::of(&[("Link", "</a.css>; rel=preload")])));
     }),
     point("answer: 100 that nobody asked for", On::Both, |answer, _| {
-        answer.interim.push((100, Fields::default()))
+        answer.interim.push((100, Fields::default()));
     }),
     point("answer: before the request's body", On::Both, |answer, _| answer.early = true),
     point("answer: before the request's body, then closed", On::Http1, |answer, _| {
@@ -138,13 +138,13 @@ pub(crate) const POINTS: &[Point<Answer>] = &[
     }),
     point("answer: none, closed", On::Both, |answer, _| answer.fault = Fault::CloseBefore),
     point("answer: broken off in a length", On::Both, |answer, rng| {
-        broken(answer, rng, Coding::Length, Fault::CloseAfter)
+        broken(answer, rng, Coding::Length, Fault::CloseAfter);
     }),
     point("answer: broken off in chunks", On::Both, |answer, rng| {
-        broken(answer, rng, Coding::Chunked, Fault::CloseAfter)
+        broken(answer, rng, Coding::Chunked, Fault::CloseAfter);
     }),
     point("answer: reset in a length", On::Both, |answer, rng| {
-        broken(answer, rng, Coding::Length, Fault::ResetAfter)
+        broken(answer, rng, Coding::Length, Fault::ResetAfter);
     }),
     point("answer: 101 that nobody asked for", On::Http1, |answer, _| {
         raw(answer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n");
@@ -174,7 +174,7 @@ pub(crate) const POINTS: &[Point<Answer>] = &[
         raw(answer, &format!("{line}\r\nContent-Length: 2\r\n\r\nok"));
     }),
     point("answer: lines that end with LF", On::Http1, |answer, _| {
-        raw(answer, "HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
+        raw(answer, "HTTP/1.1 200 OK\nContent-Length: 2\n\nok");
     }),
     point("answer: folded field", On::Http1, |answer, _| {
         raw(answer, "HTTP/1.1 200 OK\r\nX-Folded: a\r\n b\r\nContent-Length: 2\r\n\r\nok");
@@ -228,7 +228,7 @@ pub(crate) const POINTS: &[Point<Answer>] = &[
         );
     }),
     point("answer: body of 204", On::Http1, |answer, _| {
-        raw(answer, "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok")
+        raw(answer, "HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok");
     }),
 ];
 

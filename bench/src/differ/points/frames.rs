@@ -26,20 +26,20 @@ const fn point(name: &'static str, apply: fn(&mut Vec<u8>, &mut Rng)) -> Point<V
 /// All of them. They fill what goes after the preface and SETTINGS.
 pub(crate) const POINTS: &[Point<Vec<u8>>] = &[
     point("HTTP/2: as it should be", |bytes, _| {
-        head(bytes, &[METHOD, SCHEME, AUTHORITY, PATH, ("x-a", "1")])
+        head(bytes, &[METHOD, SCHEME, AUTHORITY, PATH, ("x-a", "1")]);
     }),
     point("HTTP/2: name in capitals", |bytes, _| with(bytes, ("X-Capital", "1"))),
     point("HTTP/2: name that is none", |bytes, rng| {
-        with(bytes, pick(rng, &[("x y", "1"), ("", "1"), ("x:y", "1"), ("x\0", "1"), ("x\u{e4}", "1")]))
+        with(bytes, pick(rng, &[("x y", "1"), ("", "1"), ("x:y", "1"), ("x\0", "1"), ("x\u{e4}", "1")]));
     }),
     point("HTTP/2: value that is none", |bytes, rng| {
         with(
             bytes,
             pick(rng, &[("x-v", "a\rb"), ("x-v", "a\nb"), ("x-v", "a\0b"), ("x-v", "a\r\nx-smuggled: 1")]),
-        )
+        );
     }),
     point("HTTP/2: blanks around a value", |bytes, rng| {
-        with(bytes, pick(rng, &[("x-v", " a"), ("x-v", "a "), ("x-v", "\ta")]))
+        with(bytes, pick(rng, &[("x-v", " a"), ("x-v", "a "), ("x-v", "\ta")]));
     }),
     point("HTTP/2: field of a connection", |bytes, rng| {
         let field = pick(
@@ -60,7 +60,7 @@ pub(crate) const POINTS: &[Point<Vec<u8>>] = &[
     point("HTTP/2: no path", |bytes, _| head(bytes, &[METHOD, SCHEME, AUTHORITY])),
     point("HTTP/2: no authority", |bytes, _| head(bytes, &[METHOD, SCHEME, PATH])),
     point("HTTP/2: Host instead of the authority", |bytes, _| {
-        head(bytes, &[METHOD, SCHEME, PATH, ("host", "one")])
+        head(bytes, &[METHOD, SCHEME, PATH, ("host", "one")]);
     }),
     point("HTTP/2: another Host", |bytes, _| with(bytes, ("host", "other"))),
     point("HTTP/2: empty path", |bytes, _| head(bytes, &[METHOD, SCHEME, AUTHORITY, (":path", "")])),
@@ -79,32 +79,32 @@ pub(crate) const POINTS: &[Point<Vec<u8>>] = &[
         );
     }),
     point("HTTP/2: method that is none", |bytes, rng| {
-        head(bytes, &[(":method", pick(rng, &["G T", "", "G\r\nT", "(GET)"])), SCHEME, AUTHORITY, PATH])
+        head(bytes, &[(":method", pick(rng, &["G T", "", "G\r\nT", "(GET)"])), SCHEME, AUTHORITY, PATH]);
     }),
     point("HTTP/2: scheme that is none", |bytes, rng| {
-        head(bytes, &[METHOD, (":scheme", pick(rng, &["", "ht tp", "ftp", "https", "1a"])), AUTHORITY, PATH])
+        head(bytes, &[METHOD, (":scheme", pick(rng, &["", "ht tp", "ftp", "https", "1a"])), AUTHORITY, PATH]);
     }),
     point("HTTP/2: authority that is none", |bytes, rng| {
         head(
             bytes,
             &[METHOD, SCHEME, (":authority", pick(rng, &["me@one", "o ne", "one/x", "", "one:port"])), PATH],
-        )
+        );
     }),
     point("HTTP/2: pseudo-field twice", |bytes, rng| {
         let twice = pick(rng, &[METHOD, SCHEME, AUTHORITY, PATH]);
         head(bytes, &[METHOD, SCHEME, AUTHORITY, PATH, twice]);
     }),
     point("HTTP/2: pseudo-field after others", |bytes, _| {
-        head(bytes, &[METHOD, SCHEME, AUTHORITY, ("x-a", "1"), PATH])
+        head(bytes, &[METHOD, SCHEME, AUTHORITY, ("x-a", "1"), PATH]);
     }),
     point("HTTP/2: pseudo-field that is none", |bytes, rng| {
-        head(bytes, &[METHOD, SCHEME, AUTHORITY, PATH, pick(rng, &[(":x", "1"), (":status", "200")])])
+        head(bytes, &[METHOD, SCHEME, AUTHORITY, PATH, pick(rng, &[(":x", "1"), (":status", "200")])]);
     }),
     point("HTTP/2: protocol without CONNECT", |bytes, _| {
-        head(bytes, &[METHOD, SCHEME, AUTHORITY, PATH, (":protocol", "websocket")])
+        head(bytes, &[METHOD, SCHEME, AUTHORITY, PATH, (":protocol", "websocket")]);
     }),
     point("HTTP/2: CONNECT with a path", |bytes, _| {
-        head(bytes, &[(":method", "CONNECT"), SCHEME, AUTHORITY, PATH])
+        head(bytes, &[(":method", "CONNECT"), SCHEME, AUTHORITY, PATH]);
     }),
     point("HTTP/2: length that is not the body's", |bytes, rng| {
         post(bytes, &[("content-length", pick(rng, &["4", "6", "0", "500"]))]);
@@ -142,10 +142,10 @@ pub(crate) const POINTS: &[Point<Vec<u8>>] = &[
         bytes.extend(frame(DATA, PADDED | END_STREAM, 1, &[3, b'a', b'b', 0, 0, 0]));
     }),
     point("HTTP/2: even stream", |bytes, _| {
-        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 2, &block(&[METHOD, SCHEME, AUTHORITY, PATH])))
+        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 2, &block(&[METHOD, SCHEME, AUTHORITY, PATH])));
     }),
     point("HTTP/2: head on stream 0", |bytes, _| {
-        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 0, &block(&[METHOD, SCHEME, AUTHORITY, PATH])))
+        bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 0, &block(&[METHOD, SCHEME, AUTHORITY, PATH])));
     }),
     point("HTTP/2: head in pieces", |bytes, _| {
         let block = block(&[METHOD, SCHEME, AUTHORITY, PATH, ("x-a", "1")]);
@@ -161,7 +161,7 @@ pub(crate) const POINTS: &[Point<Vec<u8>>] = &[
         bytes.extend(frame(CONTINUATION, END_HEADERS, 1, second));
     }),
     point("HTTP/2: continuation of nothing", |bytes, _| {
-        bytes.extend(frame(CONTINUATION, END_HEADERS, 1, &block(&[METHOD])))
+        bytes.extend(frame(CONTINUATION, END_HEADERS, 1, &block(&[METHOD])));
     }),
     point("HTTP/2: block that can't be decoded", |bytes, rng| {
         let block: &[u8] = pick(
@@ -214,14 +214,14 @@ pub(crate) const POINTS: &[Point<Vec<u8>>] = &[
         bytes.extend(frame(DATA, END_STREAM, 1, &vec![b'a'; 16_385]));
     }),
     point("HTTP/2: promise of a client", |bytes, _| {
-        bytes.extend(frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2]))
+        bytes.extend(frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2]));
     }),
     point("HTTP/2: stream that waits for itself", |bytes, _| {
         bytes.extend(frame(PRIORITY, 0, 1, &[0, 0, 0, 1, 16]));
         with(bytes, ("x-a", "1"));
     }),
     point("HTTP/2: no HTTP/2 after the preface", |bytes, _| {
-        bytes.extend(b"GET / HTTP/1.1\r\nHost: one\r\n\r\n")
+        bytes.extend(b"GET / HTTP/1.1\r\nHost: one\r\n\r\n");
     }),
     point("HTTP/2: head beyond measure", |bytes, _| {
         let large: String = "v".repeat(15_000);

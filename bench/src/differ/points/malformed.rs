@@ -125,7 +125,7 @@ pub(crate) const POINTS: &[Point<Raw>] = &[
         raw.ends = true;
     }),
     point("folded field", |raw, rng| {
-        raw.add(pick(rng, &["X-Folded: a\r\n b", "X-Folded: a\r\n\tb", "X-Folded:\r\n a"]))
+        raw.add(pick(rng, &["X-Folded: a\r\n b", "X-Folded: a\r\n\tb", "X-Folded:\r\n a"]));
     }),
     point("folded line first", |raw, _| raw.lines.insert(0, b" X-First: 1".to_vec())),
     point("blank before the colon", |raw, rng| raw.add(pick(rng, &["X-Blank : 1", "X-Blank\t: 1"]))),
@@ -138,13 +138,13 @@ pub(crate) const POINTS: &[Point<Raw>] = &[
         raw.ends = true;
     }),
     point("name that is none", |raw, rng| {
-        raw.add(pick(rng, &[": 1", "X Y: 1", "X(: 1", "X\u{e4}: 1", "X\0: 1", "X\"Y\": 1", "X[1]: 1"]))
+        raw.add(pick(rng, &[": 1", "X Y: 1", "X(: 1", "X\u{e4}: 1", "X\0: 1", "X\"Y\": 1", "X[1]: 1"]));
     }),
     point("line without a colon", |raw, _| raw.add("X-None")),
     point("CR in a value", |raw, _| raw.add("X-Value: a\rb")),
     point("NUL in a value", |raw, _| raw.add("X-Value: a\0b")),
     point("control in a value", |raw, rng| {
-        raw.add(pick(rng, &["X-Value: a\u{1}b", "X-Value: a\u{7f}b", "X-Value: a\u{b}b"]))
+        raw.add(pick(rng, &["X-Value: a\u{1}b", "X-Value: a\u{7f}b", "X-Value: a\u{b}b"]));
     }),
     point("two different lengths", |raw, _| post(raw, &["Content-Length: 5", "Content-Length: 6"], "hello!")),
     point("the same length twice", |raw, rng| {
@@ -243,8 +243,10 @@ pub(crate) const POINTS: &[Point<Raw>] = &[
         raw.ends = true;
     }),
     point("large trailers", |raw, _| {
-        let trailers: String =
-            (0..2000).map(|number| format!("X-Large-{number}: {}\r\n", "v".repeat(60))).collect();
+        let trailers: String = (0..2000)
+            .map(|number| format!("X-Large-{number}: {}\r\n", "v".repeat(60)))
+            .collect::<Vec<_>>()
+            .concat();
         post(raw, &["Transfer-Encoding: chunked"], format!("5\r\nhello\r\n0\r\n{trailers}\r\n"));
         raw.ends = true;
     }),

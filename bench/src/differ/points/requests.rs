@@ -16,10 +16,10 @@ const fn point(name: &'static str, on: On, apply: Change) -> Point<Request> {
 pub(crate) const POINTS: &[Point<Request>] = &[
     point("plain", On::Both, |_, _| {}),
     point("routes", On::Both, routes),
-    point("path", On::Both, |request, rng| request.target = pick(rng, PATHS).to_owned()),
+    point("path", On::Both, |request, rng| request.target = pick(rng, PATHS).into()),
     point("path with octets of no URL", On::Http1, |request, rng| {
         request.target =
-            pick(rng, &["/a|b", "/a\\b", "/ä", "/a\"b", "/a<b>", "/a{b}", "/a^b", "/a`b"]).to_owned();
+            pick(rng, &["/a|b", "/a\\b", "/ä", "/a\"b", "/a<b>", "/a{b}", "/a^b", "/a`b"]).into();
     }),
     point("query", On::Both, |request, rng| request.target = format!("/plain?{}", pick(rng, QUERIES))),
     point("long target", On::Both, |request, rng| {
@@ -29,17 +29,17 @@ pub(crate) const POINTS: &[Point<Request>] = &[
     point("TRACE", On::Both, |request, _| bodiless(request, "TRACE")),
     point("OPTIONS *", On::Http1, |request, _| {
         bodiless(request, "OPTIONS");
-        request.target = "*".to_owned();
+        request.target = "*".into();
     }),
     point("method that is not registered", On::Both, |request, rng| {
-        request.method = pick(rng, &["M-SEARCH", "PURGE", "get", "X", "A!#$%&'*+-.^_`|~"]).to_owned();
+        request.method = pick(rng, &["M-SEARCH", "PURGE", "get", "X", "A!#$%&'*+-.^_`|~"]).into();
     }),
     point("absolute target", On::Http1, |request, _| {
         request.target = format!("http://{}{}", request.authority, request.target);
     }),
     point("host with a port", On::Both, |request, _| request.authority.push_str(":80")),
     point("host in capitals", On::Both, |request, _| {
-        request.authority = request.authority.to_ascii_uppercase()
+        request.authority = request.authority.to_ascii_uppercase();
     }),
     point("HTTP/1.0", On::Http1, |request, _| {
         request.version = Version::Http10;
@@ -121,11 +121,11 @@ pub(crate) const POINTS: &[Point<Request>] = &[
     }),
     point("body of GET", On::Both, |request, rng| {
         body(request, rng, 1..3000, Coding::Length);
-        request.method = pick(rng, &["GET", "DELETE", "OPTIONS"]).to_owned();
+        request.method = pick(rng, &["GET", "DELETE", "OPTIONS"]).into();
     }),
     point("body of GET in chunks", On::Both, |request, rng| {
         body(request, rng, 1..3000, Coding::Chunked);
-        request.method = pick(rng, &["GET", "DELETE", "OPTIONS"]).to_owned();
+        request.method = pick(rng, &["GET", "DELETE", "OPTIONS"]).into();
     }),
     point("trailers", On::Both, |request, rng| {
         body(request, rng, 1..3000, Coding::Chunked);
@@ -256,8 +256,8 @@ const ROUTED: &[&str] = &[
 
 /// Requests that meet routes, or just don't.
 fn routes(request: &mut Request, rng: &mut Rng) {
-    request.target = pick(rng, ROUTED).to_owned();
-    request.method = pick(rng, &["GET", "DELETE", "POST"]).to_owned();
+    request.target = pick(rng, ROUTED).into();
+    request.method = pick(rng, &["GET", "DELETE", "POST"]).into();
     for _ in 0..rng.usize(..3) {
         let (name, value) = pick(
             rng,
@@ -277,14 +277,14 @@ fn routes(request: &mut Request, rng: &mut Rng) {
 }
 
 fn bodiless(request: &mut Request, method: &str) {
-    request.method = method.to_owned();
+    request.method = method.into();
     request.body.clear();
     request.trailers.0.clear();
     request.coding = Coding::None;
 }
 
 fn body(request: &mut Request, rng: &mut Rng, length: std::ops::Range<usize>, coding: Coding) {
-    request.method = pick(rng, &["POST", "PUT", "PATCH"]).to_owned();
+    request.method = pick(rng, &["POST", "PUT", "PATCH"]).into();
     let length = rng.usize(length);
     request.body = octets(rng, length);
     request.coding = coding;
