@@ -47,7 +47,7 @@ fn the_api_server_takes_every_shape_with_its_sidecar() {
         cluster.try_kubectl(&["-n", &namespace.name, "get", "serviceaccount", "default"], "").ok()
     });
     // What the shapes name.
-    namespace.apply("{apiVersion: v1, kind: ServiceAccount, metadata: {name: web}}");
+    namespace.apply("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: web}\n");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../control-plane/tests/inject/shapes");
     let mut expected: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     expected.retain(|path| path.to_str().unwrap().ends_with(".out.yaml"));
