@@ -55,7 +55,7 @@ where
         (Peer { address: peer, announced: false }, Prefixed::untouched(stream))
     };
     if port.tls_mode == TlsMode::Disabled {
-        return opaque(&worker, stream, None, &arrival, &Caller::plain(peer)).await;
+        return Box::pin(opaque(&worker, stream, None, &arrival, &Caller::plain(peer))).await;
     }
     if port.tls_mode == TlsMode::Permissive && !port.protocol.is_http() {
         return Box::pin(undeclared(&worker, stream, peer, &arrival, &port)).await;
@@ -70,12 +70,13 @@ where
         }
     };
     match (is_tls, port.tls_mode) {
-        (true, _) => meshed(&worker, stream, peer, &arrival, &port).await,
+        // Each way takes only the memory that it needs itself, for as long as the connection lives.
+        (true, _) => Box::pin(meshed(&worker, stream, peer, &arrival, &port)).await,
         (false, TlsMode::Strict) => {
             let detail = "plain text, where only mesh TLS is let in";
             worker.shared.stats.refused(peer.address, RefusalReason::NoCertificate, &detail);
         }
-        (false, _) => detected(&worker, stream, None, &arrival, &Caller::plain(peer)).await,
+        (false, _) => Box::pin(detected(&worker, stream, None, &arrival, &Caller::plain(peer))).await,
     }
 }
 
@@ -165,7 +166,7 @@ async fn meshed<S>(
         tracing::warn!(%peer, "a connection came before this proxy had a certificate");
         return;
     };
-    let accepting = TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream);
+    let accepting = Box::pin(TlsAcceptor::from(Arc::clone(&tls.server)).accept(stream));
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -195,12 +196,14 @@ async fn meshed<S>(
     let caller = worker.inbound.proven.caller(peer, identity, chain, tls.generation(), drain);
     let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
     drop(tls);
+    // Large, and handed on from one future to the next, each of which would have room for all of it.
+    let stream = Box::new(stream);
     by_alpn(worker, stream, arrival, port, &caller, alpn.as_deref()).await;
 }
 
 async fn by_alpn<S>(
     worker: &Rc<Worker>,
-    stream: TlsStream<Prefixed<S>>,
+    stream: Box<TlsStream<Prefixed<S>>>,
     arrival: &Arrival,
     port: &Arc<InboundPort>,
     caller: &Caller,
@@ -215,20 +218,21 @@ async fn by_alpn<S>(
             let drain = caller.drain(&worker.shared.drain);
             let close = worker.shared.close.clone();
             let witness = Witness::new(&worker.shared, Direction::Inbound);
-            crate::hop::server::serve(stream, drain, close, witness, move |request, metadata| {
-                request::from_hop(Rc::clone(&worker), Rc::clone(&upstream), request, metadata)
-            })
-            .await;
+            let serving =
+                crate::hop::server::serve(stream, drain, close, witness, move |request, metadata| {
+                    request::from_hop(Rc::clone(&worker), Rc::clone(&upstream), request, metadata)
+                });
+            Box::pin(serving).await;
         }
-        Some(ALPN_H2) => http(worker, stream, ServerVersion::Http2, arrival, caller).await,
-        Some(ALPN_HTTP11) => http(worker, stream, ServerVersion::Http1, arrival, caller).await,
+        Some(ALPN_H2) => Box::pin(http(worker, stream, ServerVersion::Http2, arrival, caller)).await,
+        Some(ALPN_HTTP11) => Box::pin(http(worker, stream, ServerVersion::Http1, arrival, caller)).await,
         Some(ALPN_WEFT_TCP) if !port.protocol.is_http() => {
-            opaque(worker, stream, None, arrival, caller).await;
+            Box::pin(opaque(worker, stream, None, arrival, caller)).await;
         }
         _ if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) => {
-            opaque(worker, stream, None, arrival, caller).await;
+            Box::pin(opaque(worker, stream, None, arrival, caller)).await;
         }
-        _ => detected(worker, stream, None, arrival, caller).await,
+        _ => Box::pin(detected(worker, stream, None, arrival, caller)).await,
     }
 }
 
