@@ -16,7 +16,7 @@ use crate::certificates::Certificates;
 use crate::load::http1;
 use crate::options;
 use crate::sample;
-use crate::stage::{Cores, HopPorts, Setting, Stage};
+use crate::stage::{HopPorts, Setting, Stage};
 use crate::subject::Subject;
 use crate::workload::{Protocol, WorkloadName};
 use relay::Relay;
@@ -42,7 +42,7 @@ pub(crate) struct HopFacts {
 pub(crate) async fn run(options: options::Check) -> anyhow::Result<()> {
     let selection = &options.selection;
     let subjects = Subject::select(&selection.subjects)?;
-    let setting = Setting::prepare(Cores { client: selection.client_core, proxy: selection.proxy_core })?;
+    let setting = Setting::prepare(selection.placing.cores())?;
     for subject in &subjects {
         for protocol in Protocol::ALL {
             let facts = verify(subject, protocol, &setting).await?;

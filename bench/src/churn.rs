@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::host::{self, Host};
 use crate::options;
 use crate::report;
-use crate::stage::{Cores, HopPorts, Setting, Stage};
+use crate::stage::{HopPorts, Setting, Stage};
 use crate::subject::{Role, Subject};
 use crate::workload::Protocol;
 use line::Line;
@@ -57,7 +57,7 @@ pub(crate) async fn run(options: options::Churn) -> anyhow::Result<()> {
     let host = Host::describe();
     let folder = host::bench_folder().join("churn");
     let subject = Subject::load(&format!("churn={}", folder.display()))?;
-    let setting = Setting::prepare(Cores { client: options.client_core, proxy: options.proxy_core })?;
+    let setting = Setting::prepare(options.placing.cores())?;
     let mut stage = Stage::start(&subject, Protocol::H1, &setting, HopPorts::plain()?).await?;
     let done = Rc::new(Done::default());
     let mut clients = JoinSet::new();

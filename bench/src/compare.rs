@@ -8,7 +8,7 @@ use crate::host::{self, Host};
 use crate::options::{Compare, Generator};
 use crate::report::{self, Comparison, Entry, SubjectFacts, WorkloadResults};
 use crate::sample::{self, Sample};
-use crate::stage::{Cores, HopPorts, Setting, Stage};
+use crate::stage::{HopPorts, Setting, Stage};
 use crate::subject::Subject;
 use crate::workload::{Protocol, Workload, WorkloadName};
 
@@ -17,7 +17,7 @@ pub(crate) async fn run(options: Compare) -> anyhow::Result<()> {
     let host = Host::describe();
     let subjects = Subject::select(&options.selection.subjects)?;
     let workloads = workloads(&options);
-    let cores = Cores { client: options.selection.client_core, proxy: options.selection.proxy_core };
+    let cores = options.selection.placing.cores();
     let setting = Setting::prepare(cores)?;
     let mut facts = Vec::new();
     for subject in &subjects {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::host::{self, Host};
 use crate::options;
 use crate::report;
-use crate::stage::{Cores, Setting};
+use crate::stage::Setting;
 
 mod answer;
 mod case;
@@ -38,7 +38,7 @@ const PROGRESS: u64 = 500;
 pub(crate) async fn run(options: options::Differ) -> anyhow::Result<()> {
     let host = Host::describe();
     let table = Table::read()?;
-    let setting = Setting::prepare(Cores { client: options.client_core, proxy: options.proxy_core })?;
+    let setting = Setting::prepare(options.placing.cores())?;
     let direct = Subject::direct().await?;
     let names: Vec<&str> = if options.subjects.is_empty() {
         SUBJECTS.to_vec()

@@ -20,7 +20,7 @@ use crate::load::{Failure, Held};
 use crate::options::{self, Side};
 use crate::process::usage::Memory;
 use crate::report::{self, IdleReport};
-use crate::stage::{Cores, HopPorts, Setting, Stage};
+use crate::stage::{HopPorts, Setting, Stage};
 use crate::subject::{Role, Subject};
 use crate::workload::Protocol;
 
@@ -59,7 +59,7 @@ pub(crate) async fn run(options: options::Idle) -> anyhow::Result<()> {
     let host = Host::describe();
     let subjects = Subject::select(&options.selection.subjects)?;
     let selection = &options.selection;
-    let setting = Setting::prepare(Cores { client: selection.client_core, proxy: selection.proxy_core })?;
+    let setting = Setting::prepare(selection.placing.cores())?;
     let protocols =
         if options.protocols.is_empty() { Protocol::ALL.to_vec() } else { options.protocols.clone() };
     let sides =

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::stage::Cores;
 use crate::workload::{Protocol, WorkloadName};
 
 /// Side-by-side benchmarks of pairs of sidecar proxies.
@@ -47,12 +48,8 @@ pub(crate) struct Selection {
     /// Repeatable; by default direct and every folder whose programs are installed.
     #[arg(long = "subject", value_name = "NAME[=FOLDER]")]
     pub(crate) subjects: Vec<String>,
-    /// The core that client and application share.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) client_core: usize,
-    /// The core that the two sidecars share.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) proxy_core: usize,
+    #[command(flatten)]
+    pub(crate) placing: Placing,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -162,15 +159,29 @@ pub(crate) struct Churn {
     /// Of these, how long nothing is measured yet, in seconds.
     #[arg(long, default_value_t = 120)]
     pub(crate) warmup: u32,
-    /// The core of clients, application and control plane.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) client_core: usize,
-    /// The core of the sidecars.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) proxy_core: usize,
+    #[command(flatten)]
+    pub(crate) placing: Placing,
     /// Names the results, as for `compare`.
     #[arg(long)]
     pub(crate) name: Option<String>,
+}
+
+/// Where everything runs.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Placing {
+    /// The core that clients, applications and what isn't measured share.
+    #[arg(long, default_value_t = 0)]
+    client_core: usize,
+    /// The core that the proxies share.
+    #[arg(long, default_value_t = 1)]
+    proxy_core: usize,
+}
+
+impl Placing {
+    /// The cores, as a stage takes them.
+    pub(crate) fn cores(self) -> Cores {
+        Cores { client: self.client_core, proxy: self.proxy_core }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -187,12 +198,8 @@ pub(crate) struct Differ {
     /// A folder of `differential/`; repeatable, all by default.
     #[arg(long = "subject", value_name = "NAME")]
     pub(crate) subjects: Vec<String>,
-    /// The core of the client and the recording server.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) client_core: usize,
-    /// The core of the proxies.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) proxy_core: usize,
+    #[command(flatten)]
+    pub(crate) placing: Placing,
     /// Names the results, as for `compare`.
     #[arg(long)]
     pub(crate) name: Option<String>,
