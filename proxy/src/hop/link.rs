@@ -235,12 +235,16 @@ impl Link {
     ) -> Result<(), weft_hop::ConnectionError> {
         self.silence.set(0);
         let received = self.inner.borrow_mut().connection.receive(input, now);
+        self.dispatch_all(&mut arrived);
+        received
+    }
+
+    fn dispatch_all(self: &Rc<Self>, arrived: &mut impl FnMut(Arrival)) {
         loop {
             let event = self.inner.borrow_mut().connection.poll_event();
-            let Some(event) = event else { break };
+            let Some(event) = event else { return };
             arrived(self.dispatch(event));
         }
-        received
     }
 
     fn stream(&self, id: StreamId) -> Option<Rc<Stream>> {
@@ -289,8 +293,11 @@ impl Link {
         self.inner.borrow_mut().connection.consumed(id, data.len());
     }
 
-    pub(super) fn fill(&self, output: &mut Output) {
+    /// Takes what is to be written, and tells the senders that have room for more by that: the peer may have nothing to
+    /// say for long.
+    pub(super) fn fill(self: &Rc<Self>, output: &mut Output) {
         self.inner.borrow_mut().connection.write_into(&mut output.buffer, Output::FULL);
+        self.dispatch_all(&mut |_| {});
     }
 
     pub(super) fn is_finished(&self) -> bool {

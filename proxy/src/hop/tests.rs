@@ -2,17 +2,19 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
-use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
+use weft_hop::{Config, Connection, RequestMetadata, ResponseMarks, ResponseMetadata, Role};
 
 use super::client::connect;
 use super::link::Link;
 use super::server::{Answer, serve};
+use crate::clock::now;
 use crate::error::BoxFailure;
 use crate::http::body::Body;
 use crate::http::witness::Witness;
@@ -108,6 +110,35 @@ async fn many_large_bodies_go_both_ways_at_once() {
         });
         let received = futures_util::future::join_all(answers).await;
         assert_eq!(received, sent);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_waited_for_its_own_queue_goes_on_when_that_has_left() {
+    local(|| async {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let link = connect(near);
+        let (parts, body) = request(Body::full(vec![7; 600_000]));
+        let metadata = RequestMetadata::default();
+        let asking = link.request(&parts, body, &metadata);
+        // A peer that gives much credit at once, says nothing afterwards and reads on.
+        let peer = async {
+            let mut settings = BytesMut::new();
+            Connection::new(Role::Server, Config::default(), now()).write_into(&mut settings, usize::MAX);
+            far.write_all(&settings).await.unwrap();
+            let credit = [0, 4, 5, 0, 0, 0, 0, 1, 0, 0x10, 0, 0];
+            far.write_all(&credit).await.unwrap();
+            let (mut read, mut received) = (vec![0; 4096], 0);
+            while received < 600_000 {
+                received += far.read(&mut read).await.unwrap();
+            }
+        };
+        tokio::select! {
+            _ = asking => panic!("nobody answers"),
+            () = peer => {}
+            () = tokio::time::sleep(Duration::from_secs(5)) => panic!("the sender stands still"),
+        }
     })
     .await;
 }

@@ -86,3 +86,30 @@ async fn an_application_that_does_not_read_stops_the_client() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn bodies_much_longer_than_any_window_arrive_whole_both_ways() {
+    const LENGTH: usize = 8 * 1024 * 1024;
+    over_each_hop(async |_mesh| {
+        network::listen(application_at(2), |mut stream| async move {
+            head(&mut stream).await;
+            // An application that reads all of it as it comes.
+            stream.read_exact(&mut vec![0; LENGTH]).await.unwrap();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.write_all(&vec![8; LENGTH]).await.unwrap();
+        });
+        let mut stream = network::connect(outbound()).unwrap().await.unwrap();
+        let request = format!("POST / HTTP/1.1\r\nhost: reviews:9080\r\ncontent-length: {LENGTH}\r\n\r\n");
+        let exchange = async {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream.write_all(&vec![7; LENGTH]).await.unwrap();
+            head(&mut stream).await;
+            let mut answer = vec![0; LENGTH];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert!(answer.iter().all(|octet| *octet == 8));
+        };
+        tokio::time::timeout(Duration::from_secs(10), exchange).await.expect("it goes on");
+    })
+    .await;
+}
