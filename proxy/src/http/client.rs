@@ -26,10 +26,12 @@ use crate::stats::{Retirement, Stats};
 use crate::upstream::connect::Connector;
 use crate::upstream::room::{Age, Held};
 
+mod failures;
 mod lease;
 mod multiplexed;
 mod spoken;
 
+use failures::{broken, outlived, unsent};
 pub use lease::Leased;
 use multiplexed::Multiplexed;
 use spoken::Spoken;
@@ -356,63 +358,4 @@ fn refuse_ambiguous(headers: &HeaderMap) -> Result<(), BoxFailure> {
     let detail =
         "the response's body can be read in several ways: by its Content-Length or Transfer-Encoding";
     Err(Failure::upstream(Reason::UpstreamProtocol, detail))
-}
-
-fn unsent(error: &hyper::Error) -> BoxFailure {
-    Failure::unprocessed(
-        Reason::ConnectFailed,
-        format!("the connection closed before the request was sent: {error}"),
-    )
-}
-
-/// A request that may be repeated even if it was processed, on a kept connection that closed without a response: a
-/// client retries such a one by itself (RFC 9112 section 9.3.1).
-fn outlived(error: &hyper::Error) -> BoxFailure {
-    Failure::unprocessed(
-        Reason::UpstreamReset,
-        format!("the kept connection closed before the response: {error}"),
-    )
-}
-
-/// A request that was written, at least in part, and has no response.
-fn broken(error: &hyper::Error) -> BoxFailure {
-    if let Some(inner) = find_failure(error) {
-        return Box::new(Failure { detail: inner.detail.clone(), fields: None, ..*inner });
-    }
-    if is_refused(error) {
-        return Failure::unprocessed(Reason::UpstreamReset, "the stream was refused");
-    }
-    if error.is_parse() {
-        return Failure::upstream(Reason::UpstreamProtocol, format!("not a valid HTTP response: {error}"));
-    }
-    Failure::upstream(Reason::UpstreamReset, format!("the connection broke before the response: {error}"))
-}
-
-/// The failure of the request's own body, if that is what broke the request.
-fn find_failure(error: &hyper::Error) -> Option<&Failure> {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(failure) = error.downcast_ref::<Failure>() {
-            return Some(failure);
-        }
-        if let Some(failure) = error.downcast_ref::<BoxFailure>() {
-            return Some(failure);
-        }
-        source = error.source();
-    }
-    None
-}
-
-/// Whether the peer said that it did not process the stream: by refusing it, or by leaving it out of those that it
-/// finishes before it goes away (RFC 9113 sections 6.8 and 8.7). Streams that it does finish don't see its GOAWAY.
-fn is_refused(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            return error.is_remote()
-                && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
-        }
-        source = error.source();
-    }
-    false
 }

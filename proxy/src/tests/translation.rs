@@ -198,6 +198,24 @@ async fn http1_is_translated_for_an_application_that_declares_http2() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_body_is_told_to_its_client_whatever_the_application_speaks() {
+    for (protocol, version) in
+        [(v1::Protocol::Http1, ServerVersion::Http1), (v1::Protocol::Http2, ServerVersion::Http2)]
+    {
+        over_each_hop(protocol, async |mesh| {
+            speaks(version, async |request: Request<Incoming>| {
+                let _ = request.into_body().collect().await;
+                Response::new(Body::Empty)
+            });
+            let head = "POST / HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\n\r\n";
+            let got = answered(&mesh, &format!("{head}4\r\nbody\r\n0\r\nhost: other\r\n\r\n")).await;
+            assert!(got.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{protocol:?}: {got}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_for_100_continue_gets_it() {
     for (protocol, version) in
         [(v1::Protocol::Http1, ServerVersion::Http1), (v1::Protocol::Http2, ServerVersion::Http2)]

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
-use super::{Client, Leased, MAX_HEAD, broken, unsent};
+use super::failures::{broken, unsent};
+use super::{Client, Leased, MAX_HEAD};
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
