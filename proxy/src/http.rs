@@ -11,6 +11,7 @@ pub mod logged;
 pub mod recorded;
 pub mod replay;
 pub mod server;
+pub(crate) mod spelling;
 pub mod tee;
 pub mod upgrade;
 pub mod witness;

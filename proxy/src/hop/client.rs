@@ -17,6 +17,7 @@ use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::interim::Interim;
+use crate::http::spelling;
 
 /// Speaks weft/1 on a connection, as the side that sends requests.
 pub fn connect<S>(stream: S) -> Rc<Link>
@@ -71,7 +72,9 @@ impl Link {
         let length = content_length(&head.parts.headers);
         let body = HopBody::new(stream, length);
         let body = if body.is_end_stream() { Body::Empty } else { Body::Hop(body) };
-        Ok(Ok(head.into_response(body)))
+        let (mut response, metadata) = head.into_response(body);
+        spelling::restore(response.extensions_mut());
+        Ok(Ok((response, metadata)))
     }
 }
 

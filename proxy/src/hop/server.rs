@@ -21,8 +21,8 @@ use crate::clock::now;
 use crate::error::BoxFailure;
 use crate::http::body::Body;
 use crate::http::interim::Interim;
-use crate::http::upgrade;
 use crate::http::witness::Witness;
+use crate::http::{spelling, upgrade};
 
 /// What a handler makes of a request: an answer, or a refusal that says whether it may be tried elsewhere.
 pub type Answer = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
@@ -50,8 +50,9 @@ pub async fn serve<S, H, F>(
                 Body::Hop(HopBody::of_request(stream.clone(), content_length(&head.parts.headers)))
             };
             let (mut request, metadata) = head.into_request(body);
+            spelling::restore(request.extensions_mut());
             // Clients of other versions can't be told.
-            let interim = (request.version() == Version::HTTP_11).then(Interim::default);
+            let interim = (request.version() == Version::HTTP_11).then(Interim::with_names);
             if let Some(interim) = &interim {
                 request.extensions_mut().insert(interim.clone());
             }

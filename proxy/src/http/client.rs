@@ -13,13 +13,15 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use weft_mesh::reason::Reason;
+use weft_mesh::wire::AnswerNames;
 
 use super::body::Body;
 use super::interim::Interim;
-use super::upgrade;
+use super::{spelling, upgrade};
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::stats::{Retirement, Stats};
@@ -95,6 +97,8 @@ pub struct Sender {
     age: Age,
     /// Whether the peer spoke HTTP/2 at once.
     greeted: Arc<AtomicBool>,
+    /// Reads the names of answers' fields.
+    names: Arc<Mutex<AnswerNames>>,
 }
 
 #[derive(Debug)]
@@ -179,7 +183,7 @@ impl Client {
             super::server::join_cookies(request.headers_mut());
         }
         super::server::host_from_authority(&mut request);
-        Interim::listen(&mut request);
+        let names_go_on = Interim::listen(&mut request);
         frame_by_chunks(&mut request);
         let may_repeat = request.method().is_idempotent();
         loop {
@@ -188,9 +192,15 @@ impl Client {
                 // Rare and large: what every request carries along stays small.
                 Way::New(held) => (Box::pin(self.connect_http1(held)).await?, false),
             };
+            if names_go_on {
+                sender.names.lock().await_head();
+            }
             match sender.inner.try_send_request(*request).await {
-                Ok(response) => {
+                Ok(mut response) => {
                     refuse_ambiguous(response.headers())?;
+                    if names_go_on && let Some(names) = sender.names.lock().take() {
+                        response.extensions_mut().insert(spelling::original(&names));
+                    }
                     return Ok(self.leased(response, sender));
                 }
                 // What comes instead of an answer from a server of HTTP/2 says that it understood nothing.
@@ -261,6 +271,8 @@ impl Client {
         let mut stream = self.connector.connect_in(held).await?;
         let greeted = Arc::new(AtomicBool::new(false));
         stream.tell_greeting(Arc::clone(&greeted));
+        let names = Arc::<Mutex<AnswerNames>>::default();
+        stream.show_names(Arc::clone(&names));
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .max_buf_size(MAX_HEAD)
@@ -271,7 +283,7 @@ impl Client {
             // What goes wrong is told to the request that it happens to.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Sender { inner: sender, age: Age::new(now(), fastrand::f32()), greeted })
+        Ok(Sender { inner: sender, age: Age::new(now(), fastrand::f32()), greeted, names })
     }
 
     fn leased(self: &Rc<Self>, response: Response<Incoming>, sender: Sender) -> Response<Body> {

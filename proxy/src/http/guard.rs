@@ -78,8 +78,14 @@ impl<S> GuardedRequests<S> {
     fn check(&mut self) {
         let checked = self.requests.check(self.held.get(self.good..).unwrap_or_default());
         self.good += checked.good;
-        self.end = checked.end;
-        self.signals.undecided(checked.end == End::Undecided);
+        self.found(checked.end);
+    }
+
+    /// Tells what a look at octets has found.
+    fn found(&mut self, end: End) {
+        self.end = end;
+        self.signals.undecided(end == End::Undecided);
+        self.signals.head_names(self.requests.take_names());
     }
 
     /// What is to be said to hyper instead of octets, once it has them all that may go on; `None`: more is to be read.
@@ -134,8 +140,7 @@ impl<S: AsyncRead + Unpin> GuardedRequests<S> {
             ready!(Pin::new(stream).poll_read(cx, buf))?;
             let read = buf.filled().get(before..).unwrap_or_default();
             let checked = self.requests.check(read);
-            self.end = checked.end;
-            self.signals.undecided(checked.end == End::Undecided);
+            self.found(checked.end);
             let length = read.len();
             self.held.extend_from_slice(read.get(checked.good..).unwrap_or_default());
             buf.set_filled(before + checked.good);

@@ -33,17 +33,28 @@ struct Queue {
     waiting: AtomicBool,
     heads: Mutex<VecDeque<response::Parts>>,
     task: AtomicWaker,
+    /// Whether the names of the final answer's fields are asked for.
+    wants_names: bool,
 }
 
 impl Interim {
-    /// Lets the interim answers to `request`, which is about to be sent by HTTP/1, come here if it asks for that.
+    /// For a request whose answer goes on by other ways than those of hyper, which keeps to itself how the names of
+    /// fields were written.
+    pub fn with_names() -> Self {
+        Self(Arc::new(Queue { wants_names: true, ..Queue::default() }))
+    }
+
+    /// Lets the interim answers to `request`, which is about to be sent by HTTP/1, come here if it asks for that. Says
+    /// whether the names of the final answer's fields are asked for, too.
     ///
     /// 100 is between each client and its server (RFC 9110, section 10.1.1), and 101 is a final answer to us.
-    pub fn listen<B>(request: &mut Request<B>) {
-        let Some(interim) = request.extensions_mut().remove::<Self>() else { return };
+    pub fn listen<B>(request: &mut Request<B>) -> bool {
+        let Some(interim) = request.extensions_mut().remove::<Self>() else { return false };
+        let wants_names = interim.0.wants_names;
         hyper::ext::on_informational(request, move |answer| {
             interim.put(answer.status(), answer.headers().clone());
         });
+        wants_names
     }
 
     /// Puts an interim answer at the end of the queue.

@@ -26,6 +26,7 @@ use super::body::Body;
 use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
 use super::interim::{self, Interim, Interposed};
 use super::local::LocalExecutor;
+use super::spelling;
 use super::witness::Witness;
 use crate::stream::gathered::Gathered;
 
@@ -127,6 +128,9 @@ where
         let interim = Some(interim.clone()).filter(|_| request.version() == Version::HTTP_11);
         if let Some(interim) = &interim {
             request.extensions_mut().insert(interim.clone());
+        }
+        if let Some(names) = heard.take_names() {
+            request.extensions_mut().insert(spelling::original(&names));
         }
         let decides = heard.request() && may_change_protocol(&request);
         let connect = request.method() == Method::CONNECT;

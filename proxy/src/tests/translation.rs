@@ -290,10 +290,11 @@ async fn a_client_of_http1_reaches_an_application_that_declares_nothing_and_spea
     }
 }
 
-/// The names of the fields of a head, in lower case and in their order, without those of the proxies.
-fn names(head: &str) -> Vec<String> {
-    let names = head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0.to_lowercase()));
-    names.filter(|name| name.starts_with("x-f-") || name == "host" || name == "accept").collect()
+/// The names of the fields of a head in their order, without those of the proxies.
+fn names(head: &str) -> Vec<&str> {
+    let names = head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0));
+    let is_ours = |name: &str| name.starts_with("x-f-") || name == "host" || name == "accept";
+    names.filter(|name| is_ours(&name.to_lowercase())).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -307,6 +308,7 @@ async fn fields_of_different_names_keep_their_order_through_every_hop() {
                 let mut head = [0; 2048];
                 let length = stream.read(&mut head).await.unwrap();
                 let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                let head = head.to_lowercase();
                 assert_eq!(
                     names(&head),
                     ["host", "x-f-zebra", "accept", "x-f-apple", "x-f-middle", "x-f-last"]
@@ -321,12 +323,62 @@ async fn fields_of_different_names_keep_their_order_through_every_hop() {
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut answer = [0; 2048];
             let length = stream.read(&mut answer).await.unwrap();
-            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+            let answer = String::from_utf8_lossy(&answer[..length]).to_lowercase();
             assert_eq!(
                 names(&answer),
                 ["x-f-zebra", "accept", "x-f-apple", "x-f-middle", "x-f-last", "x-f-end"],
                 "{hop:?}"
             );
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_keep_their_case_where_http1_is_spoken_at_both_ends() {
+    const FIELDS: &str = "X-F-UPPER: 1\r\nx-f-lower: 2\r\nX-F-Twice: 3\r\nACCEPT: 4\r\nX-f-tWICE: 5\r\n";
+    // Those of one name are written where the first of them stands.
+    const NAMES: [&str; 5] = ["X-F-UPPER", "x-f-lower", "X-F-Twice", "X-f-tWICE", "ACCEPT"];
+    for hop in [v1::Hop::Weft, v1::Hop::Plain] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            mesh.sidecar(2, &v1::Inbound::default());
+            network::listen(application_at(2), |mut stream| async move {
+                let mut read = Vec::new();
+                loop {
+                    let mut head = [0; 2048];
+                    let Ok(length @ 1..) = stream.read(&mut head).await else { return };
+                    read.extend_from_slice(&head[..length]);
+                    if !read.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    let head = String::from_utf8(std::mem::take(&mut read)).unwrap();
+                    let own: &[&str] = if head.contains("/second") { &["host"] } else { &["HoSt"] };
+                    let all = if head.contains("/second") { &[][..] } else { &NAMES[..] };
+                    assert_eq!(names(&head), [own, all].concat(), "{head}");
+                    let interim = "HTTP/1.1 103 Early Hints\r\nX-F-Interim: 1\r\n\r\n";
+                    let fields = if head.contains("/second") { "" } else { FIELDS };
+                    let answer = format!("{interim}HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n");
+                    // In pieces, as networks have it.
+                    for piece in answer.as_bytes().chunks(7) {
+                        stream.write_all(piece).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                }
+            });
+            let mut stream = network::connect(outbound()).unwrap().await.unwrap();
+            // Two requests at once, of which the first has names of its own.
+            let first = format!("GET /first HTTP/1.1\r\nHoSt: reviews:9080\r\n{FIELDS}\r\n");
+            let second = "GET /second HTTP/1.1\r\nhost: reviews:9080\r\nconnection: close\r\n\r\n";
+            stream.write_all(format!("{first}{second}").as_bytes()).await.unwrap();
+            let mut got = String::new();
+            stream.read_to_string(&mut got).await.unwrap();
+            let finals: Vec<_> = got.split("HTTP/1.1 200 OK").skip(1).collect();
+            let [first, second] = finals[..] else { panic!("two answers: {got}") };
+            let first = first.split("\r\n\r\n").next().unwrap();
+            assert_eq!(names(first), NAMES, "{hop:?}: {got}");
+            assert!(first.contains("Content-Length: 0"), "{got}");
+            assert_eq!(names(second), [""; 0], "{got}");
         })
         .await;
     }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::Authority;
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::Notify;
@@ -19,6 +20,7 @@ use weft_identity::Refusal;
 use weft_mesh::protocol::begins_like_http2_server;
 use weft_mesh::proxy_protocol::{Addresses, Version, encode};
 use weft_mesh::reason::Reason;
+use weft_mesh::wire::AnswerNames;
 
 use super::named::Named;
 use super::room::{Held, Room};
@@ -108,7 +110,7 @@ impl Connector {
 
     /// Opens a connection in a place that was taken for it.
     pub async fn connect_in(&self, held: Option<Held>) -> Result<Stream, BoxFailure> {
-        Ok(Stream { io: self.open().await?, bell: None, greeted: None, _held: held })
+        Ok(Stream { io: self.open().await?, bell: None, greeted: None, names: None, _held: held })
     }
 
     async fn open(&self) -> Result<Io, BoxFailure> {
@@ -162,6 +164,8 @@ pub struct Stream {
     bell: Option<Arc<Notify>>,
     /// To be told whether the first bytes read are those of a server of HTTP/2.
     greeted: Option<Arc<AtomicBool>>,
+    /// Sees what was read.
+    names: Option<Arc<Mutex<AnswerNames>>>,
     /// Given back after the connection is closed.
     _held: Option<Held>,
 }
@@ -181,6 +185,11 @@ impl Stream {
     /// Sets `greeted` if what is read first is what a server of HTTP/2 says first.
     pub fn tell_greeting(&mut self, greeted: Arc<AtomicBool>) {
         self.greeted = Some(greeted);
+    }
+
+    /// Shows to `names` all that is read.
+    pub fn show_names(&mut self, names: Arc<Mutex<AnswerNames>>) {
+        self.names = Some(names);
     }
 
     /// The protocol that the peer chose by ALPN.
@@ -213,6 +222,9 @@ impl AsyncRead for Stream {
             && let Some(greeted) = this.greeted.take()
         {
             greeted.store(begins_like_http2_server(first), Ordering::Relaxed);
+        }
+        if let Some(names) = &this.names {
+            names.lock().pass(buf.filled().get(before..).unwrap_or_default());
         }
         if let (Poll::Ready(_), Some(bell)) = (&read, &this.bell) {
             bell.notify_waiters();

@@ -28,7 +28,7 @@ use super::table;
 /// assert_eq!(lines[0], (b"Host".to_vec(), HeaderValue::from_static("cart")));
 /// assert_eq!(lines[1], (b"X-Strange-CASE".to_vec(), HeaderValue::from_static("1")));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct OriginalNames {
     /// For each name its code, or 0, a length of two octets and the name.
     encoded: SmallVec<[u8; 32]>,
@@ -87,11 +87,43 @@ impl OriginalNames {
         self.for_each_original(fields, |original, value| line(original.octets(), value));
     }
 
+    /// Whether each field has one value and the fields stand in the order of their mentions, with those behind that are
+    /// not mentioned, as in most heads: then the two can be gone through side by side.
+    fn go_along_with(&self, fields: &HeaderMap) -> bool {
+        if fields.keys_len() != fields.len() {
+            return false;
+        }
+        let mut originals = self.originals();
+        fields.keys().all(|name| {
+            let here = originals.clone().next();
+            if here.is_some_and(|original| original.is(name.as_str())) {
+                originals.next();
+                return true;
+            }
+            // Fields that were taken out are passed over. One that is not mentioned has to be behind all that are.
+            let mut skipped = originals.clone();
+            if skipped.any(|original| original.is(name.as_str())) {
+                originals = skipped;
+                return true;
+            }
+            originals.rest = &[];
+            !self.originals().any(|original| original.is(name.as_str()))
+        })
+    }
+
     pub(super) fn for_each_original<'a>(
         &'a self,
         fields: &'a HeaderMap,
         mut line: impl FnMut(Original<'a>, &'a HeaderValue),
     ) {
+        if self.go_along_with(fields) {
+            let mut originals = self.originals();
+            for (name, value) in fields {
+                let original = originals.find(|original| original.is(name.as_str()));
+                line(original.unwrap_or_else(|| Original::lower(name)), value);
+            }
+            return;
+        }
         let mut mentions = Mentions::default();
         for original in self.originals() {
             let earlier = mentions.add(original);
@@ -100,10 +132,7 @@ impl OriginalNames {
             }
         }
         for name in fields.keys() {
-            let original = match table::code_of(name.as_str().as_bytes()) {
-                Some(code) => Original::Code(code),
-                None => Original::Literal(name.as_str().as_bytes()),
-            };
+            let original = Original::lower(name);
             for value in fields.get_all(name).iter().skip(mentions.of(original)) {
                 line(original, value);
             }
@@ -112,6 +141,20 @@ impl OriginalNames {
 }
 
 impl<'a> Original<'a> {
+    /// A name that is written in lower case, as `http` has all.
+    fn lower(name: &'a HeaderName) -> Self {
+        let name = name.as_str().as_bytes();
+        table::code_of(name).map_or(Self::Literal(name), Self::Code)
+    }
+
+    /// Whether it is this name, which is in lower case.
+    fn is(self, name: &str) -> bool {
+        match self {
+            Self::Code(code) => table::name_of(code).is_some_and(|known| known.as_str() == name),
+            Self::Literal(literal) => literal.eq_ignore_ascii_case(name.as_bytes()),
+        }
+    }
+
     fn octets(self) -> &'a [u8] {
         match self {
             Self::Code(code) => table::octets_of(code).map_or(&[], str::as_bytes),
@@ -133,6 +176,7 @@ impl<'a> Original<'a> {
 }
 
 /// Walks [`OriginalNames`].
+#[derive(Clone)]
 pub(super) struct Originals<'a> {
     rest: &'a [u8],
 }

@@ -183,14 +183,17 @@ pub(super) fn code_of(name: &[u8]) -> Option<u8> {
 
 /// The code that stands for exactly these octets, if there is one.
 pub(super) fn exact_code_of(name: &[u8]) -> Option<u8> {
-    let code = code_of(name)?;
-    let at = usize::from(code) - 1;
-    if LOWER.get(at)?.as_bytes() == name {
-        Some(code)
-    } else if CUSTOMARY.get(at)?.as_bytes() == name {
-        Some(code | WRITTEN)
-    } else {
-        None
+    let mut at = slot(name);
+    loop {
+        let code = *INDEX.get(at)?;
+        let known = usize::from(code).checked_sub(1)?;
+        if CUSTOMARY.get(known)?.as_bytes() == name {
+            return Some(code | WRITTEN);
+        }
+        if LOWER.get(known)?.as_bytes() == name {
+            return Some(code);
+        }
+        at = (at + 1) % SLOTS;
     }
 }
 

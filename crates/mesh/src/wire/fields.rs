@@ -42,18 +42,23 @@ pub(super) fn is_value(byte: u8) -> bool {
     byte >= b' ' && byte != 0x7f || byte == b'\t'
 }
 
+/// Whether each octet may stand there. It looks at all of them, which takes less time than to stop at the first.
+pub(super) fn are_values(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |so_far, byte| so_far & is_value(*byte))
+}
+
 /// Name and value of a field, without what surrounds the value.
 pub(super) fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     if line.first().is_some_and(|first| matches!(first, b' ' | b'\t')) {
         return Err(Violation::Folding);
     }
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Violation::Field)?;
-    let (name, value) = line.split_at(colon);
-    let value = value.get(1..).unwrap_or_default();
-    if !is_token(name) {
-        return Err(Violation::Field);
-    }
-    if value.iter().all(|byte| is_value(*byte)) {
+    let end = line.iter().position(|byte| !TOKEN.get(usize::from(*byte)).copied().unwrap_or_default());
+    let (name, value) = line.split_at(end.ok_or(Violation::Field)?);
+    let value = match value.split_first() {
+        Some((b':', value)) if !name.is_empty() => value,
+        _ => return Err(Violation::Field),
+    };
+    if are_values(value) {
         return Ok((name, trimmed(value)));
     }
     Err(if value.contains(&b'\r') { Violation::LineEnding } else { Violation::Field })

@@ -3,7 +3,10 @@
 //! Stricter than RFC 9112 demands where leniency is what lets two parties see two different requests (section 11.2): lines
 //! end with CR LF, a length is given once, and of transfer codings there is only `chunked`.
 
-use super::fields::{is_host, is_token, is_value, length, split, trimmed};
+use smallvec::SmallVec;
+
+use super::Names;
+use super::fields::{are_values, is_host, is_token, is_value, length, split, trimmed};
 use crate::violation::Violation;
 
 #[cfg(test)]
@@ -27,6 +30,8 @@ pub struct Requests {
     line: usize,
     /// ...and how many of them have been looked at.
     seen: usize,
+    /// Of each head that has gone on and was not asked for, the names of its fields.
+    heads: SmallVec<[Option<Names>; 1]>,
 }
 
 /// How far octets may go on.
@@ -86,6 +91,7 @@ struct Head {
     length: Option<u64>,
     codings: Codings,
     extensions: usize,
+    names: Names,
 }
 
 /// Which transfer codings there were so far.
@@ -133,6 +139,12 @@ impl Requests {
         }
     }
 
+    /// For each head that has gone on since this was asked last, the names of its fields, where any has a letter in upper
+    /// case.
+    pub fn take_names(&mut self) -> impl Iterator<Item = Option<Names>> {
+        self.heads.drain(..)
+    }
+
     /// Whether the octets so far end in the middle of a request's body.
     pub fn is_in_body(&self) -> bool {
         matches!(self.state, State::Body(_) | State::Chunk(_) | State::Trailers)
@@ -144,7 +156,7 @@ impl Requests {
             let Some(end) = self.line_end(rest)? else { return Ok(None) };
             let line = rest.get(self.line..end).unwrap_or_default();
             let Some(line) = line.strip_suffix(b"\r") else {
-                let clean = line.iter().all(|byte| is_value(*byte));
+                let clean = are_values(line);
                 return Err(if clean { Violation::LineEnding } else { self.misplaced(line) });
             };
             (self.line, self.seen) = (end + 1, end + 1);
@@ -164,7 +176,7 @@ impl Requests {
             _ => (MAX_TRAILERS, Violation::Trailers),
         };
         let unseen = rest.get(self.seen..).unwrap_or_default();
-        let Some(at) = unseen.iter().position(|byte| *byte == b'\n') else {
+        let Some(at) = memchr::memchr(b'\n', unseen) else {
             if !unseen.iter().all(|byte| is_value(*byte) || *byte == b'\r') {
                 return Err(self.misplaced(unseen));
             }
@@ -202,7 +214,11 @@ impl Requests {
     fn end_lines(&mut self) -> Result<(), Violation> {
         (self.line, self.seen) = (0, 0);
         self.state = match self.state {
-            State::Fields => self.head.after()?,
+            State::Fields => {
+                let after = self.head.after()?;
+                self.heads.push(self.head.names.take());
+                after
+            }
             _ => State::RequestLine,
         };
         self.head.fields = 0;
@@ -279,6 +295,7 @@ impl Head {
         if self.fields > MAX_FIELDS {
             return Err(Violation::HeadTooLarge);
         }
+        self.names.add(name);
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 self.hosts += 1;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
+use weft_mesh::wire::Names;
 
 /// Time between requests: that of opaque connections, and longer than clients keep connections for later.
 const BETWEEN: Duration = Duration::from_hours(1);
@@ -32,6 +34,8 @@ pub(in crate::http) struct Signals {
     undecided: AtomicBool,
     decision: AtomicU8,
     waker: Mutex<Option<Waker>>,
+    /// The names of the fields of each head that hyper has been given and made no request of yet.
+    names: Mutex<SmallVec<[Option<Names>; 1]>>,
 }
 
 impl Signals {
@@ -79,6 +83,17 @@ impl Signals {
     pub(in crate::http) fn request(&self) -> bool {
         self.waiting.store(false, Ordering::Relaxed);
         self.undecided.load(Ordering::Relaxed)
+    }
+
+    /// Takes in the names of heads that go on to hyper.
+    pub(super) fn head_names(&self, heads: impl Iterator<Item = Option<Names>>) {
+        self.names.lock().extend(heads);
+    }
+
+    /// The names of the fields of the request that begins, if any has a letter in upper case.
+    pub(in crate::http) fn take_names(&self) -> Option<Names> {
+        let mut names = self.names.lock();
+        if names.is_empty() { None } else { names.remove(0) }
     }
 
     /// Whether what follows the request is another protocol.
