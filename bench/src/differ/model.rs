@@ -29,7 +29,7 @@ pub(crate) fn with_routes(case: &Case, mut seen: Seen) -> Seen {
     } else if below("/modify").is_some() {
         modify(arrived, &mut seen.got.replies);
     } else if below("/redirect").is_some() {
-        seen.got.replies = vec![redirected(&query)];
+        seen.got.replies = vec![redirected(&query, arrived.version)];
         seen.arrived.clear();
     } else if below("/whole").is_some() {
         arrived.target = format!("/new{query}").into_bytes();
@@ -81,10 +81,11 @@ fn remove(fields: &mut Fields, name: &str) {
     fields.0.retain(|(own, _)| !own.eq_ignore_ascii_case(name.as_bytes()));
 }
 
-fn redirected(query: &str) -> Reply {
+/// In the version of HTTP that the client speaks, which is the one in which its request arrived directly.
+fn redirected(query: &str, version: Version) -> Reply {
     Reply {
         interim: Vec::new(),
-        version: Version::Http11,
+        version,
         status: 302,
         fields: Fields::of(&[("location", &format!("https://elsewhere.test/moved{query}"))]),
         body: Body { complete: true, ..Body::default() },

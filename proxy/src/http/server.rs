@@ -263,6 +263,11 @@ pub fn objection<B>(request: &Request<B>) -> Option<Violation> {
     if request.uri().path() == "*" && request.method() != Method::OPTIONS {
         return Some(Violation::RequestLine);
     }
+    // In HTTP/1 the path of an absolute target may be empty.
+    let target = request.uri().path_and_query();
+    if request.version() == Version::HTTP_2 && target.is_some_and(|target| target.as_str().starts_with('?')) {
+        return Some(Violation::RequestLine);
+    }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (host, authority) = (hosts.next(), request.uri().authority());
     if hosts.next().is_some() || authority.is_some_and(|authority| authority.as_str().contains('@')) {

@@ -78,6 +78,8 @@ async fn request_lines_that_are_none_are_refused() {
         ("a space in the target", line("GET /a b HTTP/1.1")),
         ("a tabulator for a space", line("GET\t/ HTTP/1.1")),
         ("a target without a form", line("GET reviews HTTP/1.1")),
+        ("a fragment in the target", line("GET /a#b HTTP/1.1")),
+        ("a fragment in an absolute target", line("GET http://reviews:9080/#b HTTP/1.1")),
         ("an asterisk for GET", line("GET * HTTP/1.1")),
         ("a user in the target", line("GET http://me@reviews:9080/ HTTP/1.1")),
         ("a NUL in the target", line("GET /\0 HTTP/1.1")),

@@ -368,10 +368,10 @@ fn is_coding(coding: &[u8]) -> bool {
     coding.split(|byte| *byte == b';').next().map(trimmed).is_some_and(is_token)
 }
 
-/// Whether a target has one of the four forms (RFC 9112 section 3.2). Octets beyond ASCII are put up with where they are
-/// UTF-8, as browsers sent them for long.
+/// Whether a target has one of the four forms (RFC 9112 section 3.2), none of which has a fragment. Octets beyond ASCII
+/// are put up with where they are UTF-8, as browsers sent them for long.
 fn is_target(method: &[u8], target: &[u8]) -> bool {
-    if !target.iter().all(|byte| byte.is_ascii_graphic() || !byte.is_ascii()) {
+    if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#' || !byte.is_ascii()) {
         return false;
     }
     if !target.is_ascii() && std::str::from_utf8(target).is_err() {
@@ -386,7 +386,7 @@ fn is_target(method: &[u8], target: &[u8]) -> bool {
             let scheme = parts.next().unwrap_or_default();
             let rest = parts.next().unwrap_or_default();
             let authority = rest.strip_prefix(b"//").unwrap_or_default();
-            let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+            let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?'));
             let authority = authority.get(..end.unwrap_or(authority.len())).unwrap_or_default();
             // A name before the host (`user@host`) is nothing that a request may have (RFC 9110 section 4.2.4).
             is_token(scheme) && !authority.is_empty() && is_host(authority)

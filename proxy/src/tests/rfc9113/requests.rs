@@ -111,6 +111,7 @@ async fn requests_that_are_well_formed_and_not_taken_get_an_answer() {
             ),
             ("8.3.1: neither authority nor Host", asks(&GET[..3]), bad),
             ("10.5.1: more fields than are taken", many_fields(), Status(431)),
+            ("8.3.1: a query without a path", asks(&[GET[0], GET[1], (":path", "?a"), GET[3]]), bad),
             ("8.3.1: an asterisk for GET", asks(&[GET[0], GET[1], (":path", "*"), GET[3]]), bad),
         ]
     })
