@@ -113,7 +113,7 @@ impl Frames {
             match part {
                 Part::Begin(frame) => self.server_begins(frame),
                 Part::Moved(frame) if frame.kind == kind::DATA => self.moved(frame.stream),
-                Part::End(frame) => Self::server_ends(frame, &mut tell),
+                Part::End(frame) => self.server_ends(frame, &mut tell),
                 Part::Moved(_) => {}
             }
         }
@@ -239,8 +239,12 @@ impl Frames {
     }
 
     fn client_ends(&mut self, frame: Frame, now: &impl Fn() -> Instant) -> Result<(), Violation> {
-        let padded = frame.kind == kind::DATA && frame.flags & (PADDED | END_STREAM) == PADDED;
-        if padded && frame.payload().first().is_some_and(|pad| usize::from(*pad) + 1 >= frame.length) {
+        if frame.kind != kind::DATA {
+            return Ok(());
+        }
+        self.moved(frame.stream);
+        let padded = frame.flags & (PADDED | END_STREAM) == PADDED;
+        if padded && self.from_client.payload().first().is_some_and(|pad| usize::from(*pad) + 1 >= frame.length) {
             self.empty.take(now).map_err(|()| Violation::EmptyFrameFlood)?;
         }
         Ok(())
@@ -267,15 +271,17 @@ impl Frames {
         }
     }
 
-    fn server_ends(frame: Frame, tell: &mut impl FnMut(Violation)) {
+    fn server_ends(&mut self, frame: Frame, tell: &mut impl FnMut(Violation)) {
+        let sent = &self.to_client;
         match frame.kind {
-            kind::RST_STREAM => match frame.number(0) {
+            kind::DATA => self.moved(frame.stream),
+            kind::RST_STREAM => match sent.number(0) {
                 code::NO_ERROR | code::CANCEL => {}
                 code::REFUSED_STREAM => tell(Violation::Http2Refused),
                 _ => tell(Violation::Http2Stream),
             },
-            kind::GOAWAY if frame.number(4) != code::NO_ERROR => {
-                tell(match frame.payload().get(8..).unwrap_or_default() {
+            kind::GOAWAY if sent.number(4) != code::NO_ERROR => {
+                tell(match sent.payload().get(8..).unwrap_or_default() {
                     b"too_many_resets" | b"too_many_internal_resets" => Violation::RapidReset,
                     b"too_many_continuations" => Violation::ContinuationFlood,
                     b"too_many_data_frames" => Violation::EmptyFrameFlood,
