@@ -244,7 +244,9 @@ impl Frames {
         }
         self.moved(frame.stream);
         let padded = frame.flags & (PADDED | END_STREAM) == PADDED;
-        if padded && self.from_client.payload().first().is_some_and(|pad| usize::from(*pad) + 1 >= frame.length) {
+        if padded
+            && self.from_client.payload().first().is_some_and(|pad| usize::from(*pad) + 1 >= frame.length)
+        {
             self.empty.take(now).map_err(|()| Violation::EmptyFrameFlood)?;
         }
         Ok(())
