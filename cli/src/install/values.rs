@@ -6,6 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+mod monitoring;
+
+pub(crate) use monitoring::Monitoring;
+
 /// Everything that can be chosen. The defaults are those of the chart's `values.yaml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -358,77 +362,6 @@ pub(crate) enum FailurePolicy {
     Fail,
     /// It is made without a sidecar.
     Ignore,
-}
-
-/// Metrics for Prometheus.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct Monitoring {
-    /// Whether pods of the control plane, and pods with a sidecar that have none of their own, get `prometheus.io/`
-    /// annotations.
-    pub(crate) scrape_annotations: bool,
-    /// `PodMonitors` for Prometheus' operator.
-    pub(crate) pod_monitor: PodMonitor,
-    /// The alerts of `k8s/dashboards/rules.yaml` for Prometheus' operator.
-    pub(crate) rules: Rules,
-    /// Grafana's dashboards of `k8s/dashboards`.
-    pub(crate) dashboards: Dashboards,
-}
-
-impl Default for Monitoring {
-    fn default() -> Self {
-        Self {
-            scrape_annotations: true,
-            pod_monitor: PodMonitor::default(),
-            rules: Rules::default(),
-            dashboards: Dashboards::default(),
-        }
-    }
-}
-
-/// The alerts for Prometheus' operator.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct Rules {
-    /// Whether there is a `PrometheusRule`.
-    pub(crate) enabled: bool,
-    /// Labels by which the operator finds it.
-    pub(crate) labels: BTreeMap<String, String>,
-}
-
-/// Grafana's dashboards.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct Dashboards {
-    /// Whether there is a `ConfigMap` of each.
-    pub(crate) enabled: bool,
-    /// Labels by which Grafana's sidecar finds them.
-    pub(crate) labels: BTreeMap<String, String>,
-}
-
-impl Default for Dashboards {
-    fn default() -> Self {
-        let labels = BTreeMap::from([("grafana_dashboard".to_owned(), "1".to_owned())]);
-        Self { enabled: false, labels }
-    }
-}
-
-/// `PodMonitors` for Prometheus' operator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(crate) struct PodMonitor {
-    /// Whether they are there: one for the control plane, one for all sidecars.
-    pub(crate) enabled: bool,
-    /// Time between two reads.
-    pub(crate) interval: String,
-    /// Labels by which the operator finds them.
-    pub(crate) labels: BTreeMap<String, String>,
-}
-
-impl Default for PodMonitor {
-    fn default() -> Self {
-        Self { enabled: false, interval: "30s".to_owned(), labels: BTreeMap::new() }
-    }
 }
 
 /// The plugin that redirects traffic where pods may not have `NET_ADMIN`.

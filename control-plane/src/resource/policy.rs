@@ -6,7 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::duration::GatewayDuration;
 use super::filter::RateLimitFilterSpec;
 use super::reference::{Selector, TargetReference};
-use super::rule::{LABEL, LABEL_EXPECTED, TOKEN, TOKEN_EXPECTED, rule, texts};
+use super::rule::{TOKEN, TOKEN_EXPECTED, rule, texts};
+
+mod authorization;
+
+pub use authorization::{
+    Action, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule, AuthorizationTo,
+};
 
 /// A BackendPolicy's `spec`: how clients balance over a Service and protect it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -196,77 +202,6 @@ pub struct ConnectionTimeouts {
     pub max_age: Option<GatewayDuration>,
 }
 
-/// An AuthorizationPolicy's `spec`: who may call the workloads that it selects.
-///
-/// DENY policies come first; when there are ALLOW policies for a workload, one of them has to match; without any, the
-/// MeshPolicy's default decides. AUDIT policies are counted, never enforced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AuthorizationPolicySpec {
-    /// The workloads; all of the namespace when left out.
-    pub selector: Option<Selector>,
-    /// What a match means; `ALLOW` when left out.
-    #[serde(default)]
-    pub action: Action,
-    /// The policy matches when any rule does; without rules it matches nothing.
-    #[serde(default)]
-    #[schemars(length(max = 512))]
-    pub rules: Vec<AuthorizationRule>,
-}
-
-/// What a match means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Action {
-    /// Lets in.
-    #[default]
-    Allow,
-    /// Keeps out.
-    Deny,
-    /// Is counted.
-    Audit,
-}
-
-/// A rule: it matches when both `from` and `to` do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AuthorizationRule {
-    /// The caller; anyone when left out.
-    pub from: Option<AuthorizationFrom>,
-    /// What is called; anything when left out.
-    pub to: Option<AuthorizationTo>,
-}
-
-/// A caller: every list that is given must hold it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct AuthorizationFrom {
-    /// Identities: SPIFFE ids, or `<namespace>/<service account>`.
-    #[schemars(schema_with = "identities")]
-    pub identities: Vec<String>,
-    /// Namespaces.
-    #[schemars(schema_with = "namespaces")]
-    pub namespaces: Vec<String>,
-    /// Addresses, as CIDR blocks.
-    #[schemars(schema_with = "blocks::<512>")]
-    pub ip_blocks: Vec<String>,
-}
-
-/// What is called: every list that is given must hold it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct AuthorizationTo {
-    /// Ports of the workload.
-    #[schemars(length(max = 512), inner(range(min = 1, max = 65535)))]
-    pub ports: Vec<u16>,
-    /// HTTP methods.
-    #[schemars(schema_with = "methods")]
-    pub methods: Vec<String>,
-    /// HTTP paths: exact, or with one `*` at the end or at the start.
-    #[schemars(schema_with = "paths")]
-    pub paths: Vec<String>,
-}
-
 /// A MeshPolicy's `spec`: what holds for the workloads of its namespace, or of the whole mesh when it is in the
 /// control plane's namespace. Each field is taken from the nearest policy that has it: one that selects the workload,
 /// then one of the namespace, then one of the mesh.
@@ -385,30 +320,7 @@ pub enum DefaultAuthorization {
     Deny,
 }
 
-/// Lists of texts: how many there may be, how long each is, and what it looks like.
-fn identities(_: &mut SchemaGenerator) -> Schema {
-    const PATTERN: &str = "^(spiffe://[a-z0-9._-]{1,255}/ns/[a-z0-9-]{1,63}/sa/[^/]+|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[^/]+)$";
-    texts(
-        512,
-        1024,
-        PATTERN,
-        "<namespace>/<service account> or spiffe://<trust domain>/ns/<namespace>/sa/<service account>",
-    )
-}
-
-fn namespaces(_: &mut SchemaGenerator) -> Schema {
-    texts(512, 63, LABEL, LABEL_EXPECTED)
-}
-
+/// Blocks of addresses, so many at most.
 fn blocks<const MOST: usize>(_: &mut SchemaGenerator) -> Schema {
     texts(MOST, 49, "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "a block such as 10.0.0.0/8")
-}
-
-fn methods(_: &mut SchemaGenerator) -> Schema {
-    texts(64, 64, TOKEN, "a method such as GET")
-}
-
-fn paths(_: &mut SchemaGenerator) -> Schema {
-    const EXPECTED: &str = "a path that starts with '/', with one '*' at its end or start at most";
-    texts(512, 1024, r"^(/[^*]*\*?|\*[^*]*)$", EXPECTED)
 }
