@@ -10,6 +10,7 @@ pub mod local;
 pub mod logged;
 pub mod recorded;
 pub mod replay;
+mod resting;
 pub mod server;
 pub(crate) mod spelling;
 pub mod tee;

@@ -5,6 +5,7 @@
 //! they end before hyper sees them: what is wrong is counted by its kind, and the client is told.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -24,12 +25,15 @@ mod signals;
 
 pub(super) use frames::GuardedFrames;
 pub(super) use last_words::{Ended, Speech};
-pub(super) use signals::{HeadTimer, Signals};
+pub(super) use signals::{HeadTimer, REST, Signals};
 
 /// Octets that are read at once where a head is not whole yet.
 const READ: usize = 8 * 1024;
 /// Octets that are read, without being looked at, while it is open which protocol they are of.
 const AHEAD: usize = 16 * 1024;
+
+/// Octets that are read at once when a connection ends its rest: most heads fit.
+pub(super) const WAKING: usize = 2 * 1024;
 
 /// Where a connection goes that its client has broken, for the last words on it.
 pub(super) type Return<S> = Arc<Mutex<Option<Ended<S>>>>;
@@ -48,8 +52,6 @@ pub(super) struct GuardedRequests<S> {
     end: End,
     /// The client has closed its side.
     closed: bool,
-    /// Whether something was written that may not have left yet.
-    unflushed: bool,
 }
 
 impl<S> GuardedRequests<S> {
@@ -64,7 +66,6 @@ impl<S> GuardedRequests<S> {
             good: 0,
             end: End::More,
             closed: false,
-            unflushed: false,
         }
     }
 
@@ -97,7 +98,7 @@ impl<S> GuardedRequests<S> {
             End::More => None,
             End::Violation(violation) => {
                 // Answers to earlier requests go first: hyper is done with them when it waits for a head.
-                let is_turn = self.signals.waits_for_head() && !self.unflushed;
+                let is_turn = self.signals.waits_for_head() && !self.signals.is_unflushed();
                 if is_turn || self.requests.is_in_body() {
                     return Some(Poll::Ready(Err(io::Error::other(violation))));
                 }
@@ -129,6 +130,34 @@ impl<S> GuardedRequests<S> {
 }
 
 impl<S: AsyncRead + Unpin> GuardedRequests<S> {
+    /// Waits for the next octet while nobody else reads, with no buffer. Octets are held, and looked at as all others;
+    /// `false`: there will be none.
+    pub(super) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if !self.held.is_empty() {
+            return Poll::Ready(true);
+        }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(false) };
+        let mut space = [MaybeUninit::uninit(); WAKING];
+        let mut read = ReadBuf::uninit(&mut space);
+        let came = ready!(Pin::new(stream).poll_read(cx, &mut read));
+        if came.is_err() || read.filled().is_empty() {
+            return Poll::Ready(false);
+        }
+        self.held.extend_from_slice(read.filled());
+        self.signals.moved();
+        self.check();
+        Poll::Ready(true)
+    }
+
+    /// Takes octets back that were given and not used.
+    pub(super) fn take_back(&mut self, given: &[u8]) {
+        if given.is_empty() {
+            return;
+        }
+        self.held = [given, &self.held].concat().as_slice().into();
+        self.good += given.len();
+    }
+
     /// Reads what there is; a client that closes its side in the middle of a body has broken it off.
     fn poll_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.end == End::Undecided && self.held.len() >= AHEAD {
@@ -193,7 +222,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedRequests<S> {
 
 impl<S: AsyncWrite + Unpin> GuardedRequests<S> {
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.unflushed = true;
+        self.signals.wrote();
         if matches!(written, Poll::Ready(Ok(_))) {
             self.signals.moved();
         }
@@ -228,7 +257,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedRequests<S> {
         let this = self.get_mut();
         let Some(stream) = &mut this.stream else { return Poll::Ready(Ok(())) };
         ready!(Pin::new(stream).poll_flush(cx))?;
-        if std::mem::take(&mut this.unflushed) && matches!(this.end, End::Violation(_)) {
+        if this.signals.flushed() && matches!(this.end, End::Violation(_)) {
             this.signals.wake();
         }
         Poll::Ready(Ok(()))

@@ -123,6 +123,10 @@ impl<S> Interposed<S> {
     pub(super) fn new(stream: S, interim: Interim) -> Self {
         Self { stream, interim, bytes: BytesMut::new() }
     }
+
+    pub(super) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
 }
 
 impl<S: AsyncWrite + Unpin> Interposed<S> {

@@ -26,8 +26,8 @@ use super::body::Body;
 use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
 use super::interim::{self, Interim, Interposed};
 use super::local::LocalExecutor;
-use super::spelling;
 use super::witness::Witness;
+use super::{resting, spelling};
 use crate::stream::gathered::Gathered;
 
 /// Time for a request's head to arrive, from its first octet on.
@@ -89,9 +89,10 @@ pub async fn serve<S, H, F>(
     F: Future<Output = Response<Body>> + 'static,
 {
     let back = Return::default();
+    // Either takes only the memory that it needs itself, for as long as the connection lives.
     let served = match version {
-        ServerVersion::Http1 => http1(stream, drain, &witness, &back, handler).await,
-        ServerVersion::Http2 => http2(stream, drain, &witness, &back, handler).await,
+        ServerVersion::Http1 => Box::pin(http1(stream, drain, &witness, &back, handler)).await,
+        ServerVersion::Http2 => Box::pin(http2(stream, drain, &witness, &back, handler)).await,
     };
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended with an error");
@@ -150,28 +151,26 @@ where
     });
     let stream = GuardedRequests::new(stream, &signals, witness.clone(), back);
     let stream = Interposed::new(stream, between);
-    let connection = http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    builder
         .timer(HeadTimer::new(&signals, HEAD_TIMEOUT))
         .header_read_timeout(HEAD_TIMEOUT)
         .half_close(true)
         .preserve_header_case(true)
         .auto_date_header(false)
         .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_FIELDS)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+        .max_headers(MAX_FIELDS);
     let (still, looks) = (Cell::new(0), witness.looks());
     let look = || {
         still.set(if signals.stands_still() { still.get() + 1 } else { 0 });
         still.get() >= looks
     };
     // A connection that is new has a request on its way.
-    let draining = async {
+    let end = || async {
         drain.cancelled().await;
         begun.wait().await;
     };
-    let served =
-        drive(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, draining, look).await;
+    let served = resting::serve(builder, stream, service, &signals, end, look).await;
     served.unwrap_or_else(|| {
         witness.saw(Violation::Idle);
         Ok(())
@@ -218,17 +217,20 @@ where
         .auto_date_header(false)
         .enable_connect_protocol();
     let connection = builder.serve_connection(TokioIo::new(Gathered::new(stream)), service);
+    // Large, and moved into the future that drives it.
+    let mut connection = Box::pin(connection);
     let look = || {
         signals.look();
         false
     };
-    let served = drive(pin!(connection), http2::Connection::graceful_shutdown, drain.cancelled(), look).await;
+    let served =
+        drive(connection.as_mut(), http2::Connection::graceful_shutdown, drain.cancelled(), look).await;
     served.unwrap_or(Ok(()))
 }
 
 /// Drives a connection to its end, which begins when `draining` is ready. Once a minute it is looked at; `None`: it was
 /// given up then.
-async fn drive<C: Future>(
+pub(super) async fn drive<C: Future>(
     mut connection: Pin<&mut C>,
     shut_down: impl Fn(Pin<&mut C>),
     draining: impl Future<Output = ()>,

@@ -13,6 +13,11 @@ use weft_mesh::wire::Names;
 
 /// Time between requests: that of opaque connections, and longer than clients keep connections for later.
 const BETWEEN: Duration = Duration::from_hours(1);
+/// Time without a request after which a connection rests: the next request of a busy client comes before it, and most of
+/// the connections that are kept for later are past it.
+const UNTIL_REST: Duration = Duration::from_secs(1);
+/// Time that a connection may rest.
+pub(in crate::http) const REST: Duration = BETWEEN.saturating_sub(UNTIL_REST);
 
 const OPEN: u8 = 0;
 const TUNNEL: u8 = 1;
@@ -25,6 +30,10 @@ pub(in crate::http) struct Signals {
     begun: AtomicBool,
     /// Whether hyper waits for a head: it has written all answers to those before.
     waiting: AtomicBool,
+    /// Whether it has waited for a while, and nothing has come.
+    quiet: AtomicBool,
+    /// Whether something was written that may not have left yet.
+    unflushed: AtomicBool,
     /// The time for a head is over.
     late: AtomicBool,
     /// Whether an octet has moved, either way, since the last look.
@@ -49,6 +58,25 @@ impl Signals {
 
     pub(super) fn waits_for_head(&self) -> bool {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn wrote(&self) {
+        self.unflushed.store(true, Ordering::Relaxed);
+    }
+
+    /// All that was written has left; says whether anything was.
+    pub(super) fn flushed(&self) -> bool {
+        self.unflushed.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_unflushed(&self) -> bool {
+        self.unflushed.load(Ordering::Relaxed)
+    }
+
+    /// Whether hyper has nothing to do, and has had nothing for a while: no octet of a head has come, and all answers have
+    /// left.
+    pub(in crate::http) fn may_rest(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed) && !self.begun.load(Ordering::Relaxed) && !self.is_unflushed()
     }
 
     pub(super) fn take_late(&self) -> bool {
@@ -140,7 +168,7 @@ impl Timer for HeadTimer {
         self.signals.begun.store(false, Ordering::Relaxed);
         self.signals.waiting.store(true, Ordering::Relaxed);
         let signals = Arc::clone(&self.signals);
-        Box::pin(Waiting { signals, time: self.time, sleep: None, in_head: false })
+        Box::pin(Waiting { signals, time: self.time, sleep: None, phase: Phase::New })
     }
 
     fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
@@ -152,39 +180,69 @@ impl Timer for HeadTimer {
     }
 }
 
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A head that may come at once.
+    New,
+    /// One that has not come for a while.
+    Quiet,
+    /// The rest of one.
+    InHead,
+}
+
 /// Waits for a head, first for it to begin.
 struct Waiting {
     signals: Arc<Signals>,
     time: Duration,
     /// Made at the first look: most heads are there already.
     sleep: Option<Pin<Box<tokio::time::Sleep>>>,
-    in_head: bool,
+    phase: Phase,
 }
 
 impl Sleep for Waiting {}
+
+impl Waiting {
+    fn enter(&mut self, phase: Phase, time: Duration) {
+        self.phase = phase;
+        self.signals.quiet.store(phase == Phase::Quiet, Ordering::Relaxed);
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(tokio::time::Instant::now() + time),
+            None => self.sleep = Some(Box::pin(tokio::time::sleep(time))),
+        }
+    }
+}
 
 impl Future for Waiting {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let begins = !this.in_head && this.signals.begun.load(Ordering::Relaxed);
-        this.in_head |= begins;
-        let time = if this.in_head { this.time } else { BETWEEN };
-        let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
-        if begins {
-            sleep.as_mut().reset(tokio::time::Instant::now() + time);
+        if this.phase != Phase::InHead && this.signals.begun.load(Ordering::Relaxed) {
+            this.enter(Phase::InHead, this.time);
         }
-        if sleep.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        loop {
+            let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(UNTIL_REST)));
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match this.phase {
+                Phase::New => this.enter(Phase::Quiet, REST),
+                Phase::Quiet => return Poll::Ready(()),
+                Phase::InHead => {
+                    // The guard tells the client, at its next read.
+                    this.signals.late.store(true, Ordering::Relaxed);
+                    this.sleep = Some(Box::pin(tokio::time::sleep(this.time)));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
         }
-        if !this.in_head {
-            return Poll::Ready(());
-        }
-        // The guard tells the client, at its next read.
-        this.signals.late.store(true, Ordering::Relaxed);
-        this.sleep = Some(Box::pin(tokio::time::sleep(this.time)));
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.signals.quiet.store(false, Ordering::Relaxed);
     }
 }

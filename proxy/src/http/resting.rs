@@ -1,0 +1,110 @@
+//! Connections of HTTP/1 that rest between requests: most of those that are open at any time.
+//!
+//! hyper keeps 8 KiB to read into, as much to write from, and its state for each connection as long as that is open. One
+//! that has had no request for a while is taken from it, and holds nothing but the stream and its guard until the next
+//! octet comes.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{Builder, Parts, UpgradeableConnection};
+use hyper::service::HttpService;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::guard::{GuardedRequests, REST, Signals};
+use super::interim::Interposed;
+use super::server::drive;
+
+/// A client's connection as hyper gets it.
+type Guarded<S> = Interposed<GuardedRequests<S>>;
+
+/// Serves a connection until its client closes it, or `end` is ready and what is under way has ended. Once a minute it is
+/// looked at while hyper has it; `None`: it was given up then.
+pub(super) async fn serve<S, V, E>(
+    builder: Builder,
+    mut stream: Guarded<S>,
+    mut service: V,
+    signals: &Signals,
+    end: impl Fn() -> E,
+    look: impl Fn() -> bool,
+) -> Option<hyper::Result<()>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: HttpService<Incoming, ResBody = Body, Error = Infallible>,
+    E: Future<Output = ()>,
+{
+    loop {
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        // In memory of its own, which a connection that rests gives back.
+        let mut connection = Box::pin(UntilRest { connection, signals });
+        let shut_down = |awake: Pin<&mut UntilRest<'_, S, V>>| {
+            Pin::new(&mut awake.get_mut().connection).graceful_shutdown();
+        };
+        if let Some(served) = drive(connection.as_mut(), shut_down, end(), &look).await? {
+            return Some(served);
+        }
+        let Some(Parts { io, read_buf, service: unused, .. }) =
+            Pin::into_inner(connection).connection.into_parts()
+        else {
+            return Some(Ok(()));
+        };
+        (stream, service) = (io.into_inner(), unused);
+        let guard = stream.get_mut();
+        guard.take_back(&read_buf);
+        if !rest(guard, end()).await {
+            // Whatever the client makes of it, there is nothing left to say.
+            let _ = stream.shutdown().await;
+            return Some(Ok(()));
+        }
+    }
+}
+
+/// Waits for the next octet; `false`: for none, as none comes in time or `end` is ready.
+async fn rest<S>(guard: &mut GuardedRequests<S>, end: impl Future<Output = ()>) -> bool
+where
+    S: AsyncRead + Unpin,
+{
+    let mut end = pin!(end);
+    let waking = poll_fn(|cx| match guard.poll_wake(cx) {
+        // A request that is there already is answered, as the connection does not end in the middle of it.
+        Poll::Pending => end.as_mut().poll(cx).map(|()| false),
+        woken @ Poll::Ready(_) => woken,
+    });
+    timeout(REST, waking).await.unwrap_or(false)
+}
+
+/// A connection that hyper has until it may rest; then `None`.
+struct UntilRest<'a, S, V>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: HttpService<Incoming, ResBody = Body, Error = Infallible>,
+{
+    connection: UpgradeableConnection<TokioIo<Guarded<S>>, V>,
+    signals: &'a Signals,
+}
+
+impl<S, V> Future for UntilRest<'_, S, V>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: HttpService<Incoming, ResBody = Body, Error = Infallible>,
+{
+    type Output = Option<hyper::Result<()>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.connection).poll(cx) {
+            Poll::Ready(served) => Poll::Ready(Some(served)),
+            Poll::Pending if this.signals.may_rest() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
