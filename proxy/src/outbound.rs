@@ -174,7 +174,7 @@ where
     S: AsyncRead + AsyncWrite + Refuse + Unpin + Send + 'static,
 {
     let Target::Fixed(name) = &downstream.target else { return };
-    let protocol = destination::find(&worker, name).await.protocol();
+    let protocol = Box::pin(destination::find(&worker, name)).await.protocol();
     connection(worker, stream, downstream, protocol).await;
 }
 
@@ -188,15 +188,15 @@ pub(crate) async fn connection<S>(
     S: AsyncRead + AsyncWrite + Refuse + Unpin + Send + 'static,
 {
     let _open = worker.shared.stats.connection(Direction::Outbound);
+    // Each way takes only the memory that it needs itself, for as long as the connection lives.
     match protocol {
-        Protocol::Tcp | Protocol::Tls => {
-            opaque::relay(worker, stream, downstream).await;
-        }
+        Protocol::Tcp | Protocol::Tls => Box::pin(opaque::relay(worker, stream, downstream)).await,
         Protocol::Detect => Box::pin(undeclared(worker, stream, downstream)).await,
         Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => match first_bytes_of_http(stream).await {
             // Declared as HTTP: what is not HTTP/2 is left to the parser of HTTP/1, which answers what is wrong with it.
             Ok((version, stream)) => {
-                http(worker, stream, version.unwrap_or(ServerVersion::Http1), downstream).await;
+                let version = version.unwrap_or(ServerVersion::Http1);
+                Box::pin(http(worker, stream, version, downstream)).await;
             }
             Err(error) if is_disconnect(&error) => {}
             Err(error) => tracing::debug!(%error, "connection lost before its first request"),

@@ -250,15 +250,15 @@ where
     match read {
         Ok((Some(version), stream)) => {
             drop(far);
-            http(worker, stream, version, arrival, caller).await;
+            Box::pin(http(worker, stream, version, arrival, caller)).await;
         }
         // Declared as HTTP: what is not HTTP must not reach the application past the policies on requests; the parser of
         // HTTP/1 answers what is wrong with it.
         Ok((None, stream)) if is_http => {
             drop(far);
-            http(worker, stream, ServerVersion::Http1, arrival, caller).await;
+            Box::pin(http(worker, stream, ServerVersion::Http1, arrival, caller)).await;
         }
-        Ok((None, stream)) => opaque(worker, stream, far, arrival, caller).await,
+        Ok((None, stream)) => Box::pin(opaque(worker, stream, far, arrival, caller)).await,
         Err(error) if is_disconnect(&error) => {}
         Err(error) => {
             tracing::debug!(peer = %caller.peer, %error, "connection lost before its protocol was known");
