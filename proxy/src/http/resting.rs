@@ -49,15 +49,9 @@ where
         if let Some(served) = drive(connection.as_mut(), shut_down, end(), &look).await? {
             return Some(served);
         }
-        let Some(Parts { io, read_buf, service: unused, .. }) =
-            Pin::into_inner(connection).connection.into_parts()
-        else {
-            return Some(Ok(()));
-        };
-        (stream, service) = (io.into_inner(), unused);
-        let guard = stream.get_mut();
-        guard.take_back(&read_buf);
-        if !rest(guard, end()).await {
+        let Some(parts) = Pin::into_inner(connection).into_parts() else { return Some(Ok(())) };
+        (stream, service) = parts;
+        if !rest(stream.get_mut(), end()).await {
             // Whatever the client makes of it, there is nothing left to say.
             let _ = stream.shutdown().await;
             return Some(Ok(()));
@@ -87,6 +81,20 @@ where
 {
     connection: UpgradeableConnection<TokioIo<Guarded<S>>, V>,
     signals: &'a Signals,
+}
+
+impl<S, V> UntilRest<'_, S, V>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: HttpService<Incoming, ResBody = Body, Error = Infallible>,
+{
+    /// Takes the connection back from hyper, whose buffers end here. `None`: it has become another protocol's.
+    fn into_parts(self) -> Option<(Guarded<S>, V)> {
+        let Parts { io, read_buf, service, .. } = self.connection.into_parts()?;
+        let mut stream = io.into_inner();
+        stream.get_mut().take_back(&read_buf);
+        Some((stream, service))
+    }
 }
 
 impl<S, V> Future for UntilRest<'_, S, V>
