@@ -1,5 +1,5 @@
-//! What carrying bytes between two sockets costs: through a buffer, as the proxy does, and by `splice(2)` through pipes,
-//! by which the kernel moves them itself.
+//! What carrying bytes between two sockets costs: through a buffer, by `splice(2)` through pipes, by which the kernel moves
+//! them itself, and as the proxy does it, which chooses between both.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
@@ -12,7 +12,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
-use weft_proxy::stream::relay::{Carried, relay};
+use weft_proxy::stream::relay::{Carried, Pipes, relay};
 
 /// Bytes of one message where messages are answered one by one.
 const MESSAGE: usize = 1024;
@@ -26,8 +26,12 @@ const IDLE: Duration = Duration::from_mins(1);
 /// How bytes are carried.
 #[derive(Clone, Copy)]
 enum Way {
+    /// The proxy's relay without pipes.
     Buffer,
+    /// Nothing but pipes.
     Splice,
+    /// The proxy's relay.
+    Relay,
 }
 
 /// What is carried.
@@ -47,22 +51,26 @@ struct Cost {
     cpu: Duration,
 }
 
-/// Measures both ways in turn.
+/// Measures all ways in turn.
 pub(crate) fn run(rounds: u32, mebibytes: u64, messages: u64) -> anyhow::Result<()> {
+    let ways = [(Way::Buffer, "buffer"), (Way::Splice, "splice"), (Way::Relay, "the proxy's relay")];
     let loads = [Load::Bulk(mebibytes << 20), Load::Messages(messages)];
-    let ways = [Way::Buffer, Way::Splice];
-    let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); loads.len() * ways.len()];
+    let mut measured = Vec::new();
+    for load in loads {
+        for (way, how) in ways {
+            measured.push((load, way, how, Vec::new()));
+        }
+    }
     for _ in 0..rounds {
-        for (at, costs) in costs.iter_mut().enumerate() {
-            costs.push(round(ways[at % 2], loads[at / 2])?);
+        for (load, way, _, costs) in &mut measured {
+            costs.push(round(*way, *load)?);
         }
     }
     println!("| what | how | per second | processor time of the relay |\n|---|---|---|---|");
-    for (at, costs) in costs.iter().enumerate() {
-        let how = ["buffer", "splice"][at % 2];
+    for (load, _, how, costs) in &measured {
         let elapsed = median(costs.iter().map(|cost| cost.elapsed));
         let cpu = median(costs.iter().map(|cost| cost.cpu));
-        match loads[at / 2] {
+        match *load {
             Load::Bulk(bytes) => {
                 let gibibytes = bytes as f64 / f64::from(1 << 30);
                 println!(
@@ -170,7 +178,8 @@ fn carry(
         let began = thread_time();
         // The end of a side may be a reset, since the other one closes with bytes unread.
         let _ = match way {
-            Way::Buffer => relay(near, far, IDLE, &mut Carried::default()).await,
+            Way::Buffer => relay(near, far, IDLE, &Pipes::at_most(0), &mut Carried::default()).await,
+            Way::Relay => relay(near, far, IDLE, &Pipes::default(), &mut Carried::default()).await,
             Way::Splice => tokio::try_join!(moved(&near, &far), moved(&far, &near)).map(drop),
         };
         Ok(thread_time().saturating_sub(began))

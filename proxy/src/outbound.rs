@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::protocol::{Detection, Protocol, detect};
@@ -20,6 +20,7 @@ use crate::stream::prefixed::{Prefixed, read_ahead, read_ahead_within};
 use crate::stream::race::{First, Lost, race};
 use crate::stream::refuse::Refuse;
 use crate::stream::socket;
+use crate::stream::transport::Transport;
 use crate::worker::Worker;
 
 pub(crate) mod attempts;
@@ -171,7 +172,7 @@ fn accept<F>(
 /// declared the first bytes decide.
 pub(crate) async fn dialled<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
 where
-    S: AsyncRead + AsyncWrite + Refuse + Unpin + Send + 'static,
+    S: Transport + Refuse + Send + 'static,
 {
     let Target::Fixed(name) = &downstream.target else { return };
     let protocol = Box::pin(destination::find(&worker, name)).await.protocol();
@@ -185,7 +186,7 @@ pub(crate) async fn connection<S>(
     downstream: Rc<Downstream>,
     protocol: Protocol,
 ) where
-    S: AsyncRead + AsyncWrite + Refuse + Unpin + Send + 'static,
+    S: Transport + Refuse + Send + 'static,
 {
     let _open = worker.shared.stats.connection(Direction::Outbound);
     // Each way takes only the memory that it needs itself, for as long as the connection lives.
@@ -207,7 +208,7 @@ pub(crate) async fn connection<S>(
 /// A connection of which nothing is known: whoever speaks first tells.
 async fn undeclared<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
 where
-    S: AsyncRead + AsyncWrite + Refuse + Unpin + Send + 'static,
+    S: Transport + Refuse + Send + 'static,
 {
     match race(stream, version, opaque::open(&worker, &downstream, &opaque::Opening::Unread)).await {
         Ok(First::Client(Some(version), near, far)) => {
@@ -259,7 +260,7 @@ fn version(bytes: &[u8], ended: bool) -> Option<Option<ServerVersion>> {
 
 async fn http<S>(worker: Rc<Worker>, stream: Prefixed<S>, version: ServerVersion, downstream: Rc<Downstream>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
 {
     let drain = worker.shared.drain.clone();
     let witness = Witness::new(&worker.shared, Direction::Outbound);

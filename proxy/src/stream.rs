@@ -10,3 +10,4 @@ pub mod race;
 pub mod refuse;
 pub mod relay;
 pub mod socket;
+pub mod transport;

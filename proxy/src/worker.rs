@@ -23,6 +23,7 @@ use crate::shared::Shared;
 use crate::snapshot::{Backend, Snapshot};
 use crate::start::Listeners;
 use crate::stream::door::Door;
+use crate::stream::relay::Pipes;
 use crate::upstream::service::Service;
 use crate::{inbound, outbound};
 
@@ -42,6 +43,8 @@ pub struct Worker {
     pub inbound: Inbound,
     /// The way to the inbound side for requests to the own workload, where connections are redirected.
     pub door: OnceCell<Door>,
+    /// Through which the kernel moves bytes between plain connections.
+    pub pipes: Pipes,
     snapshot: RefCell<Cache<Arc<arc_swap::ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     services: RefCell<HashMap<ServicePort, Rc<Service>, foldhash::fast::RandomState>>,
     began: std::time::Instant,
@@ -56,6 +59,7 @@ impl Worker {
             watch: Watch::new(&shared.overload),
             inbound: Inbound::default(),
             door: OnceCell::new(),
+            pipes: Pipes::default(),
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
             services: RefCell::default(),
             shared,

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use weft_hop::RequestMetadata;
@@ -29,6 +28,7 @@ use crate::stream::announced::{self, Peer};
 use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::race::{First, Lost, race};
 use crate::stream::relay::{Carried, relay};
+use crate::stream::transport::Transport;
 use crate::upstream::connect::{HANDSHAKE_TIMEOUT, Stream};
 use crate::worker::Worker;
 
@@ -38,7 +38,7 @@ const IDLE: Duration = Duration::from_hours(1);
 /// Serves one connection.
 pub(crate) async fn serve<S>(worker: Rc<Worker>, stream: S, peer: SocketAddr, arrival: Arrival)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
 {
     let _open = worker.shared.stats.connection(Direction::Inbound);
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(arrival.port)));
@@ -115,7 +115,7 @@ fn opening(bytes: &[u8], ended: bool, protocol: Protocol) -> Option<Opening> {
 /// A connection to a port where the application may be the one that speaks first, and where not all TLS is the mesh's.
 async fn undeclared<S>(worker: &Rc<Worker>, stream: S, peer: Peer, arrival: &Arrival, port: &Arc<InboundPort>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
 {
     let caller = Caller::plain(peer);
     let open = async {
@@ -160,7 +160,7 @@ async fn meshed<S>(
     arrival: &Arrival,
     port: &Arc<InboundPort>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
 {
     let Some(tls) = worker.with_snapshot(|snapshot| snapshot.tls.clone()) else {
         tracing::warn!(%peer, "a connection came before this proxy had a certificate");
@@ -209,7 +209,7 @@ async fn by_alpn<S>(
     caller: &Caller,
     alpn: Option<&[u8]>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
 {
     match alpn {
         Some(ALPN_WEFT) => {
@@ -243,7 +243,7 @@ fn is_http(worker: &Worker, arrival: &Arrival) -> bool {
 /// Plain text, or what was in TLS of a peer that did not say what it is; `far` is open already where the client was slow.
 async fn detected<S>(worker: &Rc<Worker>, stream: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
 {
     let is_http = is_http(worker, arrival);
     let read = if is_http { first_bytes_of_http(stream).await } else { first_bytes(stream).await };
@@ -268,7 +268,7 @@ where
 
 async fn http<S>(worker: &Rc<Worker>, stream: S, version: ServerVersion, arrival: &Arrival, caller: &Caller)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
 {
     let upstream = Upstream::new(worker, arrival, caller);
     let drain = caller.drain(&worker.shared.drain);
@@ -282,7 +282,7 @@ where
 
 async fn opaque<S>(worker: &Rc<Worker>, near: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     let upstream = Upstream::new(worker, arrival, caller);
     if !may_connect(worker, &upstream) {
@@ -330,8 +330,8 @@ fn is_allowed(worker: &Worker, upstream: &Upstream) -> bool {
 /// of, no moment is better than another.
 async fn carry<S, F>(worker: &Worker, caller: &Caller, upstream: &Rc<Upstream>, near: S, far: F)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
-    F: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
+    F: Transport,
 {
     let began = now();
     upstream.edge.connection_opened();
@@ -343,7 +343,7 @@ where
     let policies = worker.with_snapshot(|snapshot| Arc::clone(&snapshot.inbound));
     let admitted = worker.inbound.admit(upstream, policies);
     let failed = tokio::select! {
-        relayed = relay(near, far, IDLE, &mut carried) => relayed.is_err(),
+        relayed = relay(near, far, IDLE, &worker.pipes, &mut carried) => relayed.is_err(),
         () = caller.disbelieved() => true,
         () = admitted.banned() => true,
     };

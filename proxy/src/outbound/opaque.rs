@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use weft_mesh::balance::Wish;
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::outlier::Outcome;
@@ -23,6 +22,7 @@ use crate::stats::{Direction, Edge, EdgeKey};
 use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::refuse::Refuse;
 use crate::stream::relay::{Carried, relay as copy};
+use crate::stream::transport::Transport;
 use crate::upstream::connect::Stream;
 use crate::upstream::service::Attempt;
 use crate::worker::Worker;
@@ -72,7 +72,7 @@ pub(super) async fn is_routed_by_name(worker: &Rc<Worker>, downstream: &Downstre
 /// Carries a connection to an endpoint of its destination.
 pub(super) async fn relay<S>(worker: Rc<Worker>, near: S, downstream: Rc<Downstream>)
 where
-    S: AsyncRead + AsyncWrite + Refuse + Unpin,
+    S: Transport + Refuse,
 {
     let (opening, near) = if is_routed_by_name(&worker, &downstream).await {
         match read_ahead(near, opening).await {
@@ -187,8 +187,8 @@ pub(super) async fn carry<S, F>(
     far: F,
     place: Option<Place>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin,
-    F: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
+    F: Transport,
 {
     let _under_way = worker.shared.enter();
     let began = now();
@@ -200,7 +200,7 @@ pub(super) async fn carry<S, F>(
         describe(downstream, place.as_ref(), &mut log.entry);
     }
     let mut carried = Carried::default();
-    let result = copy(near, far, IDLE, &mut carried).await;
+    let result = copy(near, far, IDLE, &worker.pipes, &mut carried).await;
     if let Some(Place { edge, .. }) = &place {
         edge.sent(carried.forth);
         edge.received(carried.back);

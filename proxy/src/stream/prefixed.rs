@@ -30,6 +30,11 @@ impl<S> Prefixed<S> {
         Self::new(Bytes::new(), inner)
     }
 
+    /// The stream below, if it is what is read next.
+    pub(super) fn untouched_below(&self) -> Option<&S> {
+        self.prefix.is_empty().then_some(&self.inner)
+    }
+
     /// The bytes not yet given, and the stream below.
     pub fn into_parts(self) -> (Bytes, S) {
         (self.prefix, self.inner)

@@ -13,6 +13,7 @@ use http::uri::Authority;
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -27,6 +28,7 @@ use super::room::{Held, Room};
 use crate::error::{BoxFailure, Failure};
 use crate::stream::door::Door;
 use crate::stream::socket::Socket;
+use crate::stream::transport::Transport;
 
 /// Time for a TCP connection, unless the service's policy says otherwise.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -205,6 +207,16 @@ impl Stream {
         match &self.io {
             Io::Plain(_) => None,
             Io::Tls(stream) => stream.get_ref().1.peer_certificates(),
+        }
+    }
+}
+
+impl Transport for Stream {
+    fn socket(&self) -> Option<&TcpStream> {
+        match &self.io {
+            // Nobody asks to be told of what is read.
+            Io::Plain(socket) if self.bell.is_none() && self.greeted.is_none() => socket.socket(),
+            _ => None,
         }
     }
 }
