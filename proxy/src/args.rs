@@ -1,20 +1,22 @@
 //! The command line of a proxy, for its own program and for `weft proxy`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use weft_identity::JoinToken;
 use weft_mesh::name::{Identity, TrustDomain};
-use weft_mesh::protocol::Protocol;
 use weft_mesh::proxy_protocol::Senders;
 
 use crate::access;
-use crate::config::{Offer, Proof, ProxyConfig, ServiceAccount, Upstream};
+use crate::config::{Proof, ProxyConfig, ServiceAccount, Upstream};
 use crate::monitor::Probes;
 use crate::overload;
+
+mod service;
+
+pub use service::{ServiceArg, ServiceError};
 
 /// Bytes of the unit that memory is given in.
 const MIB: u64 = 1024 * 1024;
@@ -123,73 +125,16 @@ pub struct Args {
     /// Memory for bodies of requests that may have to be sent again, in MiB; those beyond are sent once
     #[arg(long, value_name = "MIB", env = "WEFT_REPLAY_MEMORY", default_value_t = 32)]
     pub replay_memory: u16,
+    /// Connections of clients that are held at once; those beyond are closed as they come [default: as many as there are
+    /// descriptors for, `ulimit -n`]
+    #[arg(long, value_name = "N", env = "WEFT_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: Option<u32>,
     /// Time for requests to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     pub drain_timeout: u64,
     /// Time without a byte either way after which a request is given up, in seconds, in whole minutes; 0: never
     #[arg(long, value_name = "SECONDS", env = "WEFT_STREAM_IDLE_TIMEOUT", default_value_t = 300)]
     pub stream_idle_timeout: u64,
-}
-
-/// A port that the workload offers, as `--service` says it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceArg(pub Offer);
-
-/// A text that is not a service.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{value:?} is not a service: {problem}. Write NAME:PORT[/PROTOCOL]=APPLICATION[@LISTEN], such as reviews:9080/http=127.0.0.1:8080@0.0.0.0:19080"
-)]
-pub struct ServiceError {
-    value: String,
-    problem: String,
-}
-
-impl FromStr for ServiceArg {
-    type Err = ServiceError;
-
-    fn from_str(text: &str) -> Result<Self, ServiceError> {
-        let wrong = |problem: String| ServiceError { value: text.to_owned(), problem };
-        let (service, addresses) =
-            text.split_once('=').ok_or_else(|| wrong("the \"=\" is missing".into()))?;
-        let (names, port) =
-            service.split_once(':').ok_or_else(|| wrong(format!("{service:?} has no port")))?;
-        let (port, protocol) = port.split_once('/').unwrap_or((port, "detect"));
-        let port = port.parse().ok().filter(|port| *port != 0);
-        let port = port.ok_or_else(|| wrong("its port is not from 1 to 65535".into()))?;
-        let services: Vec<String> = names.split(',').map(str::to_owned).collect();
-        if services.iter().any(String::is_empty) {
-            return Err(wrong("it has no name".into()));
-        }
-        let (application, listen) = addresses.split_once('@').unwrap_or((addresses, "0"));
-        let application = address(application).ok_or_else(|| {
-            wrong(format!("{application:?}, where the application listens, is neither IP:PORT nor a port"))
-        })?;
-        let listen = address(listen).ok_or_else(|| {
-            wrong(format!("{listen:?}, where the proxy is to listen, is neither IP:PORT nor a port"))
-        })?;
-        let protocol = match protocol {
-            "detect" => Protocol::Detect,
-            "http" | "http1" => Protocol::Http1,
-            "http2" | "h2c" => Protocol::Http2,
-            "grpc" => Protocol::Grpc,
-            "tcp" => Protocol::Tcp,
-            "tls" | "https" => Protocol::Tls,
-            other => {
-                let known = "detect, http, http2, grpc, tcp or tls";
-                return Err(wrong(format!("{other:?} is not a protocol: {known}")));
-            }
-        };
-        Ok(Self(Offer { services, port, protocol, listen, application }))
-    }
-}
-
-/// An address; a port alone is on loopback.
-fn address(text: &str) -> Option<SocketAddr> {
-    match text.parse::<u16>() {
-        Ok(port) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
-        Err(_) => text.parse().ok(),
-    }
 }
 
 fn workload_id(text: &str) -> Result<String, String> {
@@ -244,6 +189,7 @@ impl Args {
                 delay: Duration::from_millis(self.shed_delay.into()),
             },
             replay_memory: usize::from(self.replay_memory) * MIB as usize,
+            max_connections: self.max_connections.map(|most| most as usize),
             drain_timeout: Duration::from_secs(self.drain_timeout),
             stream_idle: Duration::from_secs(self.stream_idle_timeout),
         })
@@ -286,34 +232,6 @@ mod tests {
     use weft_identity::{CaMaterial, CertificateAuthority, NewToken, TokenIssuer};
 
     use super::*;
-
-    #[test]
-    fn a_service_is_names_port_protocol_and_addresses() {
-        let ServiceArg(offer) = "reviews,reviews-v2:9080/grpc=8080@0.0.0.0:19080".parse().unwrap();
-        assert_eq!(offer.services, ["reviews", "reviews-v2"]);
-        assert_eq!((offer.port, offer.protocol), (9080, Protocol::Grpc));
-        assert_eq!(offer.application, "127.0.0.1:8080".parse().unwrap());
-        assert_eq!(offer.listen, "0.0.0.0:19080".parse().unwrap());
-        let ServiceArg(offer) = "db:5432=[::1]:5432".parse().unwrap();
-        assert_eq!((offer.protocol, offer.listen), (Protocol::Detect, "127.0.0.1:0".parse().unwrap()));
-        assert_eq!(offer.application, "[::1]:5432".parse().unwrap());
-    }
-
-    #[test]
-    fn a_wrong_service_is_refused_with_what_is_wrong() {
-        for (text, problem) in [
-            ("reviews:9080", "the \"=\" is missing"),
-            ("reviews=8080", "has no port"),
-            (":9080=8080", "has no name"),
-            ("reviews:0=8080", "from 1 to 65535"),
-            ("reviews:80/smtp=8080", "\"smtp\" is not a protocol"),
-            ("reviews:80=here", "neither IP:PORT nor a port"),
-            ("reviews:80=8080@there", "neither IP:PORT nor a port"),
-        ] {
-            let error = text.parse::<ServiceArg>().unwrap_err().to_string();
-            assert!(error.contains(problem) && error.contains(text), "{error}");
-        }
-    }
 
     #[derive(Parser)]
     struct Program {
@@ -386,6 +304,7 @@ mod tests {
             (&["--label", "app"][..], "\"app\" is not a label: write KEY=VALUE"),
             (&["--workload-id", "Web"], "\"Web\" is not a name for a workload"),
             (&["--workers", "0"], "0 is not in 1..=1024"),
+            (&["--max-connections", "0"], "0 is not in 1.."),
             (&["--upstream", "web=1"], "\"web\" has no port"),
             (
                 &["--control-plane", "a:1", "--proxy-protocol-from", "balancer"],

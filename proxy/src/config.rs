@@ -59,6 +59,8 @@ pub struct ProxyConfig {
     pub overload: overload::Settings,
     /// Bytes of requests' bodies that are kept for sending them again.
     pub replay_memory: usize,
+    /// Connections of clients that are held at once; `None`: as many as there are descriptors for.
+    pub max_connections: Option<usize>,
     /// Time for requests to finish after the proxy is told to stop.
     pub drain_timeout: Duration,
     /// Time without an octet either way after which a request is given up; zero: never.
@@ -143,6 +145,7 @@ impl Default for ProxyConfig {
             access_log_file: None,
             overload: overload::Settings::default(),
             replay_memory: REPLAY_MEMORY,
+            max_connections: None,
             // Kubernetes' default grace period is 30 s; what is left is for the process to end.
             drain_timeout: Duration::from_secs(25),
             stream_idle: crate::shared::STREAM_IDLE,

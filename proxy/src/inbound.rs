@@ -158,8 +158,9 @@ fn accept(
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let defers = || worker.shared.overload.defers_connections();
-        listener::accept(listener, stop.cancelled_owned(), defers, |stream, peer| {
-            if let Some(arrival) = arrival(&stream, peer) {
+        let enter = || worker.shared.place(Direction::Inbound);
+        listener::accept(listener, stop.cancelled_owned(), defers, enter, |stream, peer| {
+            if let Some(arrival) = arrival(stream.tcp(), peer) {
                 tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, arrival));
             }
         })

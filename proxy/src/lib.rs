@@ -19,6 +19,7 @@ pub mod args;
 pub mod clock;
 pub mod config;
 pub mod control;
+mod descriptors;
 pub mod error;
 pub mod explain;
 pub mod hop;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::io::AsyncRead;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::proxy_protocol::Senders;
@@ -15,6 +15,7 @@ use crate::http::witness::Witness;
 use crate::shared::Shared;
 use crate::stats::Direction;
 use crate::stream::announced;
+use crate::stream::limit::Accepted;
 use crate::stream::listener;
 use crate::stream::prefixed::{Prefixed, read_ahead, read_ahead_within};
 use crate::stream::race::{First, Lost, race};
@@ -106,10 +107,10 @@ pub fn listen_local(
 
 /// Who opened a connection, and what it says itself: a load balancer speaks of another one first.
 async fn begin(
-    stream: TcpStream,
+    stream: Accepted,
     source: SocketAddr,
     announced_by: &Senders,
-) -> Option<(SocketAddr, Prefixed<TcpStream>)> {
+) -> Option<(SocketAddr, Prefixed<Accepted>)> {
     if !announced_by.contains(source.ip()) {
         return Some((source, Prefixed::untouched(stream)));
     }
@@ -129,7 +130,7 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
     accept(&shared, listener, stop, move |stream, source| {
         let worker = Rc::clone(&worker);
         async move {
-            match socket::original_destination(&stream) {
+            match socket::original_destination(stream.tcp()) {
                 Ok(Some(original)) => {
                     let stream = Prefixed::untouched(stream);
                     let target = Target::Fixed(original.to_string().into());
@@ -153,7 +154,7 @@ fn accept<F>(
     shared: &Arc<Shared>,
     listener: TcpListener,
     stop: CancellationToken,
-    mut handle: impl FnMut(TcpStream, SocketAddr) -> F + 'static,
+    mut handle: impl FnMut(Accepted, SocketAddr) -> F + 'static,
 ) where
     F: Future<Output = ()> + 'static,
 {
@@ -161,9 +162,11 @@ fn accept<F>(
     tokio::task::spawn_local(async move {
         let stopped = stop.clone();
         let defers = || shared.overload.defers_connections();
-        let accepting = listener::accept(listener, stopped.cancelled_owned(), defers, |stream, source| {
-            tokio::task::spawn_local(handle(stream, source));
-        });
+        let enter = || shared.place(Direction::Outbound);
+        let accepting =
+            listener::accept(listener, stopped.cancelled_owned(), defers, enter, |stream, source| {
+                tokio::task::spawn_local(handle(stream, source));
+            });
         accepting.await;
     });
 }

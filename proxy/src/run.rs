@@ -4,8 +4,8 @@ use anyhow::bail;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Args;
-use crate::log;
 use crate::start::start;
+use crate::{descriptors, log};
 
 /// How often it is looked whether the proxy can still become ready.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
@@ -15,6 +15,7 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 pub fn run(args: Args) -> anyhow::Result<()> {
     log::start("info");
     let config = args.into_config()?;
+    descriptors::raise();
     // Caught before anything listens: a signal that comes early is not lost.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut terminate, mut interrupt) = {

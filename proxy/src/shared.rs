@@ -16,7 +16,8 @@ use crate::access::AccessLog;
 use crate::http::replay::ReplayMemory;
 use crate::overload::Overload;
 use crate::snapshot::Snapshot;
-use crate::stats::Stats;
+use crate::stats::{Direction, Stats};
+use crate::stream::limit::{ConnectionLimit, Place};
 use crate::upstream::ejected::Ejected;
 use crate::upstream::room::ServiceUsage;
 
@@ -55,6 +56,8 @@ pub struct Shared {
     pub ejected: Ejected,
     /// What is shed when there is too much of everything.
     pub overload: Overload,
+    /// How many connections of clients there may be.
+    pub connections: Arc<ConnectionLimit>,
     /// Cancelled when the proxy is to finish what it has and take nothing new.
     pub drain: CancellationToken,
     /// Cancelled when the proxy is about to end, after its drain: what has not arrived by then is for others to answer.
@@ -81,6 +84,7 @@ impl Shared {
             replays: ReplayMemory::default(),
             ejected: Ejected::default(),
             overload: Overload::default(),
+            connections: Arc::default(),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
             locality,
@@ -116,6 +120,15 @@ impl Shared {
     /// What is under way to a service from all workers. For when a worker first uses the service, not for each request.
     pub fn usage(&self, service: &ServicePort) -> Arc<ServiceUsage> {
         Arc::clone(self.usages.lock().entry(service.clone()).or_default())
+    }
+
+    /// A place for one more connection of a client, if there is one; a refusal is counted.
+    pub fn place(&self, direction: Direction) -> Option<Place> {
+        let place = self.connections.enter();
+        if place.is_none() {
+            self.stats.refused_connection(direction);
+        }
+        place
     }
 
     /// Counts one request or connection that is under way, until the guard is dropped.

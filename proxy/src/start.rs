@@ -16,7 +16,7 @@ use crate::control::{self, ControlHandle};
 use crate::shared::Shared;
 use crate::stats::Direction;
 use crate::stream::listener::Bound;
-use crate::worker;
+use crate::{descriptors, worker};
 
 /// Time for the control plane to tell the clients that this workload is about to end, before requests are only awaited.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -99,6 +99,7 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
     access::start(&shared, output).context("cannot start the access log")?;
     shared.overload.set(config.overload).context("cannot shed load as told")?;
     shared.replays.set_limit(config.replay_memory);
+    shared.connections.set(max_connections(config.max_connections, count));
     let stop = CancellationToken::new();
     let workers = (0..count)
         .map(|number| worker::spawn(number, Arc::clone(&shared), Arc::clone(&listeners), stop.clone()))
@@ -108,6 +109,23 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
     let control =
         control::spawn(config, Arc::clone(&shared), lookups, addresses.offers.clone(), admin, monitor)?;
     Ok(Running { addresses, shared, control, workers, stop, drain_timeout })
+}
+
+/// How many connections of clients there may be. More than there are descriptors for are allowed to whoever knows that few
+/// of them need one to a peer.
+fn max_connections(told: Option<usize>, workers: usize) -> usize {
+    let limit = descriptors::limit();
+    let fit = descriptors::connections(limit, workers);
+    let Some(told) = told else { return fit };
+    if told > fit {
+        tracing::warn!(
+            max_connections = told,
+            fit,
+            descriptors = limit,
+            "there may be more connections than descriptors; raise the limit on open files"
+        );
+    }
+    told
 }
 
 fn bind(config: &ProxyConfig) -> anyhow::Result<Listeners> {

@@ -125,6 +125,17 @@ impl Stats {
         self.counters.get(Counter::Unkept)
     }
 
+    /// Counts a connection of a client that was refused because there were as many as may be.
+    pub fn refused_connection(&self, direction: Direction) {
+        self.counters.add(Counter::RefusedConnection(direction));
+    }
+
+    /// Connections that were refused because there were as many as may be.
+    #[cfg(test)]
+    pub(crate) fn refused_connections(&self, direction: Direction) -> u64 {
+        self.counters.get(Counter::RefusedConnection(direction))
+    }
+
     /// Counts the ejection of an endpoint.
     pub fn ejected(&self) {
         self.counters.add(Counter::Ejection);

@@ -4,6 +4,7 @@
 pub(crate) mod announced;
 pub mod door;
 pub mod gathered;
+pub mod limit;
 pub mod listener;
 pub mod prefixed;
 pub mod race;

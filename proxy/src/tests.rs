@@ -6,6 +6,7 @@ mod back_pressure;
 mod balancing;
 mod certificates;
 mod chaos;
+mod connection_limit;
 mod connection_routes;
 mod connections;
 mod deadlines;

@@ -25,7 +25,7 @@ use crate::start::Listeners;
 use crate::stream::door::Door;
 use crate::stream::relay::Pipes;
 use crate::upstream::service::Service;
-use crate::{inbound, outbound};
+use crate::{descriptors, inbound, outbound};
 
 /// How often idle connections are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ impl Worker {
             watch: Watch::new(&shared.overload),
             inbound: Inbound::default(),
             door: OnceCell::new(),
-            pipes: Pipes::default(),
+            pipes: Pipes::at_most(descriptors::pipes(descriptors::limit(), shared.workers)),
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
             services: RefCell::default(),
             shared,

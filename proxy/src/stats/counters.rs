@@ -188,7 +188,8 @@ const HEDGES_AT: usize = VIOLATIONS_AT + DIRECTIONS * VIOLATIONS;
 const GLOBAL_LIMITS_AT: usize = HEDGES_AT + HedgeOutcome::ALL.len();
 const SHED_AT: usize = GLOBAL_LIMITS_AT + GlobalLimitOutcome::ALL.len();
 const UNKEPT_AT: usize = SHED_AT + ShedCause::ALL.len();
-const COUNTERS: usize = UNKEPT_AT + 1;
+const REFUSED_CONNECTIONS_AT: usize = UNKEPT_AT + 1;
+const COUNTERS: usize = REFUSED_CONNECTIONS_AT + DIRECTIONS;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -209,6 +210,8 @@ pub(super) enum Counter {
     Shed(ShedCause),
     /// A body that was not kept for sending it again because of all that was kept already.
     Unkept,
+    /// A connection beyond those that there may be.
+    RefusedConnection(Direction),
 }
 
 impl Counter {
@@ -232,6 +235,7 @@ impl Counter {
             Self::GlobalLimit(outcome) => GLOBAL_LIMITS_AT + outcome as usize,
             Self::Shed(cause) => SHED_AT + cause as usize,
             Self::Unkept => UNKEPT_AT,
+            Self::RefusedConnection(direction) => REFUSED_CONNECTIONS_AT + direction as usize,
         }
     }
 }
@@ -305,6 +309,7 @@ mod tests {
         for direction in Direction::ALL.iter().copied() {
             all.extend(Reason::ALL.map(|reason| Counter::Answer(direction, reason)));
             all.extend([Counter::Opened(direction), Counter::Closed(direction)]);
+            all.push(Counter::RefusedConnection(direction));
             all.extend(Violation::ALL.map(|violation| Counter::Violation(direction, violation)));
         }
         all.extend(RefusalReason::ALL.map(Counter::Refusal));

@@ -8,6 +8,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::limit::{Accepted, Place};
+use super::refuse::Refuse as _;
 use super::socket;
 
 /// Connections that the kernel completes before the proxy takes them.
@@ -81,19 +83,38 @@ impl Bound {
 ///
 /// An error of one `accept` never ends the loop: it is logged, and the loop pauses where trying at once could only
 /// fail again. It also pauses while `defers` says that there is no room for what is new: that waits in the kernel's queue.
+///
+/// A connection that gets no place from `enter` is reset at once. In the kernel's queue it would wait, perhaps for hours, for
+/// others to end, while its client takes it for one that is served; so it hears at once and can go elsewhere.
 pub async fn accept(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
     defers: impl Fn() -> bool,
-    mut handle: impl FnMut(TcpStream, SocketAddr),
+    enter: impl Fn() -> Option<Place>,
+    handle: impl FnMut(Accepted, SocketAddr),
+) {
+    accept_from(async || listener.accept().await, stop, defers, enter, handle).await;
+}
+
+async fn accept_from(
+    next: impl AsyncFn() -> io::Result<(TcpStream, SocketAddr)>,
+    stop: impl Future<Output = ()>,
+    defers: impl Fn() -> bool,
+    enter: impl Fn() -> Option<Place>,
+    mut handle: impl FnMut(Accepted, SocketAddr),
 ) {
     tokio::pin!(stop);
+    // Said once, not at each try.
+    let mut fails = false;
     loop {
         let accepted = async {
             while defers() {
                 tokio::time::sleep(PAUSE).await;
             }
-            listener.accept().await
+            if fails {
+                tokio::time::sleep(PAUSE).await;
+            }
+            next().await
         };
         let accepted = tokio::select! {
             biased;
@@ -101,17 +122,26 @@ pub async fn accept(
             accepted = accepted => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match socket::configure(&stream) {
-                Ok(()) => handle(stream, socket::canonical(peer)),
-                // The peer has gone already.
-                Err(error) => tracing::debug!(%peer, %error, "connection lost before it was set up"),
-            },
+            Ok((stream, peer)) => {
+                fails = false;
+                let Some(place) = enter() else {
+                    stream.refuse();
+                    continue;
+                };
+                match socket::configure(&stream) {
+                    Ok(()) => handle(Accepted::new(stream, place), socket::canonical(peer)),
+                    // The peer has gone already.
+                    Err(error) => tracing::debug!(%peer, %error, "connection lost before it was set up"),
+                }
+            }
             Err(error) if is_of_the_connection(&error) => {
                 tracing::debug!(%error, "connection lost before it was accepted");
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections; trying again");
-                tokio::time::sleep(PAUSE).await;
+                if !fails {
+                    tracing::warn!(%error, "cannot accept connections; trying again until it goes");
+                }
+                fails = true;
             }
         }
     }
@@ -128,6 +158,16 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use std::cell::Cell;
+    use std::sync::Arc;
+
+    use rustix::io::Errno;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use crate::stream::limit::ConnectionLimit;
+
+    fn place() -> Place {
+        Arc::<ConnectionLimit>::default().enter().unwrap()
+    }
 
     #[tokio::test]
     async fn accepts_until_told_to_stop() {
@@ -141,6 +181,7 @@ mod tests {
                 let _ = stopped.await;
             },
             || false,
+            || Some(place()),
             |_, _| drop(stop.take()),
         );
         let ((), client) = tokio::join!(accepting, TcpStream::connect(address));
@@ -161,13 +202,76 @@ mod tests {
         let stopped = async {
             let _ = stopped.await;
         };
-        let accepting = accept(bound.listener().unwrap(), stopped, deferring, |_, _| {
-            accepted.set(accepted.get() + 1);
-            drop(stop.take());
-        });
+        let accepting = accept(
+            bound.listener().unwrap(),
+            stopped,
+            deferring,
+            || Some(place()),
+            |_, _| {
+                accepted.set(accepted.get() + 1);
+                drop(stop.take());
+            },
+        );
         let ((), client) = tokio::join!(accepting, TcpStream::connect(bound.address()));
         client.unwrap();
         assert_eq!((asked.get(), accepted.get()), (4, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_are_accepted_again_when_there_are_descriptors_again() {
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (listener, tries) = (bound.listener().unwrap(), Cell::new(0));
+        let next = async || {
+            tries.set(tries.get() + 1);
+            if tries.get() <= 100 {
+                let none_left = if tries.get() % 2 == 0 { Errno::MFILE } else { Errno::NFILE };
+                return Err(none_left.into());
+            }
+            listener.accept().await
+        };
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stop = Cell::new(Some(stop));
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let began = tokio::time::Instant::now();
+        let accepting = accept_from(next, stopped, || false, || Some(place()), |_, _| drop(stop.take()));
+        let ((), client) = tokio::join!(accepting, TcpStream::connect(bound.address()));
+        client.unwrap();
+        assert_eq!(tries.get(), 101);
+        assert!(began.elapsed() >= PAUSE * 100, "it was tried without a pause");
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_limit_is_reset_and_those_before_it_stay() {
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let limit = Arc::<ConnectionLimit>::default();
+        limit.set(1);
+        let refused = Cell::new(0);
+        let enter = || {
+            let place = limit.enter();
+            refused.set(refused.get() + u32::from(place.is_none()));
+            place
+        };
+        let (accepted, mut taken) = tokio::sync::mpsc::unbounded_channel();
+        let clients = async {
+            let mut first = TcpStream::connect(bound.address()).await.unwrap();
+            let mut served: Accepted = taken.recv().await.unwrap();
+            // The reset may be there before the client knows that it is connected.
+            let second = async { TcpStream::connect(bound.address()).await?.read(&mut [0]).await };
+            let error = second.await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            assert_eq!(refused.get(), 1);
+            served.write_all(b"served").await.unwrap();
+            first.read_exact(&mut [0; 6]).await.unwrap();
+            // Whoever has ended makes room.
+            drop(served);
+            let _third = TcpStream::connect(bound.address()).await.unwrap();
+            taken.recv().await.unwrap();
+        };
+        let handle = |stream, _| drop(accepted.send(stream));
+        accept(bound.listener().unwrap(), clients, || false, enter, handle).await;
+        assert_eq!(refused.get(), 1);
     }
 
     #[test]

@@ -249,6 +249,12 @@ impl ProxyCollector {
         })?;
         let about = ("weft_connections_accepted", "Connections that were accepted", "direction");
         self.labelled(encoder, about, Direction::ALL, |it| (it.label(), Counter::Opened(it)))?;
+        let about = (
+            "weft_connections_refused",
+            "Connections of clients that were closed at once, because there were as many as may be",
+            "direction",
+        );
+        self.labelled(encoder, about, Direction::ALL, |it| (it.label(), Counter::RefusedConnection(it)))?;
         let about = ("weft_connections_retired", "Connections that were taken out of use", "cause");
         self.labelled(encoder, about, Retirement::ALL, |it| (it.label(), Counter::Retirement(it)))?;
         let about = ("weft_access_log_lines", "Lines of the access log, by what became of them", "outcome");
@@ -296,6 +302,11 @@ impl ProxyCollector {
                 "weft_replay_bytes",
                 "Bytes of requests' bodies that are kept for sending them again",
                 Some(self.shared.replays.taken() as u64),
+            ),
+            (
+                "weft_connections_limit",
+                "Connections of clients that there may be",
+                Some(self.shared.connections.most() as u64),
             ),
             ("process_resident_memory_bytes", "Resident memory", process.resident),
             ("process_open_fds", "Open file descriptors", process.descriptors),

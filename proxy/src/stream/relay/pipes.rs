@@ -12,9 +12,6 @@ use tokio::net::TcpStream;
 
 /// Bytes that a pipe holds, unless the user has so many that the kernel makes them smaller (`pipe(7)`).
 pub(super) const CAPACITY: usize = 64 * 1024;
-/// Pipes that one worker uses at once. Each takes two descriptors, and of the kernel's memory for pipes, which all processes
-/// of a user share, a thousandth; a worker with more connections than this that are all in bulk is busy with any of them.
-const MOST: usize = 64;
 /// Pipes that are kept for the next connection.
 const KEPT: usize = 4;
 
@@ -37,11 +34,15 @@ struct Ends {
 
 impl Default for Pipes {
     fn default() -> Self {
-        Self::at_most(MOST)
+        Self::at_most(Self::MOST)
     }
 }
 
 impl Pipes {
+    /// Pipes that one worker uses at once. Each takes two descriptors, and of the kernel's memory for pipes, which all
+    /// processes of a user share, a thousandth; a worker with more connections in bulk than this is busy with any of them.
+    pub const MOST: usize = 64;
+
     /// No pipe yet; at most so many are used at once.
     pub fn at_most(most: usize) -> Self {
         Self(Rc::new(Pool { most, used: Cell::new(0), kept: RefCell::default() }))
@@ -157,7 +158,7 @@ impl Pipes {
     }
 
     /// How many are used, and how many are kept.
-    pub(super) fn count(&self) -> (usize, usize) {
+    pub(crate) fn count(&self) -> (usize, usize) {
         (self.0.used.get(), self.0.kept.borrow().len())
     }
 }

@@ -1,0 +1,143 @@
+//! How many connections of clients a proxy holds at once.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::refuse::Refuse;
+use super::transport::Transport;
+use crate::clock::{now, since};
+
+/// Time between two lines of the log about connections that are refused.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+/// The connections of clients that there are, of all workers, and how many there may be.
+#[derive(Debug)]
+pub struct ConnectionLimit {
+    most: AtomicUsize,
+    open: AtomicUsize,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Default for ConnectionLimit {
+    /// As many as like.
+    fn default() -> Self {
+        Self { most: AtomicUsize::new(usize::MAX), open: AtomicUsize::new(0), told: Mutex::default() }
+    }
+}
+
+impl ConnectionLimit {
+    /// Allows so many connections from now on. Those that are open stay.
+    pub fn set(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// How many there may be.
+    pub fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// A place for one more connection, if there is one.
+    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        // Given back by its drop.
+        let place = Place(Arc::clone(self));
+        let most = self.most();
+        if open < most {
+            return Some(place);
+        }
+        self.tell(most);
+        None
+    }
+
+    fn tell(&self, most: usize) {
+        let Some(mut told) = self.told.try_lock() else { return };
+        if told.is_none_or(|told| since(told) >= TELL_EVERY) {
+            *told = Some(now());
+            tracing::warn!(most, "there are as many connections of clients as may be; new ones are refused");
+        }
+    }
+}
+
+/// The place of one connection, until it is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<ConnectionLimit>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection of a client, in its place. What outlives the protocol that it began with, such as a WebSocket, keeps that.
+#[derive(Debug)]
+pub struct Accepted {
+    stream: TcpStream,
+    _place: Place,
+}
+
+impl Accepted {
+    pub(super) fn new(stream: TcpStream, place: Place) -> Self {
+        Self { stream, _place: place }
+    }
+
+    /// Its socket.
+    pub fn tcp(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl Transport for Accepted {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(&self.stream)
+    }
+}
+
+impl Refuse for Accepted {
+    fn refuse(self) {
+        self.stream.refuse();
+    }
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
