@@ -156,6 +156,11 @@ impl AccessLog {
         (self.setting().0 != Mode::Off).then(|| Open::request(direction, source, request))
     }
 
+    /// Begins the entry of a request that could not be read as one, of a client of HTTP/1, if the log is on.
+    pub fn unread(&self, direction: Direction, source: SocketAddr) -> Option<Box<Open>> {
+        (self.setting().0 != Mode::Off).then(|| Open::unread(direction, source))
+    }
+
     /// Begins the entry of an opaque connection, if the log is on.
     pub fn connection(&self, direction: Direction, source: SocketAddr) -> Option<Box<Open>> {
         (self.setting().0 != Mode::Off).then(|| Open::connection(direction, source))

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::proxy_protocol::Senders;
+use weft_mesh::violation::Violation;
 
 use crate::http::server::{HEAD_TIMEOUT, ServerVersion, is_disconnect, serve};
 use crate::http::witness::Witness;
@@ -267,8 +268,11 @@ where
 {
     let drain = worker.shared.drain.clone();
     let witness = Witness::new(&worker.shared, Direction::Outbound);
-    serve(stream, version, drain, witness, move |request| {
-        request::handle(Rc::clone(&worker), Rc::clone(&downstream), request)
-    })
-    .await;
+    let (shared, source) = (Arc::clone(&worker.shared), downstream.source);
+    let refused = move |violation: Violation| {
+        let log = shared.access.unread(Direction::Outbound, source);
+        shared.refused(Direction::Outbound, violation, log);
+    };
+    let handler = move |request| request::handle(Rc::clone(&worker), Rc::clone(&downstream), request);
+    serve(stream, version, drain, witness, handler, refused).await;
 }

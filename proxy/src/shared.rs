@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
 use weft_mesh::name::ServicePort;
+use weft_mesh::violation::Violation;
 
-use crate::access::AccessLog;
+use crate::access::{AccessLog, Open};
 use crate::http::replay::ReplayMemory;
 use crate::overload::Overload;
 use crate::snapshot::Snapshot;
@@ -129,6 +131,17 @@ impl Shared {
             self.stats.refused_connection(direction);
         }
         place
+    }
+
+    /// Counts, and logs, a request that was answered because it could not be read as one.
+    pub fn refused(&self, direction: Direction, violation: Violation, log: Option<Box<Open>>) {
+        let reason = violation.reason();
+        self.stats.answered(direction, reason);
+        if let Some(mut log) = log {
+            log.failed(reason);
+            log.answered(reason.http_status(), &HeaderMap::new());
+            log.end(self);
+        }
     }
 
     /// Counts one request or connection that is under way, until the guard is dropped.

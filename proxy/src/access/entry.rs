@@ -126,6 +126,11 @@ impl Open {
         Box::new(Self::new(direction, source, "tcp"))
     }
 
+    /// The version that the answer is in stands for that of the request, of which nothing is sure.
+    pub(super) fn unread(direction: Direction, source: SocketAddr) -> Box<Self> {
+        Box::new(Self::new(direction, source, protocol(Version::HTTP_11)))
+    }
+
     pub(super) fn request<B>(direction: Direction, source: SocketAddr, request: &Request<B>) -> Box<Self> {
         let mut open = Box::new(Self::new(direction, source, protocol(request.version())));
         let (uri, headers) = (request.uri(), request.headers());

@@ -76,13 +76,15 @@ impl Begun {
 }
 
 /// Serves a connection until the client closes it, or `drain` is cancelled and what is under way has ended. `witness` hears
-/// of what the client does that it must not.
+/// of what the client does that it must not, and `refused` of a request that is answered here, because it never was one whole
+/// that `handler` could take.
 pub async fn serve<S, H, F>(
     stream: S,
     version: ServerVersion,
     drain: CancellationToken,
     witness: Witness,
     handler: H,
+    refused: impl FnOnce(Violation),
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + 'static,
@@ -100,7 +102,7 @@ pub async fn serve<S, H, F>(
     let ended = back.lock().take();
     if let Some(ended) = ended {
         if version == ServerVersion::Http1 {
-            witness.answered(ended.speech.violation());
+            refused(ended.speech.violation());
         }
         Box::pin(ended.close()).await;
     }

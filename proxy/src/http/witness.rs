@@ -33,11 +33,4 @@ impl Witness {
             );
         }
     }
-
-    /// The client was answered in place of an application.
-    pub fn answered(&self, violation: Violation) {
-        if let Some((shared, direction)) = &self.0 {
-            shared.stats.answered(*direction, violation.reason());
-        }
-    }
 }

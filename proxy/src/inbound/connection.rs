@@ -13,6 +13,7 @@ use weft_identity::{Origin, Reason as RefusalReason, Refusal, peer_identity};
 use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::reason::Reason as FailureReason;
 use weft_mesh::reason::Reason;
+use weft_mesh::violation::Violation;
 
 use super::caller::Caller;
 use super::{Arrival, Upstream, live, request};
@@ -274,10 +275,16 @@ where
     let drain = caller.drain(&worker.shared.drain);
     let worker = Rc::clone(worker);
     let witness = Witness::new(&worker.shared, Direction::Inbound);
-    serve_http(stream, version, drain, witness, move |request| {
-        request::from_http(Rc::clone(&worker), Rc::clone(&upstream), request)
-    })
-    .await;
+    let (shared, of) = (Arc::clone(&worker.shared), Rc::clone(&upstream));
+    let refused = move |violation: Violation| {
+        let mut log = shared.access.unread(Direction::Inbound, of.peer);
+        if let Some(log) = &mut log {
+            of.describe(&mut log.entry);
+        }
+        shared.refused(Direction::Inbound, violation, log);
+    };
+    let handler = move |request| request::from_http(Rc::clone(&worker), Rc::clone(&upstream), request);
+    serve_http(stream, version, drain, witness, handler, refused).await;
 }
 
 async fn opaque<S>(worker: &Rc<Worker>, near: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)

@@ -8,9 +8,11 @@ use weft_proto::v1;
 
 use super::detection::dial;
 use super::network;
+use super::side::both;
 use super::world::*;
 use crate::access::{Entry, Message, Mode, Share};
 use crate::http::body::Body;
+use crate::stats::Direction;
 use crate::worker::Worker;
 
 fn logging(worker: &Worker, mode: Mode) -> Receiver<Message> {
@@ -135,6 +137,52 @@ async fn a_request_that_leaves_the_mesh_is_one_line_at_the_end_of_its_answer() {
             (Some(200), 7, 9, false)
         );
         assert_eq!(mesh.worker.shared.under_way(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_read_is_a_line_of_both_sides_without_what_is_unknown() {
+    both(async |side| {
+        let log = logging(&side.worker, Mode::Errors);
+        let too_large = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(70_000));
+        for bytes in [
+            "GET  / HTTP/1.1\r\nhost: reviews:9080\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: reviews:9080\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            &too_large,
+        ] {
+            side.answers(bytes.as_bytes()).await;
+        }
+        let mut slow = side.connect().await;
+        slow.write_all(b"GET / HT").await.unwrap();
+        slow.read_to_end(&mut Vec::new()).await.unwrap();
+        let lines = lines(&log);
+        let told: Vec<_> = lines.iter().map(|line| (line.status, line.reason)).collect();
+        let expected = [
+            (Some(400), Some("bad_request")),
+            (Some(400), Some("smuggling_attempt")),
+            (Some(431), Some("header_too_large")),
+            (Some(408), Some("client_timeout")),
+        ];
+        assert_eq!(told, expected);
+        for line in lines {
+            assert!(line.failed);
+            assert_eq!((line.direction, line.protocol), (side.direction.name(), "HTTP/1.1"));
+            assert!(line.method.is_none() && line.path.is_none() && line.authority.is_none());
+            let destination = line.destination.map(|destination| destination.to_string());
+            let known = (side.direction == Direction::Inbound).then(|| "shop/reviews:9080".to_owned());
+            assert_eq!(destination, known);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_read_is_no_line_while_the_log_is_off() {
+    both(async |side| {
+        let log = logging(&side.worker, Mode::Off);
+        side.answers(b"GET  / HTTP/1.1\r\nhost: reviews:9080\r\n\r\n").await;
+        assert!(lines(&log).is_empty());
     })
     .await;
 }

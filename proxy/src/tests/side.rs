@@ -50,7 +50,7 @@ fn end_of_request(bytes: &[u8]) -> Option<usize> {
 
 /// One side of a proxy, in front of an application that writes down what it gets.
 pub(super) struct Side {
-    direction: Direction,
+    pub(super) direction: Direction,
     pub(super) worker: Rc<Worker>,
     pub(super) seen: Seen,
     _mesh: Mesh,

@@ -44,7 +44,7 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     network::listen(application_at(2), move |stream| {
-        serve(stream, version, CancellationToken::new(), Witness::default(), handler.clone())
+        serve(stream, version, CancellationToken::new(), Witness::default(), handler.clone(), drop)
     });
 }
 
@@ -135,7 +135,7 @@ async fn another_version_is_found_out_when_the_application_is_replaced() {
             let stop = first.clone();
             async move {
                 tokio::select! {
-                    () = serve(stream, ServerVersion::Http1, CancellationToken::new(), Witness::default(), answer) => {}
+                    () = serve(stream, ServerVersion::Http1, CancellationToken::new(), Witness::default(), answer, drop) => {}
                     () = stop.cancelled() => {}
                 }
             }
@@ -276,8 +276,15 @@ async fn a_client_of_http1_reaches_an_application_that_declares_nothing_and_spea
                     assert_eq!(request.version(), Version::HTTP_2);
                     Response::new(Body::from(request.into_body()))
                 };
-                serve(stream, ServerVersion::Http2, CancellationToken::new(), Witness::default(), handler)
-                    .await;
+                serve(
+                    stream,
+                    ServerVersion::Http2,
+                    CancellationToken::new(),
+                    Witness::default(),
+                    handler,
+                    drop,
+                )
+                .await;
             });
             let caller = Caller::new();
             for _ in 0..3 {

@@ -349,7 +349,7 @@ where
         async move {
             let Ok((version, stream)) = first_bytes(stream).await else { return };
             let version = version.unwrap_or(ServerVersion::Http1);
-            serve(stream, version, CancellationToken::new(), Witness::default(), handler).await;
+            serve(stream, version, CancellationToken::new(), Witness::default(), handler, drop).await;
         }
     });
 }
