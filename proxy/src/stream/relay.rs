@@ -1,8 +1,8 @@
 //! Bytes in both directions between two streams, until both have ended.
 //!
 //! They go through a buffer. Where both streams are sockets of the kernel with nothing in between, a direction that turns
-//! out to carry much has the kernel move them instead (`splice(2)`), which takes less than half of the processor time; small
-//! messages gain nothing by it, and a pipe takes two descriptors, which connections that are quiet give back.
+//! out to carry much has the kernel move them instead (`splice(2)`), which takes little more than half of the processor time;
+//! small messages gain nothing by it, and a pipe takes two descriptors, which connections that are quiet give back.
 
 use std::io;
 use std::pin::Pin;

@@ -32,8 +32,8 @@ pub(super) struct Direction {
     end: usize,
     unflushed: bool,
     state: State,
-    /// Where the kernel moves the bytes.
-    pipe: Option<Pipe>,
+    /// Where the kernel moves the bytes. Few directions have one, and those that have none are to be small.
+    pipe: Option<Box<Pipe>>,
     /// Reads that gave much, less those that gave little.
     bulk: u8,
     /// The kernel does not move bytes between these two.
@@ -127,7 +127,7 @@ impl Direction {
             }
         } else if self.bulk >= BULK {
             if !self.unsupported && from.socket().is_some() && to.socket().is_some() {
-                self.pipe = pipes.take();
+                self.pipe = pipes.take().map(Box::new);
             }
             if self.pipe.is_some() {
                 self.buffer = Vec::new();
