@@ -1,26 +1,20 @@
 //! Upgrades (RFC 9110 section 7.8) and CONNECT tunnels: after the head, bytes both ways.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use aws_lc_rs::digest;
-use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
-use http_body::{Body as HttpBody, Frame};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf};
-use tokio::sync::oneshot;
-use tokio_util::io::poll_read_buf;
+use hyper::upgrade::OnUpgrade;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
-use super::body::Body;
 use super::server::{host_from_authority, join_cookies};
 use crate::error::{BoxFailure, Failure};
+
+mod tunnel;
+
+pub use tunnel::{TunnelBody, tunnel};
 
 /// An upgrade that a request asks for.
 #[derive(Debug)]
@@ -151,121 +145,6 @@ pub fn restore(headers: &mut HeaderMap, token: &HeaderValue) {
 /// Whether a response agrees to an upgrade.
 pub fn is_agreed(status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// The near side of a tunnel: what it sends is a body, and what comes for it is written to it.
-///
-/// `upgrade` is the connection as it will be once the upgrade is agreed; `from_far` is what the far side sends.
-pub fn tunnel(upgrade: OnUpgrade) -> (TunnelBody, impl FnOnce(Body)) {
-    let (give, take) = oneshot::channel();
-    let start = move |from_far: Body| {
-        tokio::task::spawn_local(async move {
-            let upgraded = match upgrade.await {
-                Ok(upgraded) => upgraded,
-                Err(error) => {
-                    tracing::debug!(%error, "an upgrade was agreed but did not come about");
-                    return;
-                }
-            };
-            let (near_reader, mut near_writer) = tokio::io::split(TokioIo::new(upgraded));
-            // The body may be gone already; then there is nobody to read for.
-            let _ = give.send(near_reader);
-            let mut from_far = BodyReader::new(from_far);
-            let _ = tokio::io::copy(&mut from_far, &mut near_writer).await;
-            let _ = near_writer.shutdown().await;
-        });
-    };
-    (TunnelBody { waiting: Some(take), reader: None, ended: false, held: None }, start)
-}
-
-/// What one side of a tunnel sends, as a body.
-#[derive(Debug)]
-pub struct TunnelBody {
-    waiting: Option<oneshot::Receiver<ReadHalf<TokioIo<Upgraded>>>>,
-    reader: Option<ReadHalf<TokioIo<Upgraded>>>,
-    ended: bool,
-    /// What lasts as long as this.
-    held: Option<Box<dyn std::fmt::Debug>>,
-}
-
-impl TunnelBody {
-    /// Keeps something until the other side has sent all.
-    pub fn hold(&mut self, held: Box<dyn std::fmt::Debug>) {
-        self.held = Some(held);
-    }
-}
-
-/// Bytes that are read from a tunnel at once.
-const CHUNK: usize = 16 * 1024;
-
-impl TunnelBody {
-    pub(super) fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
-        if let Some(waiting) = &mut self.waiting {
-            match ready!(Pin::new(waiting).poll(cx)) {
-                Ok(reader) => self.reader = Some(reader),
-                Err(_) => self.ended = true,
-            }
-            self.waiting = None;
-        }
-        let Some(reader) = &mut self.reader else { return Poll::Ready(None) };
-        let mut chunk = BytesMut::with_capacity(CHUNK);
-        match ready!(poll_read_buf(Pin::new(reader), cx, &mut chunk)) {
-            Ok(0) => {
-                self.ended = true;
-                self.reader = None;
-                Poll::Ready(None)
-            }
-            Ok(_) => Poll::Ready(Some(Ok(Frame::data(chunk.freeze())))),
-            Err(error) => {
-                self.ended = true;
-                self.reader = None;
-                Poll::Ready(Some(Err(Failure::upstream(
-                    Reason::UpstreamReset,
-                    format!("the tunnel broke: {error}"),
-                ))))
-            }
-        }
-    }
-
-    pub(super) fn is_end_stream(&self) -> bool {
-        self.ended
-    }
-}
-
-/// The side of a tunnel that runs over a body: what comes from the peer.
-#[derive(Debug)]
-struct BodyReader {
-    body: Body,
-    chunk: Bytes,
-}
-
-impl BodyReader {
-    fn new(body: Body) -> Self {
-        Self { body, chunk: Bytes::new() }
-    }
-}
-
-impl AsyncRead for BodyReader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        while self.chunk.is_empty() {
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                None => return Poll::Ready(Ok(())),
-                Some(Err(error)) => return Poll::Ready(Err(std::io::Error::other(error))),
-                Some(Ok(frame)) => self.chunk = frame.into_data().unwrap_or_default(),
-            }
-        }
-        let n = self.chunk.len().min(buf.remaining());
-        buf.put_slice(self.chunk.get(..n).unwrap_or_default());
-        self.chunk.advance(n);
-        Poll::Ready(Ok(()))
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,17 @@
 //! Streams of HTTP/2 that carry bytes both ways.
 
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::time::{Instant, sleep, timeout};
 use weft_proto::v1;
 
 use super::network;
@@ -111,8 +117,13 @@ async fn over_each_hop_to_http2<F: Future<Output = ()>>(test: impl Fn() -> F) {
 }
 
 /// Asks for a WebSocket by HTTP/1.1, and gives the head of the answer.
-async fn websocket() -> (String, tokio::io::DuplexStream) {
-    let mut stream = network::connect(outbound()).unwrap().await.unwrap();
+async fn websocket() -> (String, DuplexStream) {
+    websocket_by(outbound()).await
+}
+
+/// As [`websocket`], of whoever takes connections at an address.
+async fn websocket_by(address: SocketAddr) -> (String, DuplexStream) {
+    let mut stream = network::connect(address).unwrap().await.unwrap();
     let head = "GET /chat?room=1 HTTP/1.1\r\nhost: reviews:9080\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -168,6 +179,116 @@ async fn a_websocket_that_an_application_of_http2_does_not_take_is_told_so() {
         let (head, _) = websocket().await;
         assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
         assert!(head.contains("x-weft-error: upstream_protocol\r\n"), "{head}");
+    })
+    .await;
+}
+
+/// An application that says its news twice, nearly an hour after each other, when it is told to, and closes
+/// nothing. Gives when a tunnel to it has ended.
+fn with_news() -> Rc<Cell<Option<Instant>>> {
+    let ended = Rc::<Cell<Option<Instant>>>::default();
+    let told = Rc::clone(&ended);
+    application(2, move |mut request| {
+        let told = Rc::clone(&told);
+        async move {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::task::spawn_local(async move {
+                let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgrade.await.unwrap()));
+                reader.read_exact(&mut [0; 5]).await.unwrap();
+                for _ in 0..2 {
+                    sleep(Duration::from_mins(59)).await;
+                    writer.write_all(b"news!").await.unwrap();
+                }
+                let _ = reader.read_to_end(&mut Vec::new()).await;
+                told.set(Some(Instant::now()));
+                std::future::pending::<()>().await;
+                drop(writer);
+            });
+            let answer = Response::builder().status(101).header("connection", "upgrade");
+            answer.header("upgrade", "websocket").body(Body::Empty).unwrap()
+        }
+    });
+    ended
+}
+
+/// A tunnel lives for as long as there is a byte within an hour, whichever way, and not much longer.
+async fn lives_for_an_hour_without_a_byte(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    ended: &Cell<Option<Instant>>,
+) {
+    sleep(Duration::from_mins(59)).await;
+    stream.write_all(b"news?").await.unwrap();
+    for _ in 0..2 {
+        stream.read_exact(&mut [0; 5]).await.unwrap();
+    }
+    let quiet = Instant::now();
+    let mut rest = Vec::new();
+    let _ = timeout(Duration::from_hours(3), stream.read_to_end(&mut rest)).await.expect("it never ends");
+    let an_hour = Duration::from_hours(1)..Duration::from_mins(63);
+    assert!(rest.is_empty() && an_hour.contains(&quiet.elapsed()), "{:?}", quiet.elapsed());
+    sleep(Duration::from_mins(3)).await;
+    let ended = ended.get().expect("the application is not let go");
+    assert!(an_hour.contains(&ended.duration_since(quiet)), "{:?}", ended.duration_since(quiet));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_ends_after_an_hour_without_a_byte_on_every_kind_of_hop() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            mesh.sidecar(2, &v1::Inbound::default());
+            let ended = with_news();
+            let (head, stream) = websocket().await;
+            assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+            lives_for_an_hour_without_a_byte(stream, &ended).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_of_a_caller_without_a_sidecar_ends_after_an_hour_without_a_byte() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[2]);
+        let ended = with_news();
+        let (head, stream) = websocket_by(inbound(2)).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        lives_for_an_hour_without_a_byte(stream, &ended).await;
+        drop(mesh);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_over_http2_ends_after_an_hour_without_a_byte_on_every_kind_of_hop() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            mesh.sidecar(2, &v1::Inbound::default());
+            application(2, async |_| Response::new(Body::Empty));
+            let client = client().await;
+            let ended = with_news();
+            let request = Request::connect("http://reviews:9080/")
+                .extension(Protocol::from_static("websocket"))
+                .body(Body::Empty)
+                .unwrap();
+            let (_, stream) = opened(client, request).await;
+            lives_for_an_hour_without_a_byte(stream, &ended).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_out_of_the_mesh_ends_after_an_hour_without_a_byte() {
+    local(async {
+        let mesh = Mesh::new(&destination(), &[]);
+        mesh.change(|snapshot| drop(snapshot.destinations.insert("reviews:9080".into(), None)));
+        network::name("reviews:9080", &[application_at(2)]);
+        let ended = with_news();
+        let (head, stream) = websocket().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        lives_for_an_hour_without_a_byte(stream, &ended).await;
     })
     .await;
 }
