@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_mesh::forwarded::client_certificate;
 use weft_mesh::name::{Identity, ServiceName, ServicePort};
+use weft_mesh::protocol::Protocol;
 
 use crate::access::Entry;
 use crate::config::Offer;
 use crate::http::client::Client;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{InboundPort, Snapshot};
 use crate::stats::{Direction, Edge, EdgeKey, Stats};
 use crate::stream::door::{Entering, door};
 use crate::stream::{listener, socket};
@@ -95,6 +96,8 @@ pub(crate) struct Upstream {
     edge: Arc<Edge>,
     /// What the connection is for.
     service: ServicePort,
+    /// What is spoken, where the listener says so.
+    protocol: Option<Protocol>,
 }
 
 /// What a listener knows of the connections that arrive at it.
@@ -103,6 +106,16 @@ pub(crate) struct Arrival {
     pub(crate) service: Arc<str>,
     pub(crate) port: u16,
     pub(crate) application: SocketAddr,
+    /// What is spoken, where the listener is of one offer alone: services of one workload may have the same port number and
+    /// different applications. `None`: what the control plane says of the port.
+    pub(crate) protocol: Option<Protocol>,
+}
+
+impl Arrival {
+    /// What is spoken on connections to a port.
+    fn protocol(&self, port: &InboundPort) -> Protocol {
+        self.protocol.unwrap_or(port.protocol)
+    }
 }
 
 /// Serves the inbound listener of a port that the workload offers.
@@ -111,6 +124,7 @@ pub fn listen_offer(worker: &Rc<Worker>, listener: TcpListener, offer: &Offer, s
         service: offer.services.first().map_or("", String::as_str).into(),
         port: offer.port,
         application: offer.application,
+        protocol: Some(offer.protocol),
     };
     accept(worker, listener, stop, move |_, _| Some(arrival.clone()));
 }
@@ -119,7 +133,7 @@ pub fn listen_offer(worker: &Rc<Worker>, listener: TcpListener, offer: &Offer, s
 pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
     accept(worker, listener, stop, |stream, peer| match socket::original_destination(stream) {
         Ok(Some(original)) => {
-            Some(Arrival { service: "".into(), port: original.port(), application: original })
+            Some(Arrival { service: "".into(), port: original.port(), application: original, protocol: None })
         }
         Ok(None) => {
             tracing::warn!(%peer, "a connection came to the inbound listener itself; it is for redirected ones");
@@ -141,7 +155,12 @@ pub fn listen_own(worker: &Rc<Worker>, stop: CancellationToken) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(stop.run_until_cancelled_owned(async move {
         while let Some(Entering { stream, destination }) = entering.recv().await {
-            let arrival = Arrival { service: "".into(), port: destination.port(), application: destination };
+            let arrival = Arrival {
+                service: "".into(),
+                port: destination.port(),
+                application: destination,
+                protocol: None,
+            };
             // A caller within the workload has its address, and no port of its own.
             let peer = SocketAddr::new(destination.ip(), 0);
             tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, arrival));
@@ -201,6 +220,7 @@ impl Upstream {
             forwarded_for,
             edge,
             service,
+            protocol: arrival.protocol,
         })
     }
 

@@ -26,6 +26,7 @@ mod interim;
 mod limits;
 mod names;
 pub(crate) mod network;
+mod offers;
 mod overload;
 mod own;
 mod protocols;

@@ -20,7 +20,7 @@ pub(crate) fn inbound(reader: &Reader<'_>, id: &str) -> Option<v1::Inbound> {
         (Policies::of(reader, &pod.identity, &pod.labels), reader.ports_of(pod))
     } else {
         let workload = reader.workload(id)?;
-        // An application that serves two services on one port speaks one protocol on it.
+        // Where two services have one port, the proxy goes by what each listener was declared to be; this is for policies.
         let mut ports: BTreeMap<u16, Protocol> = BTreeMap::new();
         for offer in &workload.offers {
             ports.entry(offer.application_port).or_insert(offer.protocol);

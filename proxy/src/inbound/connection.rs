@@ -58,7 +58,7 @@ where
     if port.tls_mode == TlsMode::Disabled {
         return Box::pin(opaque(&worker, stream, None, &arrival, &Caller::plain(peer))).await;
     }
-    if port.tls_mode == TlsMode::Permissive && !port.protocol.is_http() {
+    if port.tls_mode == TlsMode::Permissive && !arrival.protocol(&port).is_http() {
         return Box::pin(undeclared(&worker, stream, peer, &arrival, &port)).await;
     }
     let (is_tls, stream) = match read_ahead(stream, is_client_hello).await {
@@ -119,6 +119,7 @@ where
     S: Transport + Send + 'static,
 {
     let caller = Caller::plain(peer);
+    let protocol = arrival.protocol(port);
     let open = async {
         let upstream = Upstream::new(worker, arrival, &caller);
         if !is_allowed(worker, &upstream) {
@@ -127,14 +128,14 @@ where
         }
         Ok((upstream.forward.connector().connect().await?, upstream))
     };
-    match race(stream, |bytes, ended| opening(bytes, ended, port.protocol), open).await {
+    match race(stream, |bytes, ended| opening(bytes, ended, protocol), open).await {
         Ok(First::Client(Opening::Mesh, near, far)) => {
             drop(far);
             meshed(worker, near, peer, arrival, port).await;
         }
         Ok(First::Client(Opening::Other, near, far)) => {
             let far = far.map(|(far, _)| far);
-            if port.protocol == Protocol::Detect {
+            if protocol == Protocol::Detect {
                 detected(worker, near, far, arrival, &caller).await;
             } else {
                 opaque(worker, near, far, arrival, &caller).await;
@@ -212,6 +213,7 @@ async fn by_alpn<S>(
 ) where
     S: Transport + Send + 'static,
 {
+    let protocol = arrival.protocol(port);
     match alpn {
         Some(ALPN_WEFT) => {
             let upstream = Upstream::new(worker, arrival, caller);
@@ -227,10 +229,10 @@ async fn by_alpn<S>(
         }
         Some(ALPN_H2) => Box::pin(http(worker, stream, ServerVersion::Http2, arrival, caller)).await,
         Some(ALPN_HTTP11) => Box::pin(http(worker, stream, ServerVersion::Http1, arrival, caller)).await,
-        Some(ALPN_WEFT_TCP) if !port.protocol.is_http() => {
+        Some(ALPN_WEFT_TCP) if !protocol.is_http() => {
             Box::pin(opaque(worker, stream, None, arrival, caller)).await;
         }
-        _ if matches!(port.protocol, Protocol::Tcp | Protocol::Tls) => {
+        _ if matches!(protocol, Protocol::Tcp | Protocol::Tls) => {
             Box::pin(opaque(worker, stream, None, arrival, caller)).await;
         }
         _ => Box::pin(detected(worker, stream, None, arrival, caller)).await,
@@ -238,7 +240,7 @@ async fn by_alpn<S>(
 }
 
 fn is_http(worker: &Worker, arrival: &Arrival) -> bool {
-    worker.with_snapshot(|snapshot| snapshot.inbound.port(arrival.port).protocol.is_http())
+    worker.with_snapshot(|snapshot| arrival.protocol(snapshot.inbound.port(arrival.port)).is_http())
 }
 
 /// Plain text, or what was in TLS of a peer that did not say what it is; `far` is open already where the client was slow.

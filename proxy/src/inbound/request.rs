@@ -149,7 +149,7 @@ async fn forward(
         request.headers_mut().append(X_FORWARDED_FOR, address.clone());
     }
     let grpc = is_grpc(request.headers());
-    let version = version_for(&port, request.version());
+    let version = version_for(upstream.protocol.unwrap_or(port.protocol), request.version());
     if let Some(log) = log {
         let body = std::mem::take(request.body_mut());
         *request.body_mut() = log.count(body);
@@ -283,8 +283,8 @@ fn authorize(
     ))
 }
 
-fn version_for(port: &InboundPort, sent: Version) -> HttpVersion {
-    match port.protocol {
+fn version_for(spoken: Protocol, sent: Version) -> HttpVersion {
+    match spoken {
         Protocol::Http1 => HttpVersion::Http1,
         Protocol::Http2 | Protocol::Grpc => HttpVersion::Http2,
         _ if sent == Version::HTTP_2 => HttpVersion::Either,

@@ -205,7 +205,12 @@ impl Mesh {
             snapshot.tls = Some(tls);
             snapshot.inbound = Arc::new(inbound);
         });
-        let arrival = Arrival { service: "reviews".into(), port: 9080, application: application_at(host) };
+        let arrival = Arrival {
+            service: "reviews".into(),
+            port: 9080,
+            application: application_at(host),
+            protocol: None,
+        };
         let listening = Rc::clone(&worker);
         network::listen(self::inbound(host), move |stream| {
             inbound::connection::serve(Rc::clone(&listening), stream, at(1, 41_000), arrival.clone())
