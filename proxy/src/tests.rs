@@ -37,6 +37,7 @@ mod rfc9113;
 mod routes;
 mod security;
 mod side;
+mod splits;
 mod translation;
 mod tunnels;
 mod waiting;

@@ -134,6 +134,7 @@ fn policy(spec: &BackendPolicySpec) -> v1::BackendPolicy {
         slow_start: duration(balancing.slow_start),
         retry: spec.retry.as_ref().map(retry),
         hedging: spec.hedging.as_ref().map(hedging),
+        split_key: spec.split_key.as_ref().map(hash_key),
     }
 }
 

@@ -33,6 +33,9 @@ pub struct BackendPolicySpec {
     pub retry: Option<BackendRetry>,
     /// When to send a request to another endpoint as well; never when left out.
     pub hedging: Option<Hedging>,
+    /// What keeps a request at one backend where a route of the Service splits: the same key means the same backend in
+    /// every proxy, and when one weight changes only as many keys move as have to. Each request is split anew when left out.
+    pub split_key: Option<HashKey>,
     /// Timeouts of connections.
     pub timeouts: Option<ConnectionTimeouts>,
     /// Version of the header of the PROXY protocol that connections of TCP to endpoints without a sidecar begin with;

@@ -91,6 +91,7 @@ fn right() -> Vec<(&'static str, Value)> {
             json!({"global": {"service": {"name": "limits", "port": 8081}, "domain": "shop", "descriptors": [{"entries": [{"header": "x-user"}, {"path": true}]}]}}),
         ),
         ("BackendPolicy", target(&json!({"hedging": {"delay": "80ms", "attempts": 3}}))),
+        ("BackendPolicy", target(&json!({"splitKey": {"header": "x-user"}}))),
         (
             "BackendPolicy",
             target(&json!({"balancing": {"algorithm": "Maglev", "hashKey": {"cookie": "id"}}})),

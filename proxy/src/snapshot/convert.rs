@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use weft_mesh::Error;
+use weft_mesh::affinity::KeySource;
 use weft_mesh::balance::{Algorithm, BalancePolicy, Endpoint, Health, Hop, Locality};
 use weft_mesh::budget::BudgetPolicy;
 use weft_mesh::hedge::HedgePolicy;
@@ -31,7 +32,7 @@ pub use inbound::inbound;
 pub fn destination(name: &str, wire: &v1::Destination) -> Result<Destination, Error> {
     let backend =
         backend(required(wire.backend.as_ref(), "backend")?).map_err(|error| error.within("backend"))?;
-    let routes = wire
+    let mut routes = wire
         .http_routes
         .iter()
         .enumerate()
@@ -39,6 +40,11 @@ pub fn destination(name: &str, wire: &v1::Destination) -> Result<Destination, Er
             route::http_route(wire).map_err(|error| error.within(format!("http_routes[{index}]")))
         })
         .collect::<Result<Vec<_>, _>>()?;
+    if let Some(key) = split_key(wire).map_err(|error| error.within("backend.policy"))? {
+        for rule in routes.iter_mut().flat_map(|route| &mut route.rules) {
+            rule.sticky = Some(key.clone());
+        }
+    }
     let tcp = wire
         .tcp_backends
         .iter()
@@ -65,6 +71,13 @@ pub fn destination(name: &str, wire: &v1::Destination) -> Result<Destination, Er
         backend: Arc::new(backend),
         used: AtomicU64::new(0),
     })
+}
+
+/// What keeps a request at one backend of a rule that splits.
+fn split_key(wire: &v1::Destination) -> Result<Option<KeySource>, Error> {
+    let policy = wire.backend.as_ref().and_then(|backend| backend.policy.as_ref());
+    let key = policy.and_then(|policy| policy.split_key.as_ref()).and_then(|key| key.key.as_ref());
+    key.map(hash_key).transpose()
 }
 
 fn tcp_backend(wire: &v1::WeightedBackend) -> Result<(String, u32, Target<Arc<Backend>>), Error> {
@@ -124,8 +137,7 @@ fn policy(wire: &v1::BackendPolicy) -> Result<BackendPolicy, Error> {
     })
 }
 
-pub(super) fn hash_key(wire: &v1::hash_key::Key) -> Result<weft_mesh::affinity::KeySource, Error> {
-    use weft_mesh::affinity::KeySource;
+pub(super) fn hash_key(wire: &v1::hash_key::Key) -> Result<KeySource, Error> {
     Ok(match wire {
         v1::hash_key::Key::Header(name) => {
             KeySource::Header(name.parse().map_err(|_| {

@@ -39,6 +39,9 @@ pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Prob
             format!("is {max}, less than the first ejection of {base}; make it longer"),
         );
     }
+    if let Some(key) = &spec.split_key {
+        hash_key(key, &at.field("splitKey"), problems);
+    }
     if let Some(hedging) = &spec.hedging
         && hedging.delay.0.is_zero()
     {
