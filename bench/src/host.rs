@@ -1,7 +1,9 @@
 //! The machine that the benchmark runs on: folders, programs, ports, and what to say about it in results.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -32,11 +34,15 @@ pub(crate) fn find_program(name: &str) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// A port of the loopback interface that nobody listens on.
+/// Ports that were given out: whoever got one may not listen yet.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port of the loopback interface that nobody listens on, and that this run has not been given before.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
     for _ in 0..1000 {
         let port = fastrand::u16(PORTS);
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        let is_new = GIVEN.lock().is_ok_and(|mut given| given.insert(port));
+        if is_new && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);
         }
     }

@@ -6,6 +6,7 @@
 use clap::Parser;
 
 mod certificates;
+mod chaos;
 mod check;
 mod churn;
 mod compare;
@@ -14,6 +15,7 @@ mod h2load;
 mod host;
 mod idle;
 mod load;
+mod mesh;
 mod options;
 mod process;
 mod relay;
@@ -21,6 +23,7 @@ mod report;
 mod routes;
 mod sample;
 mod server;
+mod split;
 mod stage;
 mod subject;
 mod workload;
@@ -32,6 +35,10 @@ fn main() -> anyhow::Result<()> {
         Command::Exec(exec) => Err(process::exec::replace(&exec)),
         Command::Serve(serve) => local_runtime()?.block_on(server::serve(serve.protocol)),
         Command::Load(load) => local_runtime()?.block_on(load::run(&load)),
+        Command::Application(application) => local_runtime()?.block_on(chaos::application::run(application)),
+        Command::Backend(backend) => local_runtime()?.block_on(split::backend::run(backend)),
+        Command::Split(split) => supervised(split::run(split)),
+        Command::Chaos(chaos) => supervised(chaos::run(chaos)),
         Command::Compare(compare) => supervised(compare::run(compare)),
         Command::Check(check) => supervised(check::run(check)),
         Command::Churn(churn) => supervised(churn::run(churn)),

@@ -26,6 +26,10 @@ pub(crate) enum Command {
     Idle(Idle),
     /// Let a pair of sidecars through all that makes memory grow, and see whether it does.
     Churn(Churn),
+    /// Let applications and sidecars fail in every way under load, and explain every failure that clients see.
+    Chaos(Chaos),
+    /// Count the requests of splits at every place, and follow sessions and keys over restarts and changes.
+    Split(Split),
     /// Send the same requests directly and through proxies, and explain what differs.
     Differ(Differ),
     /// Measure what finding a rule costs, by the number of routes and the depth of paths.
@@ -36,6 +40,12 @@ pub(crate) enum Command {
     Load(Load),
     /// Answer every request with 1 KiB; prints the address it listens on.
     Serve(Serve),
+    /// Be an instance of a backend of `split`.
+    #[command(hide = true)]
+    Backend(Backend),
+    /// Be the application of an instance of `chaos`.
+    #[command(hide = true)]
+    Application(Application),
     /// Become another program, bound to a core and to the life of the parent.
     #[command(hide = true)]
     Exec(Exec),
@@ -164,6 +174,71 @@ pub(crate) struct Churn {
     /// Names the results, as for `compare`.
     #[arg(long)]
     pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Chaos {
+    /// What happens when, the same for the same seed; repeatable.
+    #[arg(long = "seed", default_values_t = [1, 2, 3])]
+    pub(crate) seeds: Vec<u64>,
+    /// Length of each run in seconds, the last 20 of which are without trouble.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(30..))]
+    pub(crate) seconds: u32,
+    /// Requests per second.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: u32,
+    /// Instances of the application.
+    #[arg(long, default_value_t = 6)]
+    pub(crate) instances: usize,
+    #[command(flatten)]
+    pub(crate) placing: Placing,
+    /// Names the results, as for `compare`.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Split {
+    /// Requests with each set of weights.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) requests: u64,
+    /// Clients that come again and again.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) visitors: u32,
+    #[command(flatten)]
+    pub(crate) placing: Placing,
+    /// Names the results, as for `compare`.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Backend {
+    /// The backend that it is of.
+    #[arg(long)]
+    pub(crate) backend: String,
+    /// Its own name.
+    #[arg(long)]
+    pub(crate) instance: String,
+    /// Port of HTTP/2.
+    #[arg(long)]
+    pub(crate) port: u16,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Application {
+    /// Its name, and that of its files.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Port of HTTP/1.1.
+    #[arg(long)]
+    pub(crate) http1: u16,
+    /// Port of HTTP/2.
+    #[arg(long)]
+    pub(crate) http2: u16,
+    /// Where its mood is told and its journal written.
+    #[arg(long)]
+    pub(crate) folder: std::path::PathBuf,
 }
 
 /// Where everything runs.

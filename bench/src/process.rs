@@ -97,6 +97,17 @@ impl Process {
         Ok(())
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.id.cast_signed()).context("a process id is positive")?;
+        kill_process(pid, signal).with_context(|| format!("sending a signal to {}", self.name))
+    }
+
+    /// Kills the process, as a crash or a machine without power would, and waits until it is gone.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("killing {}", self.name))
+    }
+
     /// Asks the process to end, and kills it if it doesn't.
     pub(crate) async fn stop(mut self) {
         if let Some(pid) = Pid::from_raw(self.id.cast_signed())

@@ -49,7 +49,7 @@ async fn connection(stream: TcpStream, protocol: Protocol) {
 
 /// Runs hyper's stream tasks on this thread.
 #[derive(Clone)]
-struct LocalExecutor;
+pub(crate) struct LocalExecutor;
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {

@@ -258,7 +258,8 @@ async fn start_server(
     Ok((server, address))
 }
 
-async fn wait_for_port(process: &mut Process, address: &str) -> anyhow::Result<()> {
+/// Waits until a process accepts connections.
+pub(crate) async fn wait_for_port(process: &mut Process, address: &str) -> anyhow::Result<()> {
     let deadline = Instant::now() + START_DEADLINE;
     while TcpStream::connect(address).await.is_err() {
         process.ensure_alive()?;

@@ -1,0 +1,279 @@
+//! Instances of an application that fail in every way, as processes on real sockets under constant load: whether clients
+//! see failures that could have been avoided, and whether all bounds are kept.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use crate::host::{self, Host};
+use crate::mesh::{Mesh, Sidecar, local};
+use crate::options;
+use crate::process::Process;
+use crate::report;
+use crate::stage::{Cores, wait_until};
+use bounds::Peaks;
+use client::{Clients, Kind, Outcome, Sent, Service};
+use instance::Instance;
+use journal::Records;
+use judge::{Evidence, Logged, Traffic, Verdict};
+use schedule::Spell;
+use watch::Watch;
+
+pub(crate) mod application;
+mod bounds;
+mod client;
+mod clock;
+mod content;
+mod instance;
+mod journal;
+mod judge;
+mod markdown;
+mod mood;
+mod schedule;
+mod watch;
+
+/// Routes and policies.
+const CONFIGURATION: &str = include_str!("../chaos/mesh.yaml");
+/// Of a run, the time at its end without trouble.
+const CALM: Duration = Duration::from_secs(20);
+/// Of that, the time at its end in which nothing may fail: more than the longest request and the longest ejection.
+const SETTLED: Duration = Duration::from_secs(10);
+/// Name of the log of the clients' sidecar.
+const ACCESS_LOG: &str = "access.log";
+/// Faults that are printed of each run.
+const FAULTS_SHOWN: usize = 20;
+
+/// What is kept of all runs.
+#[derive(Debug, Serialize)]
+struct Report {
+    command: String,
+    host: Host,
+    instances: usize,
+    seconds: u32,
+    rate: u32,
+    runs: Vec<Run>,
+}
+
+/// One run, judged.
+#[derive(Debug, Serialize)]
+struct Run {
+    seed: u64,
+    requests: BTreeMap<String, u64>,
+    troubles: BTreeMap<&'static str, u32>,
+    over_budget: u64,
+    ejections: u64,
+    peaks: Vec<Peaks>,
+    verdict: Verdict,
+}
+
+/// Runs each seed, and fails if any run found a fault.
+pub(crate) async fn run(options: options::Chaos) -> anyhow::Result<()> {
+    let host = Host::describe();
+    let cores = options.placing.cores();
+    crate::process::exec::pin(cores.client)?;
+    crate::process::exec::raise_open_files()?;
+    let mut runs = Vec::new();
+    for seed in &options.seeds {
+        eprintln!("seed {seed}: {} s", options.seconds);
+        let mut stage = Stage::start(*seed, &options, cores).await?;
+        let run = stage.run(*seed, &options).await.with_context(|| format!("seed {seed}"));
+        stage.stop().await;
+        runs.push(run?);
+    }
+    let faults: usize = runs.iter().map(|run| run.verdict.faults.len()).sum();
+    let (seconds, rate, instances) = (options.seconds, options.rate, options.instances);
+    let report = Report { command: host::command_line(), host, instances, seconds, rate, runs };
+    report::write(options.name.as_deref(), "chaos", &report, &report.markdown())?;
+    anyhow::ensure!(faults == 0, "{faults} faults");
+    Ok(())
+}
+
+/// Everything that one run needs, running.
+struct Stage {
+    mesh: Mesh,
+    instances: Vec<Instance>,
+    sidecar: Process,
+    clients: Rc<Clients>,
+    watch: Rc<Watch>,
+}
+
+impl Stage {
+    async fn start(seed: u64, options: &options::Chaos, cores: Cores) -> anyhow::Result<Self> {
+        let mesh = Mesh::start(&format!("chaos-{seed}"), CONFIGURATION, cores).await?;
+        let mut instances = Vec::new();
+        for number in 0..options.instances {
+            instances.push(Instance::start(&mesh, format!("application-{number}"))?);
+        }
+        let (admin, ports) = (host::free_port()?, [host::free_port()?, host::free_port()?]);
+        let upstream = |service: Service| {
+            format!("--upstream {}={}", service.authority(), local(ports[service as usize]))
+        };
+        let log = mesh.folder.join(ACCESS_LOG);
+        let mut arguments: Vec<_> = Service::ALL.map(upstream).into();
+        arguments.push(format!("--access-log errors --access-log-file {}", log.display()));
+        let sidecar = mesh.sidecar(&Sidecar {
+            log: "client-sidecar",
+            workload: "client",
+            account: "client",
+            workers: 1,
+            admin,
+            arguments,
+        })?;
+        let inbound = Service::ALL.map(|service| {
+            instances.iter().map(|instance| instance.inbound()[service as usize]).collect::<BTreeSet<_>>()
+        });
+        let (clients, watch) = (Clients::new(ports.map(local)), Watch::new(local(admin), inbound));
+        let mut stage = Self { mesh, instances, sidecar, clients, watch };
+        stage.wait_for_all().await.with_context(|| format!("logs are in {}", stage.mesh.folder.display()))?;
+        Ok(stage)
+    }
+
+    /// Waits until each instance has answered for each service.
+    async fn wait_for_all(&mut self) -> anyhow::Result<()> {
+        let expected = self.instances.len() * Service::ALL.len();
+        wait_until("an answer of every instance", async || {
+            self.sidecar.ensure_alive()?;
+            self.mesh.ensure_alive()?;
+            self.instances.iter_mut().try_for_each(Instance::ensure_alive)?;
+            for kind in Kind::ALL {
+                Rc::clone(&self.clients).one(kind).await;
+            }
+            Ok(answering(&self.clients.sent.borrow(), Duration::ZERO).len() == expected)
+        })
+        .await?;
+        // What failed until here was no failure yet.
+        self.clients.sent.borrow_mut().clear();
+        Ok(())
+    }
+
+    async fn run(&mut self, seed: u64, options: &options::Chaos) -> anyhow::Result<Run> {
+        let trouble = Duration::from_secs(options.seconds.into()).checked_sub(CALM);
+        let trouble = trouble.with_context(|| format!("it has to last longer than {CALM:?}"))?;
+        let clients = Rc::clone(&self.clients);
+        let load = tokio::task::spawn_local(Rc::clone(&clients).run(options.rate));
+        let watched = tokio::task::spawn_local(Rc::clone(&self.watch).run());
+        let spells = schedule::run(seed, trouble, &mut self.instances, &self.mesh).await?;
+        sleep(CALM).await;
+        load.abort();
+        let ended = clock::now();
+        wait_until("the end of all requests", async || Ok(clients.is_idle())).await?;
+        anyhow::ensure!(
+            !watched.is_finished(),
+            "the clients' sidecar could not be asked: {:?}",
+            watched.await
+        );
+        watched.abort();
+        self.watch.look().await?;
+        self.sidecar.ensure_alive()?;
+        self.mesh.ensure_alive()?;
+        self.instances.iter_mut().try_for_each(Instance::ensure_alive)?;
+        let settled = ended.saturating_sub(SETTLED);
+        self.judge(seed, &spells, settled).await
+    }
+
+    async fn judge(&self, seed: u64, spells: &[Spell], settled: Duration) -> anyhow::Result<Run> {
+        let sent = self.clients.sent.borrow();
+        let looks = self.watch.looks.borrow();
+        let names: Vec<_> = self.instances.iter().map(|instance| instance.name.clone()).collect();
+        let mut records = Records::new();
+        for (at, name) in names.iter().enumerate() {
+            journal::read(&self.mesh.folder, name, at, &mut records)?;
+        }
+        let log = self.log(&sent).await?;
+        let traffic = Traffic::of(&sent);
+        let evidence =
+            Evidence { records: &records, spells, log: &log, instances: &names, traffic: &traffic };
+        let mut verdict = evidence.judge(&sent);
+        let (first, last) = (looks.first().context("no look")?, looks.last().context("no look")?);
+        let over_budget = last.over_budget - first.over_budget;
+        let peaks: Vec<_> = Service::ALL.map(|service| Peaks::find(service, &sent, &records, &looks)).into();
+        verdict.faults.extend(peaks.iter().flat_map(Peaks::faults));
+        verdict.faults.extend(self.overall(&verdict, over_budget, &sent, settled));
+        for fault in verdict.faults.iter().take(FAULTS_SHOWN) {
+            eprintln!("seed {seed}: {fault}");
+        }
+        let mut requests = BTreeMap::new();
+        for sent in sent.iter() {
+            *requests.entry(judge::describe(sent.kind)).or_default() += 1;
+        }
+        let mut troubles = BTreeMap::new();
+        for spell in spells {
+            *troubles.entry(spell.trouble.name()).or_default() += 1;
+        }
+        let ejections = last.ejections - first.ejections;
+        Ok(Run { seed, requests, troubles, over_budget, ejections, peaks, verdict })
+    }
+
+    /// What concerns the run as a whole.
+    fn overall(&self, verdict: &Verdict, over_budget: u64, sent: &[Sent], settled: Duration) -> Vec<String> {
+        let mut faults = Vec::new();
+        let by_budget = verdict.unavoidable.get(&judge::Unavoidable::Budget).copied().unwrap_or_default();
+        if by_budget > over_budget {
+            faults.push(format!(
+                "{by_budget} failures that only a spent budget explains, which has refused {over_budget} retries"
+            ));
+        }
+        // Bursts go beyond the limit at any time.
+        let late = sent.iter().filter(|sent| {
+            sent.at >= settled
+                && !matches!(sent.outcome, Outcome::Answered(_))
+                && sent.outcome != Outcome::Refused("overloaded".to_owned())
+        });
+        let late = late.count();
+        if late > 0 {
+            faults.push(format!("{late} failures in the last {SETTLED:?}, when everybody was well"));
+        }
+        let ejected: usize = self
+            .watch
+            .looks
+            .borrow()
+            .last()
+            .map_or(0, |look| look.services.iter().map(|of| of.ejected).sum());
+        if ejected > 0 {
+            faults.push(format!(
+                "{ejected} endpoints are ejected at the end, when everybody has long been well"
+            ));
+        }
+        faults
+    }
+
+    /// Lines of the access log about all requests that an answer of a proxy says failed.
+    async fn log(&self, sent: &[Sent]) -> anyhow::Result<BTreeMap<u64, Logged>> {
+        let refused = sent.iter().filter(|sent| matches!(sent.outcome, Outcome::Refused(_)));
+        let refused: BTreeSet<u64> = refused.map(|sent| sent.number).collect();
+        let path = self.mesh.folder.join(ACCESS_LOG);
+        let lines = RefCell::new(BTreeMap::new());
+        // Lines are written by a thread that nobody waits for.
+        wait_until("the end of the access log", async || {
+            let text = std::fs::read_to_string(&path)?;
+            let logged = text.lines().filter_map(|line| serde_json::from_str::<Logged>(line).ok());
+            let known = logged.filter_map(|line| Some((line.request_id.parse().ok()?, line)));
+            *lines.borrow_mut() = known.collect::<BTreeMap<u64, Logged>>();
+            Ok(refused.iter().all(|number| lines.borrow().contains_key(number)))
+        })
+        .await?;
+        Ok(lines.into_inner())
+    }
+
+    async fn stop(self) {
+        self.sidecar.stop().await;
+        for instance in self.instances {
+            instance.stop().await;
+        }
+        self.mesh.stop().await;
+    }
+}
+
+/// Which instance has answered for which service since a time.
+fn answering(sent: &[Sent], since: Duration) -> BTreeSet<(Service, &str)> {
+    let answered = sent.iter().filter(|sent| sent.at >= since).filter_map(|sent| match &sent.outcome {
+        Outcome::Answered(instance) => Some((sent.kind.service, instance.as_str())),
+        _ => None,
+    });
+    answered.collect()
+}

@@ -1,0 +1,49 @@
+//! How an application behaves, which is switched while it runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// What an application does with a request. Each looks at every request what its mood is, in a file: so it is told also
+/// while nobody could talk to it, and a mood outlives a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Answers.
+    Well,
+    /// Answers after some time.
+    Slow,
+    /// Resets the connection in the middle of the body.
+    Resetting,
+    /// Answers what is no HTTP.
+    Garbage,
+}
+
+impl Mood {
+    const ALL: [Self; 4] = [Self::Well, Self::Slow, Self::Resetting, Self::Garbage];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Slow => "slow",
+            Self::Resetting => "resetting",
+            Self::Garbage => "garbage",
+        }
+    }
+
+    /// The mood of the application of this name; well if nobody has said anything.
+    pub(super) fn read(folder: &Path, name: &str) -> Self {
+        let text = fs::read_to_string(file(folder, name)).unwrap_or_default();
+        Self::ALL.into_iter().find(|mood| mood.name() == text).unwrap_or(Self::Well)
+    }
+
+    /// Tells the application of this name.
+    pub(super) fn tell(self, folder: &Path, name: &str) -> anyhow::Result<()> {
+        let (path, new) = (file(folder, name), folder.join(format!("{name}.mood.new")));
+        fs::write(&new, self.name()).and_then(|()| fs::rename(&new, &path)).context("telling a mood")
+    }
+}
+
+fn file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.mood"))
+}

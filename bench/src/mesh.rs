@@ -1,0 +1,134 @@
+//! A mesh of as many processes as a run wants: a control plane, and sidecars in front of applications and behind clients.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::host;
+use crate::process::{Launch, Process};
+use crate::stage::{Cores, wait_for_port};
+
+pub(crate) mod admin;
+pub(crate) mod exposition;
+
+/// A control plane that runs, and the folder that everything of the run is in.
+pub(crate) struct Mesh {
+    pub(crate) folder: PathBuf,
+    pub(crate) cores: Cores,
+    weft: PathBuf,
+    admin: SocketAddr,
+    control_plane: Process,
+}
+
+/// What a sidecar is started with.
+pub(crate) struct Sidecar<'a> {
+    /// Name of its log.
+    pub(crate) log: &'a str,
+    /// Id of its workload.
+    pub(crate) workload: &'a str,
+    /// Service account that it proves itself with.
+    pub(crate) account: &'a str,
+    pub(crate) workers: u16,
+    /// Port of its admin server.
+    pub(crate) admin: u16,
+    /// More arguments of `weft proxy`.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Mesh {
+    /// Starts the control plane of a mesh named `name`, with one file of configuration.
+    pub(crate) async fn start(name: &str, configuration: &str, cores: Cores) -> anyhow::Result<Self> {
+        let folder = host::work_folder().join("run").join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
+        }
+        let config = folder.join("config");
+        fs::create_dir_all(&config).with_context(|| format!("creating {}", config.display()))?;
+        configure(&folder, configuration)?;
+        let weft = host::find_program("weft")?;
+        let (listen, admin) = (local(host::free_port()?), local(host::free_port()?));
+        let state = folder.join("state");
+        let (listen_text, admin_text) = (listen.to_string(), admin.to_string());
+        let command: Vec<&OsStr> = vec![
+            weft.as_os_str(),
+            "control-plane".as_ref(),
+            "--config".as_ref(),
+            config.as_os_str(),
+            "--state".as_ref(),
+            state.as_os_str(),
+            "--listen".as_ref(),
+            listen_text.as_ref(),
+            "--admin".as_ref(),
+            admin_text.as_ref(),
+        ];
+        let mut control_plane = launch("control-plane", cores.client, command, &folder)?;
+        wait_for_port(&mut control_plane, &listen_text).await?;
+        Ok(Self { folder, cores, weft, admin, control_plane })
+    }
+
+    /// Puts another configuration in the place of the first one.
+    pub(crate) fn configure(&self, configuration: &str) -> anyhow::Result<()> {
+        configure(&self.folder, configuration)
+    }
+
+    /// Starts a sidecar. A token is made for each, as a restart is a start like any other.
+    pub(crate) fn sidecar(&self, sidecar: &Sidecar<'_>) -> anyhow::Result<Process> {
+        let weft = self.weft.display();
+        let script = format!(
+            "WEFT_TOKEN=$({weft} token create --identity default/{} --state {}) exec {weft} proxy --workload-id {} \
+             --workers {} --admin {} {}",
+            sidecar.account,
+            self.folder.join("state").display(),
+            sidecar.workload,
+            sidecar.workers,
+            local(sidecar.admin),
+            sidecar.arguments.join(" "),
+        );
+        let command = vec!["sh".as_ref(), "-c".as_ref(), script.as_ref()];
+        launch(sidecar.log, self.cores.proxy, command, &self.folder)
+    }
+
+    /// Starts this program with a command of its own, as an application.
+    pub(crate) fn application(&self, log: &str, arguments: &[String]) -> anyhow::Result<Process> {
+        let program = std::env::current_exe().context("finding this program")?;
+        let command = [program.as_os_str()].into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect();
+        launch(log, self.cores.client, command, &self.folder)
+    }
+
+    /// How many workloads are registered and ready.
+    pub(crate) async fn ready(&self) -> anyhow::Result<usize> {
+        let clients = admin::get(self.admin, "/clients").await?;
+        Ok(clients.matches("\"health\": \"Ready\"").count())
+    }
+
+    /// Fails if the control plane has ended.
+    pub(crate) fn ensure_alive(&mut self) -> anyhow::Result<()> {
+        self.control_plane.ensure_alive()
+    }
+
+    /// Ends the control plane.
+    pub(crate) async fn stop(self) {
+        self.control_plane.stop().await;
+    }
+}
+
+/// An address of the loopback interface.
+pub(crate) fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Writes the configuration as a whole: whoever watches never sees half of it.
+fn configure(folder: &Path, configuration: &str) -> anyhow::Result<()> {
+    let new = folder.join("mesh.yaml.new");
+    let written = fs::write(&new, configuration);
+    written
+        .and_then(|()| fs::rename(&new, folder.join("config/mesh.yaml")))
+        .context("writing the configuration")
+}
+
+fn launch(name: &str, core: usize, command: Vec<&OsStr>, folder: &Path) -> anyhow::Result<Process> {
+    Process::start(&Launch { name, core, command, environment: Vec::new(), folder, read: false })
+}
