@@ -22,7 +22,7 @@ use instance::Instance;
 use journal::Records;
 use judge::{Evidence, Logged, Traffic, Verdict};
 use schedule::Spell;
-use watch::Watch;
+use watch::{Look, Watch};
 
 pub(crate) mod application;
 mod bounds;
@@ -173,18 +173,18 @@ impl Stage {
         self.mesh.ensure_alive()?;
         self.instances.iter_mut().try_for_each(Instance::ensure_alive)?;
         let settled = ended.saturating_sub(SETTLED);
-        self.judge(seed, &spells, settled).await
+        let (sent, looks) = (clients.sent.take(), self.watch.looks.take());
+        let log = self.log(&sent).await?;
+        self.judge(seed, &spells, settled, Observed { sent, looks, log })
     }
 
-    async fn judge(&self, seed: u64, spells: &[Spell], settled: Duration) -> anyhow::Result<Run> {
-        let sent = self.clients.sent.borrow();
-        let looks = self.watch.looks.borrow();
+    fn judge(&self, seed: u64, spells: &[Spell], settled: Duration, of_run: Observed) -> anyhow::Result<Run> {
+        let Observed { sent, looks, log } = of_run;
         let names: Vec<_> = self.instances.iter().map(|instance| instance.name.clone()).collect();
         let mut records = Records::new();
         for (at, name) in names.iter().enumerate() {
             journal::read(&self.mesh.folder, name, at, &mut records)?;
         }
-        let log = self.log(&sent).await?;
         let traffic = Traffic::of(&sent);
         let evidence =
             Evidence { records: &records, spells, log: &log, instances: &names, traffic: &traffic };
@@ -193,12 +193,18 @@ impl Stage {
         let over_budget = last.over_budget - first.over_budget;
         let peaks: Vec<_> = Service::ALL.map(|service| Peaks::find(service, &sent, &records, &looks)).into();
         verdict.faults.extend(peaks.iter().flat_map(Peaks::faults));
-        verdict.faults.extend(self.overall(&verdict, over_budget, &sent, settled));
+        verdict.faults.extend(overall(&verdict, over_budget, &sent, settled));
+        let ejected: usize = last.services.iter().map(|of| of.ejected).sum();
+        if ejected > 0 {
+            verdict
+                .faults
+                .push(format!("{ejected} endpoints are ejected at the end, when all have long been well"));
+        }
         for fault in verdict.faults.iter().take(FAULTS_SHOWN) {
             eprintln!("seed {seed}: {fault}");
         }
         let mut requests = BTreeMap::new();
-        for sent in sent.iter() {
+        for sent in &sent {
             *requests.entry(judge::describe(sent.kind)).or_default() += 1;
         }
         let mut troubles = BTreeMap::new();
@@ -207,39 +213,6 @@ impl Stage {
         }
         let ejections = last.ejections - first.ejections;
         Ok(Run { seed, requests, troubles, over_budget, ejections, peaks, verdict })
-    }
-
-    /// What concerns the run as a whole.
-    fn overall(&self, verdict: &Verdict, over_budget: u64, sent: &[Sent], settled: Duration) -> Vec<String> {
-        let mut faults = Vec::new();
-        let by_budget = verdict.unavoidable.get(&judge::Unavoidable::Budget).copied().unwrap_or_default();
-        if by_budget > over_budget {
-            faults.push(format!(
-                "{by_budget} failures that only a spent budget explains, which has refused {over_budget} retries"
-            ));
-        }
-        // Bursts go beyond the limit at any time.
-        let late = sent.iter().filter(|sent| {
-            sent.at >= settled
-                && !matches!(sent.outcome, Outcome::Answered(_))
-                && sent.outcome != Outcome::Refused("overloaded".to_owned())
-        });
-        let late = late.count();
-        if late > 0 {
-            faults.push(format!("{late} failures in the last {SETTLED:?}, when everybody was well"));
-        }
-        let ejected: usize = self
-            .watch
-            .looks
-            .borrow()
-            .last()
-            .map_or(0, |look| look.services.iter().map(|of| of.ejected).sum());
-        if ejected > 0 {
-            faults.push(format!(
-                "{ejected} endpoints are ejected at the end, when everybody has long been well"
-            ));
-        }
-        faults
     }
 
     /// Lines of the access log about all requests that an answer of a proxy says failed.
@@ -267,6 +240,35 @@ impl Stage {
         }
         self.mesh.stop().await;
     }
+}
+
+/// What was seen of a run from the clients' side.
+struct Observed {
+    sent: Vec<Sent>,
+    looks: Vec<Look>,
+    log: BTreeMap<u64, Logged>,
+}
+
+/// What concerns the failures of a run as a whole.
+fn overall(verdict: &Verdict, over_budget: u64, sent: &[Sent], settled: Duration) -> Vec<String> {
+    let mut faults = Vec::new();
+    let by_budget = verdict.unavoidable.get(&judge::Unavoidable::Budget).copied().unwrap_or_default();
+    if by_budget > over_budget {
+        faults.push(format!(
+            "{by_budget} failures that only a spent budget explains, which has refused {over_budget} retries"
+        ));
+    }
+    // Bursts go beyond the limit at any time.
+    let late = sent.iter().filter(|sent| {
+        sent.at >= settled
+            && !matches!(sent.outcome, Outcome::Answered(_))
+            && sent.outcome != Outcome::Refused("overloaded".to_owned())
+    });
+    let late = late.count();
+    if late > 0 {
+        faults.push(format!("{late} failures in the last {SETTLED:?}, when everybody was well"));
+    }
+    faults
 }
 
 /// Which instance has answered for which service since a time.

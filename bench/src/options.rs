@@ -214,9 +214,9 @@ pub(crate) struct Split {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Backend {
-    /// The backend that it is of.
+    /// The backend that it is an instance of.
     #[arg(long)]
-    pub(crate) backend: String,
+    pub(crate) name: String,
     /// Its own name.
     #[arg(long)]
     pub(crate) instance: String,

@@ -2,7 +2,6 @@
 //! and sessions and keys that stay where they are, over restarts, in other sidecars and when weights change.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use anyhow::Context;
 use http::{HeaderName, HeaderValue};
@@ -10,17 +9,19 @@ use serde::Serialize;
 
 use crate::host::{self, Host};
 use crate::mesh::exposition::Exposition;
-use crate::mesh::{Mesh, Sidecar, admin, local};
+use crate::mesh::{Mesh, admin, local};
 use crate::options;
 use crate::process::Process;
 use crate::report;
 use crate::stage::{Cores, wait_until};
 use client::Visitor;
+use processes::{Client, Instance};
 use weights::Weights;
 
 pub(crate) mod backend;
 mod client;
 mod markdown;
+mod processes;
 mod weights;
 
 /// The backends that routes split between.
@@ -106,25 +107,6 @@ pub(crate) async fn run(options: options::Split) -> anyhow::Result<()> {
     report::write(options.name.as_deref(), "split", &report, &report.markdown())?;
     anyhow::ensure!(report.faults.is_empty(), "{} faults", report.faults.len());
     Ok(())
-}
-
-/// An instance of a backend.
-struct Instance {
-    backend: &'static str,
-    address: SocketAddr,
-    admin: SocketAddr,
-    processes: [Process; 2],
-}
-
-/// A sidecar in front of the client.
-struct Client {
-    name: &'static str,
-    /// Where it takes requests to the Service whose route has sessions, and to the one that has a key.
-    ports: [u16; 2],
-    admin: u16,
-    /// `None` only while it is restarted.
-    process: Option<Process>,
-    starts: u32,
 }
 
 /// Everything, running.
@@ -366,60 +348,4 @@ fn shares_met(by: &str, weights: Weights, visitors: &[Visitor]) -> Vec<String> {
         }
     }
     faults
-}
-
-impl Instance {
-    fn start(mesh: &Mesh, backend: &'static str, number: usize) -> anyhow::Result<Self> {
-        let name = format!("{backend}-{number}");
-        let (port, admin) = (host::free_port()?, host::free_port()?);
-        let arguments = [
-            "backend".to_owned(),
-            format!("--backend={backend}"),
-            format!("--instance={name}"),
-            format!("--port={port}"),
-        ];
-        let application = mesh.application(&name, &arguments)?;
-        let offer =
-            format!("--service front,keyed,{backend}:80/http2={}@{}", local(port), local(host::free_port()?));
-        let sidecar = mesh.sidecar(&Sidecar {
-            log: &format!("{name}-sidecar"),
-            workload: &name,
-            account: "backend",
-            workers: 1,
-            admin,
-            arguments: vec![offer],
-        })?;
-        Ok(Self { backend, address: local(port), admin: local(admin), processes: [sidecar, application] })
-    }
-}
-
-impl Client {
-    fn start(mesh: &Mesh, name: &'static str) -> anyhow::Result<Self> {
-        let (ports, admin) = ([host::free_port()?, host::free_port()?], host::free_port()?);
-        let process = Self::sidecar(mesh, name, ports, admin, 0)?;
-        Ok(Self { name, ports, admin, process: Some(process), starts: 1 })
-    }
-
-    fn sidecar(mesh: &Mesh, name: &str, ports: [u16; 2], admin: u16, starts: u32) -> anyhow::Result<Process> {
-        let upstreams = ["front", "keyed"].into_iter().zip(ports);
-        let arguments = upstreams.map(|(service, port)| format!("--upstream {service}:80={}", local(port)));
-        mesh.sidecar(&Sidecar {
-            log: &format!("{name}-{starts}"),
-            workload: name,
-            account: "client",
-            workers: 1,
-            admin,
-            arguments: arguments.collect(),
-        })
-    }
-
-    /// Ends the sidecar and starts another one in its place.
-    async fn restart(&mut self, mesh: &Mesh) -> anyhow::Result<()> {
-        if let Some(process) = self.process.take() {
-            process.stop().await;
-        }
-        self.process = Some(Self::sidecar(mesh, self.name, self.ports, self.admin, self.starts)?);
-        self.starts += 1;
-        Ok(())
-    }
 }

@@ -59,10 +59,18 @@ impl Peaks {
     }
 }
 
+/// The budget of a service, by its policy: the default, and one that is soon spent.
+fn budget(service: Service) -> BudgetPolicy {
+    match service {
+        Service::Http1 => BudgetPolicy::default(),
+        Service::Http2 => BudgetPolicy { ratio: 0.02, min_per_second: 1.0, ..BudgetPolicy::default() },
+    }
+}
+
 /// The retries of the window in which most of the budget was used. Each retry was either one of the few that each second
 /// always has, or kept the retries of the ten seconds before it below their part of the requests of these.
 fn retries(service: Service, requests: &[Duration], looks: &[Look]) -> (u64, u64) {
-    let policy = BudgetPolicy::default();
+    let policy = budget(service);
     // Whole seconds of the proxy's clock: a window may be one longer than by ours.
     let window = policy.window + Duration::from_secs(1);
     let until = |at: Duration| requests.partition_point(|sent| *sent <= at);
@@ -72,7 +80,7 @@ fn retries(service: Service, requests: &[Duration], looks: &[Look]) -> (u64, u64
     let mut share = 0.0;
     let mut first = 0;
     for (last, look) in looks.iter().enumerate() {
-        while look.at - looks[first].at > policy.window {
+        while look.at.saturating_sub(looks[first].at) > policy.window {
             first += 1;
         }
         let most = looks[first..=last].iter().map(|look| in_window(look.at)).max().unwrap_or_default();

@@ -94,6 +94,13 @@ pub(super) struct Sent {
     pub(super) outcome: Outcome,
 }
 
+impl Sent {
+    /// How long it took.
+    pub(super) fn took(&self) -> Duration {
+        self.ended.saturating_sub(self.at)
+    }
+}
+
 /// What the tasks of all requests share.
 pub(super) struct Clients {
     addresses: [SocketAddr; 2],
@@ -211,13 +218,12 @@ impl Clients {
             Some(sender) => sender.ready().await.ok(),
             None => None,
         };
-        let mut sender = match ready {
-            Some(sender) => sender,
-            None => {
-                let sender = http2::open(self.addresses[1]).await.ok_or("connecting")?;
-                *self.http2.borrow_mut() = Some(sender.clone());
-                sender.ready().await.map_err(|error| error.to_string())?
-            }
+        let mut sender = if let Some(sender) = ready {
+            sender
+        } else {
+            let sender = http2::open(self.addresses[1]).await.ok_or("connecting")?;
+            *self.http2.borrow_mut() = Some(sender.clone());
+            sender.ready().await.map_err(|error| error.to_string())?
         };
         let (parts, body) = request(number, kind, "http://http2/").into_parts();
         let (answer, mut sending) = sender

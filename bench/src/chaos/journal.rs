@@ -60,7 +60,7 @@ fn parse(text: &str, instance: usize, into: &mut Records) -> Option<()> {
         let mut fields = line.split(' ');
         let (what, number, at) = (fields.next()?, fields.next()?.parse().ok()?, fields.next()?);
         let at = Duration::from_nanos(at.parse().ok()?);
-        let of_request = into.entry(number).or_insert_with(Vec::new);
+        let of_request = into.entry(number).or_default();
         if what == "b" {
             of_request.push((instance, Begun { at, answering: None }));
         } else {

@@ -137,7 +137,7 @@ impl Evidence<'_> {
                 Ok(Some(reason)) => *verdict.unavoidable.entry(reason).or_default() += 1,
                 Err(fault) => {
                     let (number, kind) = (request.number, describe(request.kind));
-                    let took = (request.ended - request.at).as_millis();
+                    let took = request.took().as_millis();
                     verdict.faults.push(format!("request {number}, {kind}, {took} ms: {fault}"));
                 }
             }
@@ -188,7 +188,7 @@ impl Evidence<'_> {
         let time = if request.kind.retriable { TIME_OF_GET } else { TIME_OF_POST };
         Ok(if logged.attempts >= attempts {
             Unavoidable::AttemptsMade
-        } else if request.ended - request.at >= time {
+        } else if request.took() >= time {
             Unavoidable::TimeOver
         } else {
             // How many of these there may be is compared with what the proxy has counted.

@@ -34,7 +34,7 @@ type Counts = Rc<RefCell<BTreeMap<String, u64>>>;
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let listener = TcpListener::bind(local(options.port)).await.context("listening")?;
     let name = |text: &str| HeaderValue::from_str(text).context("a name is text");
-    let (backend, instance) = (name(&options.backend)?, name(&options.instance)?);
+    let (backend, instance) = (name(&options.name)?, name(&options.instance)?);
     let counts = Counts::default();
     loop {
         let (stream, _) = listener.accept().await.context("accepting a connection")?;

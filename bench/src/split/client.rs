@@ -42,14 +42,7 @@ pub(super) async fn count(
                     left.set(left.get() - 1);
                     let answer = exchange(&mut sender, request.clone()).await?;
                     anyhow::ensure!(answer.round == round, "an answer of round {:?}", answer.round);
-                    match counts.borrow_mut().get_mut(&answer.backend) {
-                        Some(count) => {
-                            *count += 1;
-                            continue;
-                        }
-                        None => {}
-                    }
-                    counts.borrow_mut().insert(answer.backend, 1);
+                    *counts.borrow_mut().entry(answer.backend).or_default() += 1;
                 }
                 anyhow::Ok(())
             });

@@ -11,11 +11,8 @@ const SIGMAS: f64 = 4.0;
 
 /// The routes and the policy with these weights. Requests carry the name of the round to whoever gets them.
 pub(super) fn configuration(round: &str, weights: Weights) -> String {
-    let backends: String = BACKENDS
-        .iter()
-        .zip(weights)
-        .map(|(name, weight)| format!("        - {{name: {name}, port: 80, weight: {weight}}}\n"))
-        .collect();
+    let line = |(name, weight)| format!("        - {{name: {name}, port: 80, weight: {weight}}}\n");
+    let backends = BACKENDS.into_iter().zip(weights).map(line).collect::<Vec<_>>().concat();
     let rule = |path: &str, session: &str| {
         format!(
             "    - matches: [{{path: {{type: PathPrefix, value: {path}}}}}]\n{session}      filters:\n        \
