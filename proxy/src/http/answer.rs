@@ -13,6 +13,13 @@ pub const X_WEFT_ERROR: HeaderName = HeaderName::from_static("x-weft-error");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
+/// Whether a connection of HTTP/1 has to end after this answer to a request that had a body: what a proxy answers itself
+/// comes without waiting for the body's end, and hyper closes the connection where that is still to come. The client has to
+/// be told (RFC 9112 section 9.6), or it sends its next request into a connection that is about to close.
+pub fn ends_connection<B>(response: &Response<B>) -> bool {
+    response.headers().contains_key(&X_WEFT_ERROR)
+}
+
 /// Whether a request is gRPC, so that its caller expects a gRPC status.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))

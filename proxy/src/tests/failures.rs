@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 use weft_proto::v1;
 
@@ -19,6 +20,30 @@ async fn a_service_without_endpoints_is_unavailable() {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()["x-weft-error"], "no_endpoints");
         assert_eq!(response.body(), "no_endpoints: shop/reviews:9080 has no endpoints\n");
+    })
+    .await;
+}
+
+/// What a client that keeps its connection is answered to a request of which this much has come.
+async fn said_to(request: &str) -> String {
+    let mut stream = network::connect(outbound()).unwrap().await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"has no endpoints\n") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "no whole answer");
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_told_of_the_end_of_its_connection_when_it_is_answered_in_the_middle_of_its_body() {
+    local(async {
+        let _mesh = Mesh::with_sidecars(&[]);
+        let head = "POST / HTTP/1.1\r\nhost: reviews:9080\r\ncontent-length:";
+        let cut = said_to(&format!("{head} 20000\r\n\r\n{}", "x".repeat(100))).await;
+        assert!(cut.contains("\r\nconnection: close\r\n"), "{cut}");
+        let without_body = said_to("GET / HTTP/1.1\r\nhost: reviews:9080\r\n\r\n").await;
+        assert!(!without_body.contains("connection: close"), "{without_body}");
     })
     .await;
 }
