@@ -65,7 +65,14 @@ impl Client {
         let (stream, far) = duplex(pipe);
         let (room, drain) = (Arc::<AtomicUsize>::default(), CancellationToken::new());
         let far = Roomy(far, Arc::clone(&room));
-        tokio::task::spawn_local(serve(far, ServerVersion::Http1, drain.clone(), Witness::default(), answer));
+        tokio::task::spawn_local(serve(
+            far,
+            ServerVersion::Http1,
+            drain.clone(),
+            Witness::default(),
+            answer,
+            |_| (),
+        ));
         Self { stream, room, drain }
     }
 
