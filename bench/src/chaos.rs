@@ -1,7 +1,6 @@
 //! Instances of an application that fail in every way, as processes on real sockets under constant load: whether clients
 //! see failures that could have been avoided, and whether all bounds are kept.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,6 +44,8 @@ const CALM: Duration = Duration::from_secs(20);
 const SETTLED: Duration = Duration::from_secs(10);
 /// Name of the log of the clients' sidecar.
 const ACCESS_LOG: &str = "access.log";
+/// Longest wait for lines of that: a thread that nobody waits for writes them.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// Faults that are printed of each run.
 const FAULTS_SHOWN: usize = 20;
 
@@ -215,22 +216,23 @@ impl Stage {
         Ok(Run { seed, requests, troubles, over_budget, ejections, peaks, verdict })
     }
 
-    /// Lines of the access log about all requests that an answer of a proxy says failed.
+    /// Lines of the access log, once they are there for all requests that a proxy has answered; without those that never
+    /// come.
     async fn log(&self, sent: &[Sent]) -> anyhow::Result<BTreeMap<u64, Logged>> {
         let refused = sent.iter().filter(|sent| matches!(sent.outcome, Outcome::Refused(_)));
         let refused: BTreeSet<u64> = refused.map(|sent| sent.number).collect();
         let path = self.mesh.folder.join(ACCESS_LOG);
-        let lines = RefCell::new(BTreeMap::new());
-        // Lines are written by a thread that nobody waits for.
-        wait_until("the end of the access log", async || {
-            let text = std::fs::read_to_string(&path)?;
+        let until = clock::now() + LOG_PATIENCE;
+        loop {
+            let text = std::fs::read_to_string(&path).context("reading the access log")?;
             let logged = text.lines().filter_map(|line| serde_json::from_str::<Logged>(line).ok());
             let known = logged.filter_map(|line| Some((line.request_id.parse().ok()?, line)));
-            *lines.borrow_mut() = known.collect::<BTreeMap<u64, Logged>>();
-            Ok(refused.iter().all(|number| lines.borrow().contains_key(number)))
-        })
-        .await?;
-        Ok(lines.into_inner())
+            let lines: BTreeMap<u64, Logged> = known.collect();
+            if refused.iter().all(|number| lines.contains_key(number)) || clock::now() >= until {
+                return Ok(lines);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     async fn stop(self) {
