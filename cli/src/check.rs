@@ -4,6 +4,7 @@ mod control_plane;
 mod environment;
 mod injector;
 mod permissions;
+mod protocols;
 mod proxies;
 mod resources;
 mod security;

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::control_plane::Plane;
-use super::{Check, some};
+use super::{Check, protocols, some};
 use crate::admin::{PROXY_PORT, Place};
 use crate::cluster::Cluster;
 use crate::cluster::pod::Pod;
@@ -46,6 +46,10 @@ pub(super) async fn check(cluster: &Cluster, plane: &Plane) -> Vec<Check> {
             ),
         },
         judge_without(&live, &enabled),
+        match cluster.list("/api/v1/services", "").await {
+            Ok(services) => protocols::judge(&meshed, &services),
+            Err(trouble) => Check::trouble("protocols", "Services", &trouble),
+        },
     ]
 }
 

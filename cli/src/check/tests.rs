@@ -118,6 +118,7 @@ async fn an_installation_is_looked_at_whole() {
         "proxies-version",
         "proxies-synced",
         "no-sidecar",
+        "protocols",
         "routes",
         "policies",
         "configuration",
