@@ -70,6 +70,10 @@ pub fn parse_timeout(value: &str) -> Result<Option<Duration>, Error> {
     parse_duration(value).map(|duration| (!duration.is_zero()).then_some(duration))
 }
 
+/// The longest Gateway API duration, in milliseconds (GEP-2257): what its four parts of five digits can say with each
+/// unit once.
+const LONGEST: u64 = 99_999 * 3_600_000 + 3_599_999;
+
 /// Reads a Gateway API duration (GEP-2257), such as `1h`, `30s`, `250ms` or `1m30s`.
 pub fn parse_duration(value: &str) -> Result<Duration, Error> {
     let refuse = || {
@@ -98,6 +102,9 @@ pub fn parse_duration(value: &str) -> Result<Duration, Error> {
         }
         millis += number.parse::<u64>().map_err(|_| refuse())? * scale;
         rest = after;
+        if rest.is_empty() && millis > LONGEST {
+            return Err(Error::invalid("duration", value, "write 99999h59m59s999ms at most"));
+        }
         if rest.is_empty() {
             return Ok(Duration::from_millis(millis));
         }
@@ -108,7 +115,6 @@ pub fn parse_duration(value: &str) -> Result<Duration, Error> {
 /// Writes a Gateway API duration; what is below a millisecond is cut off, and what is too long for its four parts of
 /// five digits is written as the longest there is.
 pub fn format_duration(duration: Duration) -> String {
-    const LONGEST: u64 = 99_999 * 3_600_000 + 3_599_999;
     let millis = u64::try_from(duration.as_millis()).unwrap_or(LONGEST).min(LONGEST);
     let parts = [
         (millis / 3_600_000, "h"),
@@ -192,6 +198,7 @@ mod tests {
             ("250ms", 250),
             ("1h1m1s1ms", 3_661_001),
             ("99999s", 99_999_000),
+            ("99999h59m59s999ms", 359_999_999_999),
         ] {
             assert_eq!(parse_duration(text), Ok(ms(millis)), "{text}");
         }
@@ -209,6 +216,8 @@ mod tests {
             "1S",
             "1us",
             "1h1m1s1ms1h",
+            "99999h60h",
+            "99999h59m59s1000ms",
             "1sé",
         ] {
             assert!(parse_duration(text).is_err(), "{text}");
