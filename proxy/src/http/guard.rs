@@ -87,6 +87,7 @@ impl<S> GuardedRequests<S> {
         self.end = end;
         self.signals.undecided(end == End::Undecided);
         self.signals.head_names(self.requests.take_names());
+        self.signals.in_body(self.requests.is_in_body());
     }
 
     /// What is to be said to hyper instead of octets, once it has them all that may go on; `None`: more is to be read.

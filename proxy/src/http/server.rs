@@ -138,6 +138,7 @@ where
         let decides = heard.request() && may_change_protocol(&request);
         let connect = request.method() == Method::CONNECT;
         let signals = decides.then(|| Arc::clone(&heard));
+        let body_of = Arc::clone(&heard);
         // On its way to where it is polled it is moved several times: a pointer costs less than all of it.
         let response = Box::pin(interim::after(interim, handler(request)));
         async move {
@@ -147,6 +148,11 @@ where
             if let Some(signals) = signals {
                 let status = response.status();
                 signals.decide(status == StatusCode::SWITCHING_PROTOCOLS || connect && status.is_success());
+            }
+            if body_of.is_in_body() {
+                // Whoever answers by now need not want the rest, and without a reader for that the connection ends: the
+                // client is told so (RFC 9112 section 9.6), rather than lose its next request.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, std::convert::Infallible>(response)
         }

@@ -131,3 +131,29 @@ async fn answers_are_in_the_proxys_version_and_say_whether_the_connection_stays(
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_answered_in_the_middle_of_its_body_is_told_that_its_connection_ends() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            mesh.sidecar(2, &v1::Inbound::default());
+            answers_with(2, "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
+            let post = |length: u32| {
+                format!("POST / HTTP/1.1\r\nhost: reviews:9080\r\ncontent-length: {length}\r\n\r\nhello")
+            };
+            let answer = raw(post(20_000).as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 413 "), "{hop:?}: {answer}");
+            assert!(answer.contains("connection: close\r\n"), "{hop:?}: {answer}");
+            // One that has sent all of it goes on, also where its next request has begun.
+            let answer = raw(format!("{}{}", post(5), post(20_000)).as_bytes()).await;
+            let closes: Vec<_> = answer
+                .split("HTTP/1.1 413 ")
+                .skip(1)
+                .map(|answer| answer.contains("connection: close"))
+                .collect();
+            assert_eq!(closes, [false, true], "{hop:?}: {answer}");
+        })
+        .await;
+    }
+}

@@ -43,6 +43,8 @@ pub(in crate::http) struct Signals {
     undecided: AtomicBool,
     decision: AtomicU8,
     waker: Mutex<Option<Waker>>,
+    /// Whether the body is still to come, in part, of the last request whose head has come.
+    in_body: AtomicBool,
     /// The names of the fields of each head that hyper has been given and made no request of yet.
     names: Mutex<SmallVec<[Option<Names>; 1]>>,
 }
@@ -116,6 +118,16 @@ impl Signals {
     /// Takes in the names of heads that go on to hyper.
     pub(super) fn head_names(&self, heads: impl Iterator<Item = Option<Names>>) {
         self.names.lock().extend(heads);
+    }
+
+    pub(super) fn in_body(&self, in_body: bool) {
+        self.in_body.store(in_body, Ordering::Relaxed);
+    }
+
+    /// Whether a part of the body is still to come of the request that hyper has made last.
+    pub(in crate::http) fn is_in_body(&self) -> bool {
+        // That of a request behind it, which is in the same octets, is none of its business.
+        self.in_body.load(Ordering::Relaxed) && self.names.lock().is_empty()
     }
 
     /// The names of the fields of the request that begins, if any has a letter in upper case.
