@@ -189,7 +189,7 @@ impl Args {
                 delay: Duration::from_millis(self.shed_delay.into()),
             },
             replay_memory: usize::from(self.replay_memory) * MIB as usize,
-            max_connections: self.max_connections.map(|most| most as usize),
+            max_connections: self.max_connections,
             drain_timeout: Duration::from_secs(self.drain_timeout),
             stream_idle: Duration::from_secs(self.stream_idle_timeout),
         })

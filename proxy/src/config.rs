@@ -60,7 +60,7 @@ pub struct ProxyConfig {
     /// Bytes of requests' bodies that are kept for sending them again.
     pub replay_memory: usize,
     /// Connections of clients that are held at once; `None`: as many as there are descriptors for.
-    pub max_connections: Option<usize>,
+    pub max_connections: Option<u32>,
     /// Time for requests to finish after the proxy is told to stop.
     pub drain_timeout: Duration,
     /// Time without an octet either way after which a request is given up; zero: never.

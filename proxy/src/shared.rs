@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
+use weft_mesh::limits::Place;
 use weft_mesh::name::ServicePort;
 use weft_mesh::violation::Violation;
 
@@ -19,7 +20,7 @@ use crate::http::replay::ReplayMemory;
 use crate::overload::Overload;
 use crate::snapshot::Snapshot;
 use crate::stats::{Direction, Stats};
-use crate::stream::limit::{ConnectionLimit, Place};
+use crate::stream::limit::ConnectionLimit;
 use crate::upstream::ejected::Ejected;
 use crate::upstream::room::ServiceUsage;
 
@@ -59,7 +60,7 @@ pub struct Shared {
     /// What is shed when there is too much of everything.
     pub overload: Overload,
     /// How many connections of clients there may be.
-    pub connections: Arc<ConnectionLimit>,
+    pub connections: ConnectionLimit,
     /// Cancelled when the proxy is to finish what it has and take nothing new.
     pub drain: CancellationToken,
     /// Cancelled when the proxy is about to end, after its drain: what has not arrived by then is for others to answer.
@@ -86,7 +87,7 @@ impl Shared {
             replays: ReplayMemory::default(),
             ejected: Ejected::default(),
             overload: Overload::default(),
-            connections: Arc::default(),
+            connections: ConnectionLimit::default(),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),
             locality,

@@ -113,9 +113,9 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
 
 /// How many connections of clients there may be. More than there are descriptors for are allowed to whoever knows that few
 /// of them need one to a peer.
-fn max_connections(told: Option<usize>, workers: usize) -> usize {
+fn max_connections(told: Option<u32>, workers: usize) -> u32 {
     let limit = descriptors::limit();
-    let fit = descriptors::connections(limit, workers);
+    let fit = u32::try_from(descriptors::connections(limit, workers)).unwrap_or(u32::MAX);
     let Some(told) = told else { return fit };
     if told > fit {
         tracing::warn!(

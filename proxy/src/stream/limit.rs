@@ -3,13 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use weft_mesh::limits::{Gauge, Place};
 
 use super::refuse::Refuse;
 use super::transport::Transport;
@@ -18,61 +19,41 @@ use crate::clock::{now, since};
 /// Time between two lines of the log about connections that are refused.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
-/// The connections of clients that there are, of all workers, and how many there may be.
-#[derive(Debug)]
+/// The connections of clients that there are, of all workers, and how many there may be; as many as like until that is set.
+#[derive(Debug, Default)]
 pub struct ConnectionLimit {
-    most: AtomicUsize,
-    open: AtomicUsize,
+    open: Arc<Gauge>,
+    most: AtomicU32,
     told: Mutex<Option<Instant>>,
-}
-
-impl Default for ConnectionLimit {
-    /// As many as like.
-    fn default() -> Self {
-        Self { most: AtomicUsize::new(usize::MAX), open: AtomicUsize::new(0), told: Mutex::default() }
-    }
 }
 
 impl ConnectionLimit {
     /// Allows so many connections from now on. Those that are open stay.
-    pub fn set(&self, most: usize) {
+    pub fn set(&self, most: u32) {
         self.most.store(most, Ordering::Relaxed);
     }
 
     /// How many there may be.
-    pub fn most(&self) -> usize {
+    pub fn most(&self) -> u32 {
         self.most.load(Ordering::Relaxed)
     }
 
     /// A place for one more connection, if there is one.
-    pub fn enter(self: &Arc<Self>) -> Option<Place> {
-        let open = self.open.fetch_add(1, Ordering::Relaxed);
-        // Given back by its drop.
-        let place = Place(Arc::clone(self));
+    pub fn enter(&self) -> Option<Place> {
         let most = self.most();
-        if open < most {
-            return Some(place);
+        let place = self.open.enter(most);
+        if place.is_none() {
+            self.tell(most);
         }
-        self.tell(most);
-        None
+        place
     }
 
-    fn tell(&self, most: usize) {
+    fn tell(&self, most: u32) {
         let Some(mut told) = self.told.try_lock() else { return };
         if told.is_none_or(|told| since(told) >= TELL_EVERY) {
             *told = Some(now());
             tracing::warn!(most, "there are as many connections of clients as may be; new ones are refused");
         }
-    }
-}
-
-/// The place of one connection, until it is dropped.
-#[derive(Debug)]
-pub struct Place(Arc<ConnectionLimit>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use weft_mesh::limits::Place;
 
-use super::limit::{Accepted, Place};
+use super::limit::Accepted;
 use super::refuse::Refuse as _;
 use super::socket;
 
@@ -158,7 +159,6 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 mod tests {
     use super::*;
     use std::cell::Cell;
-    use std::sync::Arc;
 
     use rustix::io::Errno;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -166,7 +166,7 @@ mod tests {
     use crate::stream::limit::ConnectionLimit;
 
     fn place() -> Place {
-        Arc::<ConnectionLimit>::default().enter().unwrap()
+        ConnectionLimit::default().enter().unwrap()
     }
 
     #[tokio::test]
@@ -245,7 +245,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_beyond_the_limit_is_reset_and_those_before_it_stay() {
         let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let limit = Arc::<ConnectionLimit>::default();
+        let limit = ConnectionLimit::default();
         limit.set(1);
         let refused = Cell::new(0);
         let enter = || {

@@ -306,7 +306,7 @@ impl ProxyCollector {
             (
                 "weft_connections_limit",
                 "Connections of clients that there may be",
-                Some(self.shared.connections.most() as u64),
+                Some(self.shared.connections.most().into()),
             ),
             ("process_resident_memory_bytes", "Resident memory", process.resident),
             ("process_open_fds", "Open file descriptors", process.descriptors),
