@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::violation::Violation;
 use weft_mesh::wire::{MAX_FIELDS, MAX_HEAD};
 
+use super::answer::ends_connection;
 use super::body::Body;
 use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
 use super::interim::{self, Interim, Interposed};
@@ -137,6 +139,7 @@ where
         }
         let decides = heard.request() && may_change_protocol(&request);
         let connect = request.method() == Method::CONNECT;
+        let has_body = !request.body().is_end_stream();
         let signals = decides.then(|| Arc::clone(&heard));
         let body_of = Arc::clone(&heard);
         // On its way to where it is polled it is moved several times: a pointer costs less than all of it.
@@ -149,7 +152,7 @@ where
                 let status = response.status();
                 signals.decide(status == StatusCode::SWITCHING_PROTOCOLS || connect && status.is_success());
             }
-            if body_of.is_in_body() {
+            if body_of.is_in_body() || (has_body && ends_connection(&response)) {
                 // Whoever answers by now need not want the rest, and without a reader for that the connection ends: the
                 // client is told so (RFC 9112 section 9.6), rather than lose its next request.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

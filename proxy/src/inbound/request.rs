@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Response, Version};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
 use weft_mesh::authorization::{Call, HttpCall};
@@ -22,7 +21,7 @@ use crate::access::Open;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure, Origin};
 use crate::hop::server::Answer;
-use crate::http::answer::{answer, ends_connection, is_grpc};
+use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::deadline;
@@ -76,7 +75,6 @@ pub(crate) async fn from_http(
 ) -> Response<Body> {
     let grpc = is_grpc(request.headers());
     let http1 = request.version() != Version::HTTP_2;
-    let has_body = !request.body().is_end_stream();
     let upgrade = upgrade::asked(&mut request);
     let (mut parts, body) = request.into_parts();
     remove_hop_by_hop(&mut parts.headers);
@@ -107,7 +105,7 @@ pub(crate) async fn from_http(
         upgrade::agree(&mut head, &token, extended);
         response = Response::from_parts(head, Body::Empty);
     }
-    if http1 && (worker.shared.drain.is_cancelled() || (has_body && ends_connection(&response))) {
+    if http1 && worker.shared.drain.is_cancelled() {
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Method, Request, Response, Version, header};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
@@ -13,7 +12,7 @@ use super::destination::{Found, find};
 use super::{Downstream, Target, exchange, explicit};
 use crate::access::Open;
 use crate::error::{BoxFailure, Failure};
-use crate::http::answer::{answer, ends_connection, is_grpc};
+use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::logged::Logged;
@@ -34,7 +33,6 @@ pub(crate) async fn handle(
 ) -> Response<Body> {
     let grpc = is_grpc(request.headers());
     let http1 = request.version() != Version::HTTP_2;
-    let has_body = !request.body().is_end_stream();
     let mut log = worker.shared.access.request(Direction::Outbound, downstream.source, &request);
     let mut response = match forward(&worker, &downstream, request, &mut log).await {
         Ok(response) => response,
@@ -52,7 +50,7 @@ pub(crate) async fn handle(
         log.answered(response.status(), response.headers());
         log.end(&worker.shared);
     }
-    if http1 && (worker.shared.drain.is_cancelled() || (has_body && ends_connection(&response))) {
+    if http1 && worker.shared.drain.is_cancelled() {
         // The client opens its next connection elsewhere, or to the proxy that takes over.
         response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
     }
