@@ -95,15 +95,10 @@ impl OriginalNames {
         }
         let mut originals = self.originals();
         fields.keys().all(|name| {
-            let here = originals.clone().next();
-            if here.is_some_and(|original| original.is(name.as_str())) {
-                originals.next();
-                return true;
-            }
             // Fields that were taken out are passed over. One that is not mentioned has to be behind all that are.
-            let mut skipped = originals.clone();
-            if skipped.any(|original| original.is(name.as_str())) {
-                originals = skipped;
+            let mut ahead = originals.clone();
+            if ahead.any(|original| original.is(name.as_str())) {
+                originals = ahead;
                 return true;
             }
             originals.rest = &[];

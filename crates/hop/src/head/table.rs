@@ -166,35 +166,32 @@ const fn slot(name: &[u8]) -> usize {
     hash % SLOTS
 }
 
-/// The code of a name in any case, without [`WRITTEN`].
-pub(super) fn code_of(name: &[u8]) -> Option<u8> {
+/// What `is` finds first among the names that may be this one, given their places in the table.
+fn search(name: &[u8], is: impl Fn(usize) -> Option<u8>) -> Option<u8> {
     let mut at = slot(name);
     loop {
-        let code = *INDEX.get(at)?;
-        if code == 0 {
-            return None;
-        }
-        if LOWER.get(usize::from(code) - 1)?.as_bytes().eq_ignore_ascii_case(name) {
+        let known = usize::from(*INDEX.get(at)?).checked_sub(1)?;
+        if let Some(code) = is(known) {
             return Some(code);
         }
         at = (at + 1) % SLOTS;
     }
 }
 
+/// The code of a name in any case, without [`WRITTEN`].
+pub(super) fn code_of(name: &[u8]) -> Option<u8> {
+    search(name, |at| LOWER.get(at)?.as_bytes().eq_ignore_ascii_case(name).then_some(at as u8 + 1))
+}
+
 /// The code that stands for exactly these octets, if there is one.
 pub(super) fn exact_code_of(name: &[u8]) -> Option<u8> {
-    let mut at = slot(name);
-    loop {
-        let code = *INDEX.get(at)?;
-        let known = usize::from(code).checked_sub(1)?;
-        if CUSTOMARY.get(known)?.as_bytes() == name {
+    search(name, |at| {
+        let code = at as u8 + 1;
+        if CUSTOMARY.get(at)?.as_bytes() == name {
             return Some(code | WRITTEN);
         }
-        if LOWER.get(known)?.as_bytes() == name {
-            return Some(code);
-        }
-        at = (at + 1) % SLOTS;
-    }
+        (LOWER.get(at)?.as_bytes() == name).then_some(code)
+    })
 }
 
 /// The name that a code stands for, with or without [`WRITTEN`].
