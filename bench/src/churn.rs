@@ -2,7 +2,6 @@
 //! for minutes, while the sidecars' resident memory is looked at every second.
 
 use std::cell::Cell;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -108,16 +107,10 @@ async fn change_routes(path: std::path::PathBuf, done: Rc<Done>) {
         let text = template
             .replace("value: \"0\"", &format!("value: \"{number}\""))
             .replace("targetPort: 1,", &format!("targetPort: {},", 1 + number % 9));
-        if write_whole(&path, &text).is_ok() {
+        if host::write_whole(&path, &text).is_ok() {
             done.configurations.set(number);
         }
     }
-}
-
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, text)?;
-    std::fs::rename(new, path)
 }
 
 impl Report {

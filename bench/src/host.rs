@@ -1,6 +1,7 @@
 //! The machine that the benchmark runs on: folders, programs, ports, and what to say about it in results.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -21,6 +22,23 @@ pub(crate) fn bench_folder() -> PathBuf {
 /// Where everything is written that isn't kept: `.work` in this crate's folder.
 pub(crate) fn work_folder() -> PathBuf {
     bench_folder().join(".work")
+}
+
+/// The folder of the run of this name, emptied of what an earlier one has left.
+pub(crate) fn run_folder(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = work_folder().join("run").join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Puts a file in place as a whole: whoever reads it or watches for it never sees half of it.
+pub(crate) fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(new, path)
 }
 
 /// The program `name`: in `.work/bin`, beside this program, or in `PATH`.

@@ -41,10 +41,7 @@ pub(crate) struct Sidecar<'a> {
 impl Mesh {
     /// Starts the control plane of a mesh named `name`, with one file of configuration.
     pub(crate) async fn start(name: &str, configuration: &str, cores: Cores) -> anyhow::Result<Self> {
-        let folder = host::work_folder().join("run").join(name);
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
-        }
+        let folder = host::run_folder(name)?;
         let config = folder.join("config");
         fs::create_dir_all(&config).with_context(|| format!("creating {}", config.display()))?;
         configure(&folder, configuration)?;
@@ -120,13 +117,8 @@ pub(crate) fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// Writes the configuration as a whole: whoever watches never sees half of it.
 fn configure(folder: &Path, configuration: &str) -> anyhow::Result<()> {
-    let new = folder.join("mesh.yaml.new");
-    let written = fs::write(&new, configuration);
-    written
-        .and_then(|()| fs::rename(&new, folder.join("config/mesh.yaml")))
-        .context("writing the configuration")
+    host::write_whole(&folder.join("config/mesh.yaml"), configuration).context("writing the configuration")
 }
 
 fn launch(name: &str, core: usize, command: Vec<&OsStr>, folder: &Path) -> anyhow::Result<Process> {

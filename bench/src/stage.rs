@@ -102,11 +102,7 @@ impl Stage {
         setting: &Setting,
         hop: HopPorts,
     ) -> anyhow::Result<Self> {
-        let folder = host::work_folder().join("run").join(format!("{}-{}", subject.name, protocol.name()));
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
-        }
-        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        let folder = host::run_folder(&format!("{}-{}", subject.name, protocol.name()))?;
         let (server, address) = start_server(protocol, setting.cores.client, &folder).await?;
         let authority = address.to_string();
         let (hop_port, certifies, others) = (hop.listens, None, Vec::new());

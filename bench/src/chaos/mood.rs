@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::host;
+
 /// What an application does with a request. Each looks at every request what its mood is, in a file: so it is told also
 /// while nobody could talk to it, and a mood outlives a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +41,7 @@ impl Mood {
 
     /// Tells the application of this name.
     pub(super) fn tell(self, folder: &Path, name: &str) -> anyhow::Result<()> {
-        let (path, new) = (file(folder, name), folder.join(format!("{name}.mood.new")));
-        fs::write(&new, self.name()).and_then(|()| fs::rename(&new, &path)).context("telling a mood")
+        host::write_whole(&file(folder, name), self.name()).context("telling a mood")
     }
 }
 

@@ -1,6 +1,5 @@
 //! Proxies with the routes, running, each before a recording server of its own.
 
-use std::fs;
 use std::rc::Rc;
 
 use anyhow::Context;
@@ -41,11 +40,7 @@ impl Subject {
     /// Starts what `differential/<name>` describes, and waits until requests pass.
     pub(crate) async fn start(name: &str, setting: &Setting) -> anyhow::Result<Self> {
         let definition = Definition::read(&host::bench_folder().join("differential").join(name))?;
-        let folder = host::work_folder().join("run").join(format!("differ-{name}"));
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
-        }
-        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        let folder = host::run_folder(&format!("differ-{name}"))?;
         let recorder = Recorder::start().await?;
         let mut variables = Variables::default();
         variables.set("dir", folder.display().to_string());
