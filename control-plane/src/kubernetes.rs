@@ -2,12 +2,15 @@
 //! Secrets, the mesh's roots in a `ConfigMap` of every namespace, and whom a service account's token belongs to.
 
 mod accounts;
+mod pace;
 mod roots;
 mod secrets;
+mod watched;
 
 use std::time::Duration;
 
-use kube::Client;
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -15,9 +18,11 @@ use weft_identity::{TokenIssuer, TrustBundle};
 use weft_mesh::name::TrustDomain;
 
 pub(crate) use self::accounts::{AUDIENCE, Accounts, Problem};
+use self::pace::Pace;
 pub(crate) use self::roots::NAME as ROOTS;
 use self::secrets::Secrets;
 pub(crate) use self::secrets::{Material, Shared as SharedAuthority};
+pub(crate) use self::watched::watched;
 use crate::Error;
 use crate::compile::SYSTEM_NAMESPACE;
 use crate::config::KubernetesConfig;
@@ -25,7 +30,10 @@ use crate::config::KubernetesConfig;
 /// Who writes, for the API server.
 pub(crate) const FIELD_MANAGER: &str = "weft-control-plane";
 /// Time for the API server to answer a request that somebody waits for.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection on which nothing comes for so long, though something is asked for, is given up. Watches are ended by the
+/// API server well before.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// The cluster that the control plane runs in, or that its kubeconfig names.
 pub(crate) struct Cluster {
@@ -42,12 +50,16 @@ impl Cluster {
     /// Connects, and takes what is in the Secrets; makes them when they are missing. Replicas that start at the same time
     /// end up with the same.
     pub(crate) async fn open(settings: &KubernetesConfig, trust_domain: &TrustDomain) -> Result<Self, Error> {
-        let client = Client::try_default().await.map_err(|error| {
+        let none = |error: &dyn std::fmt::Display| {
             Error::Kubernetes(format!(
                 "no cluster to connect to: {error}; run it in a pod, or set KUBECONFIG to the file that kubectl uses"
             ))
-        })?;
-        Self::with(client, settings, trust_domain).await
+        };
+        let mut config = Config::infer().await.map_err(|error| none(&error))?;
+        config.connect_timeout = Some(REQUEST_TIMEOUT);
+        config.read_timeout = Some(SILENCE);
+        let client = ClientBuilder::try_from(config).map_err(|error| none(&error))?;
+        Self::with(client.with_layer(&Pace::default()).build(), settings, trust_domain).await
     }
 
     async fn with(

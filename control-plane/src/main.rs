@@ -7,6 +7,10 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// While the API server is gone, its client tells of every attempt as of an error, by the dozen each second, and not of which.
+/// We tell of it once ourselves.
+const QUIET: &str = "kube_client::client::builder=off";
+
 /// The control plane of Weft: identity, discovery and configuration
 #[derive(Parser)]
 #[command(name = "weft-control-plane", version)]
@@ -18,7 +22,11 @@ struct Program {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Program::parse().args;
-    let filter = EnvFilter::try_from_env("WEFT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var("WEFT_LOG").unwrap_or_default();
+    let filter = EnvFilter::try_new(format!("{QUIET},{wanted}"))
+        .ok()
+        .filter(|_| !wanted.is_empty())
+        .unwrap_or_else(|| EnvFilter::new(format!("{QUIET},info")));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     match run(args).await {

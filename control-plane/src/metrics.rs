@@ -77,6 +77,8 @@ pub(crate) struct Metrics {
     pub(crate) certificates: Counter,
     pub(crate) config_loads: Counter,
     pub(crate) config_errors: Gauge,
+    /// 1 while the API server of the cluster does not answer.
+    pub(crate) api_server_unreachable: Gauge,
     pub(crate) telemetry_reports: Counter,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) clients: Gauge,
@@ -121,6 +123,11 @@ impl Metrics {
             "config_errors",
             "Errors in the configuration as it is written now",
             self.config_errors.clone(),
+        );
+        registry.register(
+            "api_server_unreachable",
+            "1 while the API server of the cluster does not answer",
+            self.api_server_unreachable.clone(),
         );
         registry.register("telemetry_reports", "Reports taken from proxies", self.telemetry_reports.clone());
         registry.register(

@@ -7,13 +7,12 @@ use futures_util::{StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher::{Config, Event};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::FIELD_MANAGER;
+use super::{FIELD_MANAGER, watched};
 
 /// Name of the `ConfigMap`, and of its one key.
 pub(crate) const NAME: &str = "weft-roots";
@@ -90,10 +89,9 @@ impl Known {
 /// Keeps these roots in every namespace. Never returns.
 pub(super) async fn keep(client: Client, mut roots: watch::Receiver<String>) {
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let namespaces = watcher(namespaces, watcher::Config::default()).default_backoff();
+    let namespaces = watched(namespaces, Config::default());
     let maps: Api<ConfigMap> = Api::all(client.clone());
-    let maps =
-        watcher(maps, watcher::Config::default().fields(&format!("metadata.name={NAME}"))).default_backoff();
+    let maps = watched(maps, Config::default().fields(&format!("metadata.name={NAME}")));
     pin_mut!(namespaces, maps);
     let mut known = Known::default();
     let mut failing = BTreeSet::new();

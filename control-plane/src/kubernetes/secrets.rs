@@ -8,13 +8,14 @@ use futures_util::{StreamExt as _, pin_mut};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::Config;
 use kube::{Client, Error as KubeError};
 use parking_lot::Mutex;
 use weft_identity::{CaMaterial, TokenIssuer};
 use weft_mesh::name::TrustDomain;
 
-use super::{FIELD_MANAGER, SYSTEM_NAMESPACE};
+use super::{FIELD_MANAGER, SYSTEM_NAMESPACE, watched};
 use crate::Error;
 
 /// Secret of the mesh's own root.
@@ -78,8 +79,8 @@ impl Secrets {
     /// Keeps the authority's material what its Secret says. Never returns.
     pub(super) async fn follow(&self, held: &Shared) {
         let name = self.authority_name();
-        let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let changes = watcher(self.api.clone(), only).default_backoff().applied_objects();
+        let only = Config::default().fields(&format!("metadata.name={name}"));
+        let changes = watched(self.api.clone(), only).applied_objects();
         pin_mut!(changes);
         while let Some(change) = changes.next().await {
             match change {

@@ -8,6 +8,8 @@ mod kept;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +17,10 @@ use futures_util::{StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::Pod as ClusterPod;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher::Config;
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
+use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weft_mesh::name::TrustDomain;
@@ -27,12 +31,13 @@ use super::Diagnostic;
 use crate::discovery::Discovery;
 use crate::follow::ConfigStatus;
 use crate::index::Change;
+use crate::kubernetes::{REQUEST_TIMEOUT, watched};
 use crate::metrics::Metrics;
 use crate::resource::{Key, Kind, Problem, Severity};
 
 /// Batches of news that may wait; a watch that is further ahead waits, too.
 const QUEUE: usize = 256;
-/// Time between looks for kinds that the cluster does not know yet.
+/// Time between looks at whether the API server answers, and which kinds it knows by now.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Kinds that are watched. What else of a Namespace would matter is on its pods.
@@ -77,39 +82,29 @@ impl Watches {
     pub(crate) async fn follow(self) {
         let (news, mut coming) = mpsc::channel(QUEUE);
         let mut tasks = JoinSet::new();
-        let mut watched = HashSet::from([Watched::Pods]);
+        let mut watching = HashSet::from([Watched::Pods]);
         tasks.spawn(pods(self.client.clone(), self.trust_domain.clone(), news.clone()));
+        let (found, mut finds) = mpsc::channel(1);
+        tasks.spawn(look_for_kinds(self.client.clone(), found, self.metrics.api_server_unreachable.clone()));
         let mut state = State::default();
         // Until it is known once which kinds there are, not everything can have been read.
         let mut looked = false;
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::new();
         loop {
             tokio::select! {
-                _ = look.tick() => {
-                    let missing = kinds().filter(|kind| !watched.contains(&Watched::Kind(*kind)));
-                    match served(&self.client, missing).await {
-                        Ok(found) => {
-                            for (kind, resource) in found {
-                                tracing::info!(%kind, version = resource.version, "watched");
-                                watched.insert(Watched::Kind(kind));
-                                tasks.spawn(objects(self.client.clone(), kind, resource, news.clone()));
-                            }
-                            looked = true;
-                        }
-                        Err(error) => tracing::warn!(%error, "can't ask the API server which kinds it knows; trying again"),
+                Some(kinds) = finds.recv() => {
+                    for (kind, resource) in kinds {
+                        tracing::info!(%kind, version = resource.version, "watched");
+                        watching.insert(Watched::Kind(kind));
+                        tasks.spawn(objects(self.client.clone(), kind, resource, news.clone()));
                     }
+                    looked = true;
                 }
-                count = coming.recv_many(&mut batch, QUEUE) => {
-                    if count == 0 {
-                        std::future::pending::<()>().await;
-                    }
-                    self.apply(&mut state, batch.drain(..));
-                }
+                // There is a sender here, so it does not end.
+                _ = coming.recv_many(&mut batch, QUEUE) => self.apply(&mut state, batch.drain(..)),
             }
-            if looked && !*self.synced.borrow() && watched.is_subset(&state.read) {
-                tracing::info!(kinds = watched.len(), "everything in the cluster has been read");
+            if looked && !*self.synced.borrow() && watching.is_subset(&state.read) {
+                tracing::info!(kinds = watching.len(), "everything in the cluster has been read");
                 self.synced.send_replace(true);
             }
         }
@@ -189,6 +184,45 @@ fn diagnostic(key: &Key, problem: &Problem) -> Diagnostic {
     }
 }
 
+/// Looks again and again whether the API server answers, and tells which kinds it has that it did not have before; the first
+/// time also when there is none. Never returns before the receiver is gone.
+async fn look_for_kinds(client: Client, found: mpsc::Sender<Vec<(Kind, ApiResource)>>, unreachable: Gauge) {
+    let mut missing: Vec<Kind> = kinds().collect();
+    let mut answers = true;
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let asked = async {
+            if missing.is_empty() {
+                return client.apiserver_version().await.map(|_| Vec::new());
+            }
+            served(&client, missing.iter().copied()).await
+        };
+        let answer = match tokio::time::timeout(REQUEST_TIMEOUT, asked).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {REQUEST_TIMEOUT:?}")),
+        };
+        let answered = std::mem::replace(&mut answers, answer.is_ok());
+        unreachable.set(i64::from(answer.is_err()));
+        match answer {
+            Ok(kinds) => {
+                if !answered {
+                    tracing::info!("the API server answers again");
+                }
+                missing.retain(|kind| kinds.iter().all(|(found, _)| found != kind));
+                if found.send(kinds).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if answered => {
+                tracing::warn!(error, "the API server does not answer; what is in force stays until it does");
+            }
+            Err(error) => tracing::debug!(error, "the API server still does not answer"),
+        }
+    }
+}
+
 /// Which of these kinds the API server has, each in the version that is preferred of those that it has.
 pub(crate) async fn served(
     client: &Client,
@@ -242,44 +276,49 @@ async fn resources(
 /// Watches one kind. Never returns before the receiver is gone.
 async fn objects(client: Client, kind: Kind, resource: ApiResource, news: mpsc::Sender<(Watched, News)>) {
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
-    let events = watcher(api, watcher::Config::default()).default_backoff();
-    pin_mut!(events);
-    let mut kept = Kept::new(move |object: &DynamicObject| translate::key(kind, object));
-    while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::debug!(%kind, %error, "can't watch now; what is in force stays");
-                continue;
-            }
-        };
-        let news_of =
-            kept.take(event, |key, object| translate::object(key, &resource, object), Change::Remove);
-        if let Some(told) = news_of
-            && news.send((Watched::Kind(kind), told)).await.is_err()
-        {
-            return;
-        }
-    }
+    let kept = Kept::new(move |object: &DynamicObject| translate::key(kind, object));
+    let translate = |key, object| translate::object(key, &resource, object);
+    follow(Watched::Kind(kind), api, kept, translate, Change::Remove, news).await;
 }
 
 /// Watches pods.
 async fn pods(client: Client, trust_domain: TrustDomain, news: mpsc::Sender<(Watched, News)>) {
-    let events = watcher(Api::<ClusterPod>::all(client), watcher::Config::default()).default_backoff();
+    let translate = |id, pod: ClusterPod| translate::pod(id, &pod, &trust_domain);
+    follow(Watched::Pods, Api::all(client), Kept::new(translate::pod_id), translate, Change::RemovePod, news)
+        .await;
+}
+
+async fn follow<K, Id, F>(
+    what: Watched,
+    api: Api<K>,
+    mut kept: Kept<Id, K, F>,
+    translate: impl Fn(Id, K) -> News,
+    gone: impl Fn(Id) -> Change,
+    news: mpsc::Sender<(Watched, News)>,
+) where
+    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    Id: Clone + Eq + Hash,
+    F: Fn(&K) -> Id,
+{
+    let events = watched(api, Config::default());
     pin_mut!(events);
-    let mut kept = Kept::new(translate::pod_id);
+    let mut read = false;
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
+            // What is not read at the beginning holds everything up; later, what is in force stays.
+            Err(error) if !read => {
+                tracing::warn!(?what, %error, "can't read what there is; trying again");
+                continue;
+            }
             Err(error) => {
-                tracing::debug!(%error, "can't watch pods now; what is in force stays");
+                tracing::debug!(?what, %error, "can't watch now");
                 continue;
             }
         };
-        let news_of = kept.take(event, |id, pod| translate::pod(id, &pod, &trust_domain), Change::RemovePod);
-        if let Some(told) = news_of
-            && news.send((Watched::Pods, told)).await.is_err()
-        {
+        let Some(told) = kept.take(event, &translate, &gone) else { continue };
+        read |= told.whole;
+        if news.send((what, told)).await.is_err() {
             return;
         }
     }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, pin_mut};
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher::{Config, Event};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,6 +15,7 @@ use tokio::task::JoinSet;
 use super::judge::{Judged, field, wanted};
 use super::mesh;
 use crate::discovery::Discovery;
+use crate::kubernetes::watched;
 use crate::resource::{Key, Kind};
 use crate::source::kubernetes::{decode_object, key_of_object, served};
 
@@ -133,7 +133,7 @@ impl Writer {
 /// Watches one kind. Never returns before the receiver is gone.
 async fn follow(client: Client, kind: Kind, resource: ApiResource, news: mpsc::Sender<News>) {
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
-    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = watched(api, Config::default());
     pin_mut!(events);
     while let Some(event) = events.next().await {
         let told = match event {

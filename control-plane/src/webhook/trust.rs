@@ -7,10 +7,11 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::watcher::{Config, Event};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+use crate::kubernetes::watched;
 
 /// Name of the configuration.
 const NAME: &str = "weft-injector";
@@ -20,8 +21,8 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Keeps the roots in the webhook's configuration, whoever else writes there. Never returns.
 pub(crate) async fn keep(client: Client, mut roots: watch::Receiver<String>) {
     let api: Api<MutatingWebhookConfiguration> = Api::all(client);
-    let only = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
-    let events = watcher(api.clone(), only).default_backoff();
+    let only = Config::default().fields(&format!("metadata.name={NAME}"));
+    let events = watched(api.clone(), only);
     pin_mut!(events);
     let mut current = None;
     let mut failed = false;

@@ -358,14 +358,25 @@ impl Load<'_> {
             (phase == "Succeeded" || phase == "Failed").then_some(())
         });
         let outcomes = Protocol::ALL.map(|protocol| {
-            let said = namespace.kubectl(&["logs", "load", "-c", protocol.name(), "--tail=1"]);
-            let summary: Value =
-                serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+            let said = namespace.kubectl(&["logs", "load", "-c", protocol.name()]);
+            let mut reports = said.lines().map(|line| {
+                serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            });
+            let summary = reports.next_back().unwrap_or_default();
             let number = |field: &str| summary[field].as_u64().unwrap_or_default();
             let (sent, failed) = (number("sent"), number("failed"));
             println!("{test}: {}: {sent} sent, {failed} failed {}", protocol.name(), summary["failures"]);
+            let bad = reports.filter(|report| report["failed"] != 0).map(|report| report["at_s"].to_string());
+            let bad: Vec<String> = bad.collect();
+            if let (Some(first), Some(last)) = (bad.first(), bad.last()) {
+                println!("{test}: {}: failed in reports at {first} s to {last} s", protocol.name());
+            }
             (protocol, sent, failed)
         });
+        if outcomes.iter().any(|(_, _, failed)| *failed > 0) {
+            let logs = ["-n", "weft-system", "logs", "deployment/control-plane", "--timestamps", "--tail=40"];
+            println!("{test}: the control plane's log ends with\n{}", namespace.cluster.kubectl(&logs));
+        }
         for (protocol, sent, failed) in outcomes {
             assert_eq!(failed, 0, "{protocol:?}: of {sent}");
             assert!(sent >= u64::from(protocol.rate() * self.seconds) * 9 / 10, "{protocol:?}: {sent} sent");

@@ -99,10 +99,12 @@ fn every_sidecar_of_the_servers_restarted() {
 
 #[test]
 fn api_server_gone_for_a_minute() {
-    nothing_is_lost_of_a_cluster("api_server_gone_for_a_minute", 90, |namespace, program| {
+    nothing_is_lost_of_a_cluster("api_server_gone_for_a_minute", 120, |namespace, program| {
         node::kill("kube-apiserver", namespace.cluster);
         sleep(Duration::from_mins(1));
         node::up(program, namespace.cluster);
+        // What changes as soon as it is back has to be heard of as soon.
+        restart(namespace);
     });
 }
 

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use http::{Request, Response, StatusCode};
 use kube::client::Body;
+use tokio::time::Instant;
 
 use super::*;
 
@@ -16,6 +17,8 @@ enum Says {
     Events(Vec<Value>),
     /// That it can't.
     Fails(StatusCode),
+    /// That it can't, to every request until this time after the first.
+    FailsFor(Duration),
 }
 
 fn service_named(name: &str, version: &str) -> Value {
@@ -25,6 +28,10 @@ fn service_named(name: &str, version: &str) -> Value {
         "metadata": {"name": name, "namespace": "shop", "resourceVersion": version},
         "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "clusterIP": "10.96.0.7"},
     })
+}
+
+fn failure(status: StatusCode) -> String {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16()}).to_string()
 }
 
 fn answer(says: &Says, watching: bool) -> Response<Body> {
@@ -42,7 +49,8 @@ fn answer(says: &Says, watching: bool) -> Response<Body> {
             let lines: Vec<_> = events.iter().map(Value::to_string).collect();
             (StatusCode::OK, lines.join("\n") + "\n")
         }
-        Says::Fails(status) => (*status, String::new()),
+        Says::Fails(status) => (*status, failure(*status)),
+        Says::FailsFor(_) => (StatusCode::SERVICE_UNAVAILABLE, failure(StatusCode::SERVICE_UNAVAILABLE)),
     };
     Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap()
 }
@@ -50,9 +58,15 @@ fn answer(says: &Says, watching: bool) -> Response<Body> {
 /// A client of an API server that says this, one thing to a request.
 fn client(script: Vec<Says>) -> Client {
     let script = Arc::new(Mutex::new(VecDeque::from(script)));
+    let began = Instant::now();
     let service = tower::service_fn(move |request: Request<Body>| {
         let watching = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-        let says = script.lock().pop_front();
+        let mut script = script.lock();
+        let says = match script.front() {
+            Some(Says::FailsFor(time)) if began.elapsed() < *time => Some(Says::FailsFor(*time)),
+            Some(Says::FailsFor(_)) => script.drain(..2).next_back(),
+            _ => script.pop_front(),
+        };
         async move {
             match says {
                 Some(says) => Ok::<_, Infallible>(answer(&says, watching)),
@@ -119,4 +133,43 @@ async fn a_watch_goes_on_where_it_was_when_the_api_server_is_back() {
     ];
     let told = told_of_services(script, 3).await;
     assert_eq!(told, [vec!["+cart"], vec!["+web"], vec!["-cart"]]);
+}
+
+/// Whoever is heard late tells late of pods that went as soon as the API server was back, and requests go on to these.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_was_gone_for_long_is_heard_soon_after_it_is_back() {
+    for seconds in (10..600).step_by(7) {
+        let gone = Duration::from_secs(seconds);
+        let script = vec![
+            Says::List("1", vec!["cart"]),
+            Says::FailsFor(gone),
+            Says::Events(vec![json!({"type": "ADDED", "object": service_named("web", "2")})]),
+        ];
+        let began = Instant::now();
+        assert_eq!(told_of_services(script, 2).await, [vec!["+cart"], vec!["+web"]]);
+        let late = began.elapsed().checked_sub(gone).unwrap();
+        assert!(late < Duration::from_secs(8), "{late:?} after it was gone for {gone:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_leaves_requests_without_an_answer_is_told_of_and_asked_again() {
+    let began = Instant::now();
+    let service = tower::service_fn(move |_: Request<Body>| async move {
+        if began.elapsed() < Duration::from_mins(1) {
+            std::future::pending::<()>().await;
+        }
+        let body = Body::from(failure(StatusCode::NOT_FOUND).into_bytes());
+        Ok::<_, Infallible>(Response::builder().status(StatusCode::NOT_FOUND).body(body).unwrap())
+    });
+    let (found, mut finds) = mpsc::channel(1);
+    let unreachable = Gauge::default();
+    let looking = look_for_kinds(Client::new(service, "default"), found, unreachable.clone());
+    let looking = tokio::spawn(looking);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(unreachable.get(), 1);
+    assert!(finds.recv().await.unwrap().is_empty());
+    assert_eq!(unreachable.get(), 0);
+    assert!(began.elapsed() < Duration::from_secs(80), "{:?}", began.elapsed());
+    looking.abort();
 }
