@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use weft_mesh::deadline::{format_duration, parse_duration};
 
 /// The pattern of GEP-2257.
 const PATTERN: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
@@ -21,54 +22,13 @@ impl FromStr for GatewayDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let invalid = || format!("is {text:?}; write {EXPECTED}");
-        let mut rest = text;
-        let mut total = Duration::ZERO;
-        let mut parts = 0;
-        while !rest.is_empty() {
-            let digits = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(invalid)?;
-            let (number, unit) = rest.split_at(digits);
-            let number = u64::from(number.parse::<u32>().ok().filter(|_| digits <= 5).ok_or_else(invalid)?);
-            let (length, unit) = if unit.starts_with("ms") {
-                (Duration::from_millis(number), 2)
-            } else {
-                let seconds = match unit.as_bytes().first() {
-                    Some(b'h') => 3600,
-                    Some(b'm') => 60,
-                    Some(b's') => 1,
-                    _ => return Err(invalid()),
-                };
-                (Duration::from_secs(number * seconds), 1)
-            };
-            total += length;
-            rest = rest.split_at(digits + unit).1;
-            parts += 1;
-        }
-        if parts == 0 || parts > 4 {
-            return Err(invalid());
-        }
-        Ok(Self(total))
+        parse_duration(text).map(Self).map_err(|_| format!("is {text:?}; write {EXPECTED}"))
     }
 }
 
 impl fmt::Display for GatewayDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, milliseconds) = (self.0.as_secs(), self.0.subsec_millis());
-        let parts = [
-            (seconds / 3600, "h"),
-            (seconds / 60 % 60, "m"),
-            (seconds % 60, "s"),
-            (milliseconds.into(), "ms"),
-        ];
-        if parts.iter().all(|(number, _)| *number == 0) {
-            return f.write_str("0s");
-        }
-        for (number, unit) in parts {
-            if number != 0 {
-                write!(f, "{number}{unit}")?;
-            }
-        }
-        Ok(())
+        f.write_str(&format_duration(self.0))
     }
 }
 
@@ -119,16 +79,38 @@ mod tests {
 
     #[test]
     fn other_forms_are_refused() {
-        for text in ["", "1", "1.5s", "-1s", "1 s", "s", "1d", "100000s", "1s1s1s1s1s", "1us", "+1s", "é"] {
+        for text in [
+            "",
+            "1",
+            "1.5s",
+            "-1s",
+            "1 s",
+            "s",
+            "1d",
+            "100000s",
+            "1s1s1s1s1s",
+            "1us",
+            "+1s",
+            "é",
+            "99999h60h",
+        ] {
             assert!(text.parse::<GatewayDuration>().is_err(), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_read_is_what_the_pattern_matches(text in "([0-9]{0,6}(h|m|s|ms|x)?){0,5}") {
-            let pattern = regex_automata::meta::Regex::new(PATTERN).unwrap();
-            prop_assert_eq!(text.parse::<GatewayDuration>().is_ok(), pattern.is_match(text.as_str()));
+        fn what_is_read_is_what_the_pattern_matches_up_to_the_longest(text in "([0-9]{0,6}(h|m|s|ms|x)?){0,5}") {
+            let regex = |pattern: &str| regex_automata::meta::Regex::new(pattern).unwrap();
+            let (parts, unit) = (regex("[0-9]+(h|ms|m|s)"), regex("[hms]+"));
+            let length = |part: &str| {
+                let unit = unit.find(part).unwrap().range();
+                let scale = match &part[unit.clone()] { "h" => 3_600_000, "m" => 60_000, "s" => 1000, _ => 1 };
+                part[..unit.start].parse::<u64>().unwrap() * scale
+            };
+            let valid = regex(PATTERN).is_match(text.as_str())
+                && parts.find_iter(&text).map(|found| length(&text[found.range()])).sum::<u64>() <= 359_999_999_999;
+            prop_assert_eq!(text.parse::<GatewayDuration>().is_ok(), valid);
         }
 
         #[test]
