@@ -46,7 +46,7 @@ impl<S> Layer<S> for Pace {
 }
 
 /// A client of the API server that begins watches at a pace.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Paced<S> {
     inner: S,
     pace: Pace,
