@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Uri};
 use serde::{Deserialize, Serialize};
 use weft_mesh::authorization::{Call, DecidedBy, HttpCall};
-use weft_mesh::balance::{Endpoint, EndpointSet, Health};
+use weft_mesh::balance::{Endpoint, EndpointSet};
 use weft_mesh::filter::{Filters, RedirectFrom, Scheme};
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::reason::Reason;
@@ -126,8 +126,11 @@ pub struct EndpointState {
     pub address: String,
     /// Workload.
     pub workload: String,
-    /// Whether it takes requests.
+    /// What is known of its health, in words.
     pub health: String,
+    /// Whether it gets new requests.
+    #[serde(default)]
+    pub takes_requests: bool,
     /// How it is reached.
     pub hop: String,
     /// Weight among the endpoints.
@@ -285,7 +288,7 @@ fn describe(query: &Query, known: &Known<'_>, share: &Share<'_>, total: u64) -> 
     described.service = Some(backend.service.to_string());
     described.steps.push(protection(backend));
     described.endpoints = (known.endpoints)(&backend.service)
-        .map(|set| set.endpoints.iter().map(|endpoint| state(known, &backend.service, endpoint)).collect());
+        .map(|set| set.endpoints().iter().map(|endpoint| state(known, &backend.service, endpoint)).collect());
     described.admission = (known.inbound)(&backend.service)
         .map(|inbound| admission(query, known.caller, &inbound, &backend.service));
     described
@@ -296,6 +299,7 @@ fn state(known: &Known<'_>, service: &ServicePort, endpoint: &Endpoint) -> Endpo
         address: endpoint.address.to_string(),
         workload: endpoint.workload.to_string(),
         health: health(endpoint.health).to_owned(),
+        takes_requests: endpoint.is_usable(),
         hop: hop(endpoint.hop).to_owned(),
         weight: endpoint.weight,
         ejected_by: (known.ejected_by)(service, &endpoint.id),
@@ -334,8 +338,7 @@ fn outcome(backends: &[BackendShare]) -> Outcome {
     let invalid = share(&|backend| backend.invalid.is_some());
     let denied = share(&|backend| backend.admission.as_ref().is_some_and(|it| !it.allowed));
     let empty = share(&|backend| {
-        let ready = health(Health::Ready);
-        backend.endpoints.as_ref().is_some_and(|known| known.iter().all(|it| it.health != ready))
+        backend.endpoints.as_ref().is_some_and(|known| known.iter().all(|it| !it.takes_requests))
     });
     if invalid >= 100.0 {
         return Outcome::refused(Reason::InvalidBackend, "no backend holds");

@@ -16,6 +16,7 @@ pub(crate) fn endpoint(port: &ServicePort, endpoint: &Endpoint) -> v1::Endpoint 
         Health::Ready => v1::Health::Ready,
         Health::NotReady => v1::Health::NotReady,
         Health::Draining => v1::Health::Draining,
+        Health::Unknown => v1::Health::Unknown,
     };
     let locality = &endpoint.locality;
     let known = !locality.region.is_empty() || !locality.zone.is_empty();

@@ -217,8 +217,10 @@ impl Index {
     /// An endpoint of a slice; who it is and whether it is in the mesh is its pod's to say.
     fn of_slice_endpoint(&self, endpoint: &SliceEndpoint, address: SocketAddr, namespace: &str) -> Endpoint {
         let name = endpoint.target_ref.as_ref().and_then(|target| target.name.as_deref());
-        let plain = plain(address, 1, slice_health(endpoint), endpoint.zone.as_deref(), name);
-        let Some(pod) = name.and_then(|name| self.pods.get(&*Pod::id(namespace, name))) else { return plain };
+        let pod = name.and_then(|name| self.pods.get(&*Pod::id(namespace, name)));
+        let health = slice_health(endpoint, pod.is_some_and(|pod| pod.able));
+        let plain = plain(address, 1, health, endpoint.zone.as_deref(), name);
+        let Some(pod) = pod else { return plain };
         let meshed = pod.proxy.is_some();
         Endpoint {
             identity: meshed.then(|| pod.identity.clone()),
@@ -230,12 +232,19 @@ impl Index {
     }
 }
 
-fn slice_health(endpoint: &SliceEndpoint) -> Health {
+/// The health of a slice's endpoint, whose pod was able to take requests by what its own node said last.
+///
+/// When nothing is heard of a node, Kubernetes says of each of its pods that it is not ready, though none has said so.
+/// After the API server was away for longer than a node may be silent, that is every pod of the cluster.
+fn slice_health(endpoint: &SliceEndpoint, able: bool) -> Health {
     let conditions = endpoint.conditions.clone().unwrap_or_default();
+    let terminating = conditions.terminating.unwrap_or(false);
     if conditions.ready.unwrap_or(true) {
         Health::Ready
-    } else if conditions.terminating.unwrap_or(false) && conditions.serving.unwrap_or(false) {
+    } else if terminating && conditions.serving.unwrap_or(false) {
         Health::Draining
+    } else if !terminating && able {
+        Health::Unknown
     } else {
         Health::NotReady
     }

@@ -24,6 +24,8 @@ pub(crate) struct Pod {
     pub(crate) ports: BTreeMap<String, u16>,
     /// Version of its proxy, if it has one.
     pub(crate) proxy: Option<String>,
+    /// Whether it could take requests when its node last said how its containers are, and is not being ended.
+    pub(crate) able: bool,
 }
 
 impl Pod {

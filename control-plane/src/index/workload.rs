@@ -87,6 +87,8 @@ pub(crate) enum Health {
     NotReady,
     /// Takes no new ones.
     Draining,
+    /// Took them when it was last heard of; nobody has said anything since.
+    Unknown,
 }
 
 impl Index {

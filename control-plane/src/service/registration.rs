@@ -95,15 +95,13 @@ async fn follow(
             }
         };
         match request.map(|request| request.and_then(|request| request.message)) {
-            Ok(Some(Message::Health(health))) => {
-                if let Ok(health) = v1::Health::try_from(health) {
-                    registry.set_health(id, session, of_health(health));
-                } else {
-                    let status = Status::invalid_argument(format!("health: {health} has no meaning"));
+            Ok(Some(Message::Health(health))) => match of_health(health) {
+                Ok(health) => registry.set_health(id, session, health),
+                Err(status) => {
                     let _ = responses.send(Err(status)).await;
                     break;
                 }
-            }
+            },
             // The end of the answers tells the workload that it was heard.
             Ok(Some(Message::Withdraw(_))) => return registry.withdraw(id, session),
             Ok(Some(Message::Register(_))) => {
@@ -145,7 +143,7 @@ fn workload(wire: v1::Workload, identity: &Identity, caller: IpAddr) -> Result<W
         identity: identity.clone(),
         offers: offers.collect::<Result<_, _>>()?,
         locality: Locality { region: locality.region, zone: locality.zone },
-        health: of_health(wire.health()),
+        health: of_health(wire.health)?,
         labels: wire.labels.into_iter().collect(),
         proxy_version: wire.proxy_version.chars().take(TEXT_MAX).collect(),
     })
@@ -185,11 +183,15 @@ fn invalid(field: &str, value: &str, problem: &str) -> Status {
     Status::invalid_argument(format!("{field}: {value:?}: {problem}"))
 }
 
-fn of_health(health: v1::Health) -> Health {
-    match health {
-        v1::Health::Ready => Health::Ready,
-        v1::Health::NotReady => Health::NotReady,
-        v1::Health::Draining => Health::Draining,
+#[allow(clippy::result_large_err)]
+fn of_health(health: i32) -> Result<Health, Status> {
+    match v1::Health::try_from(health) {
+        Ok(v1::Health::Ready) => Ok(Health::Ready),
+        Ok(v1::Health::NotReady) => Ok(Health::NotReady),
+        Ok(v1::Health::Draining) => Ok(Health::Draining),
+        Ok(v1::Health::Unknown) | Err(_) => {
+            Err(invalid("health", &health.to_string(), "say that it is ready, not ready or draining"))
+        }
     }
 }
 

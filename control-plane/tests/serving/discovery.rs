@@ -83,6 +83,19 @@ async fn a_workload_says_whether_it_takes_requests_and_when_it_ends() {
 }
 
 #[tokio::test]
+async fn a_workload_that_says_what_it_can_not_say_of_itself_is_refused() {
+    let folders = Folders::new();
+    let _running = folders.start().await;
+    let cart = folders.join("cart").await;
+    for health in [v1::Health::Unknown.into(), 17] {
+        let mut registration = cart.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
+        registration.say(Message::Health(health)).await;
+        let said = refused(soon(registration.answers.message()).await, Code::InvalidArgument);
+        assert_eq!(said, format!("health: \"{health}\": say that it is ready, not ready or draining"));
+    }
+}
+
+#[tokio::test]
 async fn a_broken_stream_takes_nothing_away_from_who_comes_back() {
     let folders = Folders::new();
     let _running = folders.start().await;

@@ -45,6 +45,11 @@ pub enum Health {
     NotReady,
     /// Is about to end: gets no new requests, finishes those that it has.
     Draining,
+    /// Took requests when it was last heard of, and nobody has said anything since: its node doesn't report any more.
+    Unknown {
+        /// Whether it gets requests nevertheless, which [`EndpointSet::new`] decides.
+        trusted: bool,
+    },
 }
 
 /// Where an endpoint or a caller is.
@@ -89,15 +94,43 @@ impl Endpoint {
 
     /// Whether it may get new requests.
     pub fn is_usable(&self) -> bool {
-        self.health == Health::Ready && self.weight > 0
+        matches!(self.health, Health::Ready | Health::Unknown { trusted: true }) && self.weight > 0
     }
 }
 
 /// The endpoints of a service port at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndpointSet {
-    /// The endpoints, each id once.
-    pub endpoints: Vec<Arc<Endpoint>>,
+    endpoints: Vec<Arc<Endpoint>>,
+}
+
+impl EndpointSet {
+    /// The set of these endpoints, each id once.
+    ///
+    /// Those of [unknown](Health::Unknown) health are trusted where fewer are ready than unknown. One node that is
+    /// silent is likely dead, and what is left can carry its share. Where most are silent at once, it is whoever listens
+    /// to them that was cut off, and they take requests as before; if not, outlier detection finds them out. At most
+    /// half of what could take requests is so left out, as it is for ejection.
+    pub fn new(endpoints: impl IntoIterator<Item = Arc<Endpoint>>) -> Self {
+        let mut endpoints: Vec<_> = endpoints.into_iter().collect();
+        let count = |is: fn(Health) -> bool| {
+            endpoints.iter().filter(|endpoint| endpoint.weight > 0 && is(endpoint.health)).count()
+        };
+        let unknown = |health| matches!(health, Health::Unknown { .. });
+        let trusted = count(|health| health == Health::Ready) < count(unknown);
+        let decided = Health::Unknown { trusted };
+        for endpoint in &mut endpoints {
+            if unknown(endpoint.health) && endpoint.health != decided {
+                Arc::make_mut(endpoint).health = decided;
+            }
+        }
+        Self { endpoints }
+    }
+
+    /// The endpoints.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
 }
 
 /// How to choose.

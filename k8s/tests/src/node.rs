@@ -26,16 +26,43 @@ fn signal(id: &str, signal: &str) {
     assert!(sent.is_ok_and(|status| status.success()), "kill {signal} {id}");
 }
 
+/// A part of the cluster that does nothing until this is dropped.
+#[derive(Debug)]
+pub struct Stopped(String);
+
+/// Stops a part of the cluster, such as `kubelet`, where it is.
+///
+/// # Panics
+///
+/// When there is no such process, or more than one.
+pub fn stop(part: &str) -> Stopped {
+    let id = only(part);
+    signal(&id, "-STOP");
+    Stopped(id)
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal(&self.0, "-CONT");
+    }
+}
+
+/// The process of a part of the cluster.
+fn only(part: &str) -> String {
+    let mut found = of_part(part);
+    assert_eq!(found.len(), 1, "processes of {part}: {found:?}");
+    found.remove(0)
+}
+
 /// Ends a part of the cluster, such as `etcd`, at once, and waits until nothing is left of it.
 ///
 /// # Panics
 ///
 /// When there is no such process, or more than one.
 pub fn kill(part: &str, cluster: &Cluster) {
-    let found = of_part(part);
-    assert_eq!(found.len(), 1, "processes of {part}: {found:?}");
-    signal(&found[0], "-KILL");
-    let entry = Path::new("/proc").join(&found[0]);
+    let id = only(part);
+    signal(&id, "-KILL");
+    let entry = Path::new("/proc").join(&id);
     cluster.until("the end of the process", |_| (!entry.exists()).then_some(()));
 }
 

@@ -99,12 +99,33 @@ fn every_sidecar_of_the_servers_restarted() {
 
 #[test]
 fn api_server_gone_for_a_minute() {
-    nothing_is_lost_of_a_cluster("api_server_gone_for_a_minute", 120, |namespace, program| {
+    nothing_is_lost_of_a_cluster("api_server_gone_for_a_minute", 170, |namespace, program| {
         node::kill("kube-apiserver", namespace.cluster);
         sleep(Duration::from_mins(1));
         node::up(program, namespace.cluster);
-        // What changes as soon as it is back has to be heard of as soon.
+        // What changes as soon as it is back has to be heard of as soon. At first no node was heard of for a minute, and
+        // all pods are said to be not ready for a while.
         restart(namespace);
+    });
+}
+
+#[test]
+fn a_node_that_is_not_heard_of() {
+    nothing_is_lost_of_a_cluster("a_node_that_is_not_heard_of", 110, |namespace, _| {
+        let until_servers_are = |ready: &str| {
+            let conditions = "jsonpath={.items[*].endpoints[*].conditions.ready}";
+            let slices = "kubernetes.io/service-name=reviews";
+            namespace.cluster.until("what its endpoints are said to be", |_| {
+                let said = namespace.kubectl(&["get", "endpointslices", "-l", slices, "-o", conditions]);
+                said.split_whitespace().all(|said| said == ready).then_some(())
+            });
+        };
+        // The kubelet says nothing any more, and its pods go on. Before a minute is over, all are said to be not ready.
+        let silent = node::stop("kubelet");
+        until_servers_are("false");
+        sleep(Duration::from_secs(10));
+        drop(silent);
+        until_servers_are("true");
     });
 }
 

@@ -46,7 +46,7 @@ pub(super) fn describe(shared: &Shared, status: &Status, workload: &str, control
             .map(|(service, set)| json!({
                 "service": service.to_string(),
                 "endpoints": set
-                    .endpoints
+                    .endpoints()
                     .iter()
                     .map(|it| endpoint(it, shared.ejected.by(service, &it.id)))
                     .collect::<Vec<_>>(),

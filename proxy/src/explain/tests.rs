@@ -112,7 +112,7 @@ fn the_policies_of_the_service_are_asked_where_they_are_known() {
 fn a_service_without_endpoints_answers_503_and_a_name_outside_the_mesh_is_passed_on() {
     let destination =
         destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
-    let none = |_: &ServicePort| Some(Arc::new(EndpointSet { endpoints: Vec::new() }));
+    let none = |_: &ServicePort| Some(Arc::new(EndpointSet::default()));
     let known = Known {
         destination: Some(&destination),
         endpoints: &none,
@@ -133,9 +133,8 @@ fn endpoints_that_are_ejected_are_shown() {
         let wire = v1::Endpoint { address: "10.0.0.1".into(), port: 80, ..v1::Endpoint::default() };
         Arc::new(convert::endpoint(id, &wire).unwrap())
     };
-    let endpoints = |_: &ServicePort| {
-        Some(Arc::new(EndpointSet { endpoints: vec![endpoint("well"), endpoint("failing")] }))
-    };
+    let endpoints =
+        |_: &ServicePort| Some(Arc::new(EndpointSet::new([endpoint("well"), endpoint("failing")])));
     let ejected_by = |service: &ServicePort, id: &str| {
         assert_eq!(service.to_string(), "shop/reviews:9080");
         if id == "failing" { 2 } else { 0 }
@@ -151,6 +150,36 @@ fn endpoints_that_are_ejected_are_shown() {
     let shown: Vec<_> = explained.backends[0].endpoints.iter().flatten().map(|it| it.ejected_by).collect();
     assert_eq!(shown, [0, 2]);
     assert_eq!(explained.to_string().matches("ejected by 2 workers").count(), 1, "{explained}");
+}
+
+#[test]
+fn endpoints_that_nobody_heard_of_are_shown_with_what_comes_of_it() {
+    let destination =
+        destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
+    let ask = |healths: &[v1::Health]| {
+        let endpoint = |(number, health): (usize, &v1::Health)| {
+            let health = (*health).into();
+            let wire =
+                v1::Endpoint { address: "10.0.0.1".into(), port: 80, health, ..v1::Endpoint::default() };
+            Arc::new(convert::endpoint(&number.to_string(), &wire).unwrap())
+        };
+        let set = Arc::new(EndpointSet::new(healths.iter().enumerate().map(endpoint)));
+        let endpoints = |_: &ServicePort| Some(Arc::clone(&set));
+        let known = Known {
+            destination: Some(&destination),
+            endpoints: &endpoints,
+            ejected_by: &|_, _| 0,
+            inbound: &|_| None,
+            caller: None,
+        };
+        explain(&query("GET", "http://reviews:9080/"), &known)
+    };
+    let all = ask(&[v1::Health::Unknown]);
+    assert!(all.outcome.sent && all.to_string().contains(": unknown, used, weight 1"), "{all}");
+    let one = ask(&[v1::Health::Unknown, v1::Health::Ready]);
+    assert!(one.outcome.sent && one.to_string().contains(": unknown, not used, weight 1"), "{one}");
+    let none = ask(&[v1::Health::NotReady, v1::Health::Draining]);
+    assert_eq!((none.outcome.sent, none.outcome.status), (false, Some(503)));
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(crate) fn health(health: Health) -> &'static str {
         Health::Ready => "ready",
         Health::NotReady => "not ready",
         Health::Draining => "draining",
+        Health::Unknown { trusted: true } => "unknown, used",
+        Health::Unknown { trusted: false } => "unknown, not used",
     }
 }
 
@@ -208,7 +210,8 @@ impl fmt::Display for Explanation {
                 writeln!(f, "             {step}")?;
             }
             for endpoint in backend.endpoints.iter().flatten() {
-                let EndpointState { address, workload, health, hop, weight, ejected_by } = endpoint;
+                let EndpointState { address, workload, health, hop, weight, ejected_by, takes_requests: _ } =
+                    endpoint;
                 write!(f, "             endpoint {address} {workload}: {health}, weight {weight}, {hop}")?;
                 match ejected_by {
                     0 => writeln!(f)?,

@@ -214,6 +214,7 @@ pub fn endpoint(id: &str, wire: &v1::Endpoint) -> Result<Endpoint, Error> {
             v1::Health::Ready => Health::Ready,
             v1::Health::NotReady => Health::NotReady,
             v1::Health::Draining => Health::Draining,
+            v1::Health::Unknown => Health::Unknown { trusted: false },
         },
         locality: Locality { region: locality.region.into(), zone: locality.zone.into() },
         workload: wire.workload.as_str().into(),

@@ -174,6 +174,27 @@ async fn requests_stay_in_their_zone_and_leave_it_in_proportion_to_what_it_lost(
 }
 
 #[tokio::test(start_paused = true)]
+async fn endpoints_of_silent_nodes_are_left_out_unless_they_are_most() {
+    local(async {
+        let policy = by(v1::Balancer::RoundRobin);
+        let mut endpoints = meshed(&[2, 3]);
+        let mesh = balanced(&policy, &endpoints, Locality::default());
+        let caller = Caller::new();
+        for (silent, expected) in [(0, vec![(3, 20)]), (1, vec![(2, 10), (3, 10)])] {
+            endpoints[silent].health = v1::Health::Unknown.into();
+            mesh.configure(&protected(policy.clone()), &endpoints);
+            assert_eq!(shares(&caller, 20).await, expected.into_iter().collect());
+        }
+        // What is taken for ready on trust has to earn it as any other does.
+        network::refuse(inbound(4));
+        endpoints.push(v1::Endpoint { health: v1::Health::Unknown.into(), ..endpoint(4, v1::Hop::Weft) });
+        mesh.configure(&protected(policy.clone()), &endpoints);
+        assert_eq!(shares(&caller, 20).await.into_keys().collect::<Vec<_>>(), [2, 3]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_zone_that_fails_costs_no_request() {
     local(async {
         let here = Locality { region: "r".into(), zone: "a".into() };

@@ -25,7 +25,7 @@ fn calling_itself(own: v1::InboundPort) -> Mesh {
     let inbound = v1::Inbound { default_port: Some(own), ..v1::Inbound::default() };
     let inbound = convert::inbound(&inbound, &"mesh.test".parse().unwrap()).unwrap();
     mesh.change(|snapshot| {
-        let set = EndpointSet { endpoints: vec![Arc::new(endpoint)] };
+        let set = EndpointSet::new([Arc::new(endpoint)]);
         snapshot.endpoints.insert("shop/reviews:9080".parse().unwrap(), Arc::new(set));
         snapshot.inbound = Arc::new(inbound);
     });

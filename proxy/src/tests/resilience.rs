@@ -267,7 +267,7 @@ async fn answers_that_break_off_eject_their_endpoint() {
         let service = "shop/reviews:9080".parse().unwrap();
         let snapshot = shared.snapshot.load();
         let set = snapshot.endpoints.get(&service).unwrap();
-        let ejected = set.endpoints.iter().filter(|it| shared.ejected.by(&service, &it.id) > 0);
+        let ejected = set.endpoints().iter().filter(|it| shared.ejected.by(&service, &it.id) > 0);
         assert_eq!(ejected.map(|it| it.workload.to_string()).collect::<Vec<_>>(), ["reviews-2"]);
     })
     .await;

@@ -165,10 +165,10 @@ impl Mesh {
                 let of_service = endpoints.iter().filter(|endpoint| {
                     endpoint.service.as_ref().is_some_and(|named| named.name == service.service.name())
                 });
-                let endpoints = of_service
-                    .map(|endpoint| Arc::new(convert::endpoint(&endpoint.workload, endpoint).unwrap()))
-                    .collect();
-                snapshot.endpoints.insert(service, Arc::new(EndpointSet { endpoints }));
+                let converted = of_service
+                    .map(|endpoint| Arc::new(convert::endpoint(&endpoint.workload, endpoint).unwrap()));
+                let set = Arc::new(EndpointSet::new(converted));
+                snapshot.endpoints.insert(service, set);
             }
             snapshot.destinations.insert("reviews:9080".into(), Some(compiled));
         });

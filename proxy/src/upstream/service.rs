@@ -102,7 +102,7 @@ impl Service {
         let endpoints = set.as_deref().unwrap_or(&empty);
         self.picker.borrow_mut().update(endpoints, now());
         self.peers.borrow_mut().retain(|id, peer| {
-            let stays = endpoints.endpoints.iter().any(|endpoint| {
+            let stays = endpoints.endpoints().iter().any(|endpoint| {
                 endpoint.id == *id
                     && endpoint.address == peer.endpoint().address
                     && endpoint.identities == peer.endpoint().identities

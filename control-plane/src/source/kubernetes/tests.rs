@@ -7,7 +7,7 @@ use weft_proto::v1;
 
 use super::*;
 use crate::compile::{Reader, inbound};
-use crate::index::{Hop, Index};
+use crate::index::{Health, Hop, Index};
 
 mod watching;
 
@@ -60,6 +60,10 @@ fn service() -> News {
 }
 
 fn slice() -> News {
+    slice_with(&json!({"ready": true, "serving": true, "terminating": false}))
+}
+
+fn slice_with(conditions: &Value) -> News {
     told(
         Kind::EndpointSlice,
         json!({
@@ -68,7 +72,7 @@ fn slice() -> News {
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
             "endpoints": [{
                 "addresses": ["10.244.0.9"],
-                "conditions": {"ready": true, "serving": true, "terminating": false},
+                "conditions": conditions,
                 "nodeName": "node1",
                 "targetRef": {"kind": "Pod", "name": "cart-1", "namespace": "shop", "uid": "2"},
                 "zone": "z1",
@@ -100,6 +104,49 @@ fn a_slices_endpoint_is_in_the_mesh_when_its_pod_is() {
     assert_eq!(endpoint(&index), Some((address, Hop::Weft, Some(identity))));
     index.apply(&[Change::RemovePod("cart-1.shop".into())]);
     assert_eq!(endpoint(&index), Some((address, Hop::Plain, None)));
+}
+
+#[test]
+fn an_endpoint_is_unknown_when_it_is_said_to_be_unready_and_its_own_node_never_said_so() {
+    let of_pod = |spec: Value, conditions: &[(&str, &str)], deleted: bool, slice: Value| {
+        let mut index = Index::default();
+        let mut pod = serde_json::to_value(pod("cart-1", &json!({}))).unwrap();
+        pod["spec"]["readinessGates"] = spec;
+        let conditions = conditions.iter().map(|(name, status)| json!({"type": name, "status": status}));
+        pod["status"] = json!({"phase": "Running", "conditions": conditions.collect::<Vec<_>>()});
+        if deleted {
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        let pod = serde_json::from_value(pod).unwrap();
+        for news in [service(), slice_with(&slice), news_of(&pod)] {
+            index.apply(&news.changes);
+        }
+        let (_, found) = index.endpoints(&ServicePort::new("shop/cart".parse().unwrap(), 80)).next().unwrap();
+        found.health
+    };
+    let (none, gate) = (json!([]), json!([{"conditionType": "example.com/in-balance"}]));
+    let ready = || json!({"ready": true, "serving": true, "terminating": false});
+    let unready = || json!({"ready": false, "serving": false, "terminating": false});
+    // As a node lifecycle controller leaves it, and as it is before and after that, whichever is heard of first.
+    let silent = [("Ready", "False"), ("ContainersReady", "True")];
+    let well = [("Ready", "True"), ("ContainersReady", "True")];
+    assert_eq!(of_pod(none.clone(), &silent, false, unready()), Health::Unknown);
+    assert_eq!(of_pod(none.clone(), &well, false, unready()), Health::Unknown);
+    assert_eq!(of_pod(none.clone(), &silent, false, ready()), Health::Ready);
+    // What its node says itself holds, as do gates, and the end of a pod.
+    let failing = [("Ready", "False"), ("ContainersReady", "False")];
+    assert_eq!(of_pod(none.clone(), &failing, false, unready()), Health::NotReady);
+    assert_eq!(of_pod(none.clone(), &[], false, unready()), Health::NotReady);
+    assert_eq!(of_pod(gate.clone(), &silent, false, unready()), Health::NotReady);
+    let open = [("Ready", "False"), ("ContainersReady", "True"), ("example.com/in-balance", "True")];
+    assert_eq!(of_pod(gate.clone(), &open, false, unready()), Health::Unknown);
+    let shut = [("Ready", "False"), ("ContainersReady", "True"), ("example.com/in-balance", "False")];
+    assert_eq!(of_pod(gate, &shut, false, unready()), Health::NotReady);
+    assert_eq!(of_pod(none.clone(), &silent, true, unready()), Health::NotReady);
+    let ending = json!({"ready": false, "serving": false, "terminating": true});
+    assert_eq!(of_pod(none.clone(), &silent, false, ending), Health::NotReady);
+    let draining = json!({"ready": false, "serving": true, "terminating": true});
+    assert_eq!(of_pod(none, &well, true, draining), Health::Draining);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From what the API server says to what the index holds; everything else is dropped at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod as ClusterPod;
@@ -91,5 +91,20 @@ fn compact(id: &Arc<str>, pod: &ClusterPod, trust_domain: &TrustDomain) -> Optio
         labels: pod.metadata.labels.clone().unwrap_or_default(),
         ports: named.collect::<BTreeMap<_, _>>(),
         proxy: pod.labels().get(PROXY_LABEL).cloned(),
+        able: is_able(pod),
     })
+}
+
+/// Whether a pod's node would have it ready: a kubelet says `Ready` of what has `ContainersReady` and all of its readiness
+/// gates, and says both in one. Others who say that a pod is not ready leave `ContainersReady` as it is.
+fn is_able(pod: &ClusterPod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let holds: HashSet<&str> = conditions
+        .filter(|condition| condition.status == "True")
+        .map(|condition| &*condition.type_)
+        .collect();
+    let mut gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && holds.contains("ContainersReady")
+        && gates.all(|gate| holds.contains(&*gate.condition_type))
 }

@@ -112,7 +112,7 @@ impl Picker {
             Some(member) => Rc::new(member.moved_to(Arc::clone(endpoint))),
             None => Rc::new(Member::new(Arc::clone(endpoint), Rc::clone(&self.typical), now, first)),
         };
-        let members: Vec<Rc<Member>> = set.endpoints.iter().map(member).collect();
+        let members: Vec<Rc<Member>> = set.endpoints().iter().map(member).collect();
         for gone in &self.members {
             gone.known.tier.set(None);
         }

@@ -1,6 +1,7 @@
 //! Behaviour of pickers.
 
 mod simulation;
+mod unknown;
 
 use std::time::Instant;
 
@@ -30,7 +31,7 @@ pub(super) fn locality(region: &str, zone: &str) -> Locality {
 }
 
 pub(super) fn set(endpoints: impl IntoIterator<Item = Endpoint>) -> EndpointSet {
-    EndpointSet { endpoints: endpoints.into_iter().map(Arc::new).collect() }
+    EndpointSet::new(endpoints.into_iter().map(Arc::new))
 }
 
 fn with(algorithm: Algorithm, endpoints: impl IntoIterator<Item = Endpoint>, now: Instant) -> Picker {

@@ -41,7 +41,7 @@ impl Service {
     /// The set, the same one as long as nothing changes.
     pub(super) fn set(&mut self) -> Arc<EndpointSet> {
         let endpoints = &self.endpoints;
-        let made = || Arc::new(EndpointSet { endpoints: endpoints.values().map(Arc::clone).collect() });
+        let made = || Arc::new(EndpointSet::new(endpoints.values().map(Arc::clone)));
         Arc::clone(self.set.get_or_insert_with(made))
     }
 }

@@ -48,7 +48,7 @@ fn a_name_is_answered_once_its_endpoints_are_whole() {
     model.endpoints_complete(&port("a"));
     let publication = model.publish(now);
     assert_eq!(leads_to(&publication, "a:80"), Some("a".into()));
-    assert_eq!(publication.snapshot.as_ref().unwrap().endpoints[&port("a")].endpoints.len(), 1);
+    assert_eq!(publication.snapshot.as_ref().unwrap().endpoints[&port("a")].endpoints().len(), 1);
     for answered in publication.answered {
         answered.send(()).unwrap();
     }
@@ -173,7 +173,7 @@ fn who_is_asked_before_requests_are_let_in_is_followed() {
     assert_eq!(model.take_wishes(), [Wish::Endpoints(self::port("limits"), true)]);
     model.endpoint(&self::port("limits"), endpoint("1"));
     model.endpoints_complete(&self::port("limits"));
-    assert_eq!(model.publish(now).snapshot.unwrap().endpoints[&self::port("limits")].endpoints.len(), 1);
+    assert_eq!(model.publish(now).snapshot.unwrap().endpoints[&self::port("limits")].endpoints().len(), 1);
     model.sweep(now + SERVICE_IDLE);
     assert_eq!(model.take_wishes(), []);
     model.set_inbound(convert::inbound(&v1::Inbound::default(), &"mesh".parse().unwrap()).unwrap());

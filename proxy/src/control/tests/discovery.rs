@@ -17,7 +17,7 @@ fn leads_to(sidecar: &Sidecar, name: &str) -> Option<String> {
 fn endpoints(sidecar: &Sidecar, service: &str) -> Vec<String> {
     let snapshot = sidecar.snapshot();
     let set = &snapshot.endpoints[&service.parse().unwrap()];
-    set.endpoints.iter().map(|endpoint| endpoint.id.to_string()).collect()
+    set.endpoints().iter().map(|endpoint| endpoint.id.to_string()).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,6 +168,6 @@ async fn the_own_endpoint_is_known_as_such_where_connections_are_redirected() {
         settle().await;
         let snapshot = sidecar.snapshot();
         let set = &snapshot.endpoints[&"shop/web:80".parse().unwrap()];
-        assert_eq!(set.endpoints.iter().map(|it| it.own).collect::<Vec<_>>(), [redirected]);
+        assert_eq!(set.endpoints().iter().map(|it| it.own).collect::<Vec<_>>(), [redirected]);
     }
 }

@@ -157,7 +157,7 @@ impl Force {
             });
             self.leads = leads.collect();
             let endpoints = snapshot.endpoints.iter().map(|(service, set)| {
-                let ids = set.endpoints.iter().map(|endpoint| endpoint.id.parse().unwrap());
+                let ids = set.endpoints().iter().map(|endpoint| endpoint.id.parse().unwrap());
                 (number(service.service.name()), ids.collect())
             });
             self.endpoints = endpoints.collect();
