@@ -80,8 +80,8 @@ async fn begin(args: &Args, stops: &mut Stops) -> anyhow::Result<Result<(Sidecar
         ready = sidecar.ready(Instant::now()) => match ready {
             Ok(()) => {
                 // Whoever asked for something else has it from the start.
-                if std::env::var_os(weft_proxy::log::VARIABLE).is_none() {
-                    let _ = weft_proxy::log::set_filter(RUNNING);
+                if std::env::var_os(weft_log::VARIABLE).is_none() {
+                    let _ = weft_log::set_filter(RUNNING);
                 }
                 Ok(Ok((sidecar, settings)))
             }

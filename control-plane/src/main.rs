@@ -1,15 +1,9 @@
 //! A Weft control plane and nothing else, for images.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-
-/// While the API server is gone, its client tells of every attempt as of an error, by the dozen each second, and not of which.
-/// We tell of it once ourselves.
-const QUIET: &str = "kube_client::client::builder=off";
 
 /// The control plane of Weft: identity, discovery and configuration
 #[derive(Parser)]
@@ -22,13 +16,7 @@ struct Program {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Program::parse().args;
-    let wanted = std::env::var("WEFT_LOG").unwrap_or_default();
-    let filter = EnvFilter::try_new(format!("{QUIET},{wanted}"))
-        .ok()
-        .filter(|_| !wanted.is_empty())
-        .unwrap_or_else(|| EnvFilter::new(format!("{QUIET},info")));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    weft_log::start("info");
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

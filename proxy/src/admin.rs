@@ -22,7 +22,6 @@ use tokio::sync::oneshot;
 use crate::config::ProxyConfig;
 use crate::control::{Rotations, Status};
 use crate::explain;
-use crate::log;
 use crate::shared::{LOOKUP_TIMEOUT, Lookup, Shared};
 use crate::stats::{Exposition, Format};
 
@@ -100,7 +99,7 @@ impl Admin {
             ("/metrics", _) if reads => self.metrics(request),
             ("/config", _) if reads => self.config(),
             ("/explain", _) if reads => self.explain(request.uri().query()).await,
-            ("/log", _) if reads => match log::filter() {
+            ("/log", _) if reads => match weft_log::filter() {
                 Some(filter) => text(StatusCode::OK, format!("{filter}\n")),
                 None => text(StatusCode::NOT_FOUND, "this process logs in a way that can't be changed\n"),
             },
@@ -297,7 +296,7 @@ fn set_log(query: Option<&str>) -> Answer {
     let Some(filter) = decoded(filter) else {
         return text(StatusCode::BAD_REQUEST, format!("{filter:?} is not percent-encoded UTF-8\n"));
     };
-    match log::set_filter(&filter) {
+    match weft_log::set_filter(&filter) {
         Ok(()) => text(StatusCode::OK, format!("{filter}\n")),
         Err(problem) => text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
     }

@@ -26,7 +26,6 @@ pub mod hop;
 pub mod http;
 pub mod inbound;
 mod limit;
-pub mod log;
 pub mod monitor;
 pub mod outbound;
 pub mod overload;

@@ -4,8 +4,8 @@ use anyhow::bail;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Args;
+use crate::descriptors;
 use crate::start::start;
-use crate::{descriptors, log};
 
 /// How often it is looked whether the proxy can still become ready.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
@@ -13,7 +13,7 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 /// Runs a proxy until SIGTERM or SIGINT, then lets what is under way finish. An error is why it could not start or can
 /// never become ready.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    log::start("info");
+    weft_log::start("info");
     let config = args.into_config()?;
     descriptors::raise();
     // Caught before anything listens: a signal that comes early is not lost.

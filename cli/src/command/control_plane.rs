@@ -21,7 +21,7 @@ It ends with 0 on SIGTERM and Ctrl-C, and with 1 when it can't start, such as wh
 without it and come back to it.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    weft_proxy::log::start("info");
+    weft_log::start("info");
     runtime::on_all_threads(async {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -145,6 +145,6 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // What the sidecar waits for at its start is said in a better way; see `crate::run`.
-    weft_proxy::log::start(crate::run::STARTING);
+    weft_log::start(crate::run::STARTING);
     runtime::on_this_thread(crate::run::run(args)).map(ExitCode::from)
 }

@@ -208,8 +208,8 @@ pub(super) fn start(
     for variable in FOREIGN.iter().chain(&PROXIES) {
         command.env_remove(variable);
     }
-    if std::env::var_os(weft_proxy::log::VARIABLE).is_none() {
-        command.env(weft_proxy::log::VARIABLE, "info");
+    if std::env::var_os(weft_log::VARIABLE).is_none() {
+        command.env(weft_log::VARIABLE, "info");
     }
     let stdout = match stdout {
         Some(stdout) => stdout,
