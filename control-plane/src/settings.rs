@@ -10,8 +10,6 @@ use weft_mesh::name::TrustDomain;
 use crate::Error;
 use crate::inject::resources;
 
-/// Levels of a log, from least to most.
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Fields that are lists.
 const LISTS: [&str; 3] = ["skipOutboundAddresses", "skipInboundPorts", "skipOutboundPorts"];
 
@@ -225,26 +223,13 @@ impl Settings {
             return Err(format!("controlPlane: {value:?} is no address; write host:port"));
         }
         self.trust_domain.parse::<TrustDomain>().map_err(|error| format!("trustDomain: {error}"))?;
-        check_log_level(&self.log_level).map_err(|problem| format!("logLevel: {problem}"))?;
+        weft_log::check(&self.log_level).map_err(|problem| format!("logLevel: {problem}"))?;
         resources::check(&self.resources).map_err(|problem| format!("resources{problem}"))
     }
 }
 
 fn wrong(problem: &str) -> Error {
     Error::Setting(format!("injector's settings: {problem}"))
-}
-
-/// Checks a level, or a filter of `TARGET=LEVEL` with commas.
-pub(crate) fn check_log_level(text: &str) -> Result<(), String> {
-    let known = |level: &str| LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known));
-    let level = |part: &str| part.rsplit_once('=').map_or(part, |(_, level)| level).trim().to_owned();
-    if text.split(',').all(|part| known(&level(part))) {
-        return Ok(());
-    }
-    Err(format!(
-        "{text:?} is no level; write one of {}, or a filter such as info,weft_proxy=debug",
-        LEVELS.join(", ")
-    ))
 }
 
 /// Checks ports and ranges of ports.
@@ -297,7 +282,7 @@ mod tests {
             ("failurePolicy: Retry", "failurePolicy: \"Retry\" is neither"),
             ("controlPlane: here", "controlPlane: \"here\" is no address"),
             ("trustDomain: A B", "trustDomain: "),
-            ("logLevel: loud", "logLevel: \"loud\" is no level"),
+            ("logLevel: loud", "logLevel: \"loud\" is not a filter: loud is no level"),
             ("resources: {limits: {cpu: lots}}", "resources.limits.cpu: \"lots\" is no quantity"),
             ("resources: {limit: {cpu: 1}}", "resources.limit: is neither requests nor limits"),
             (

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::resources;
-use crate::settings::{AccessLog, Redirect, Settings, check_addresses, check_log_level, check_ports};
+use crate::settings::{AccessLog, Redirect, Settings, check_addresses, check_ports};
 
 const PREFIX: &str = "mesh.weft.dev/";
 /// Annotations of requests and limits, and where each goes.
@@ -57,7 +57,7 @@ impl Annotations {
         let warnings = notes.unknown();
         let resources = notes.resources(settings)?;
         let log_level = notes.get("log-level")?.unwrap_or(&settings.log_level).to_owned();
-        check_log_level(&log_level).map_err(|problem| format!("annotation {PREFIX}log-level: {problem}"))?;
+        weft_log::check(&log_level).map_err(|problem| format!("annotation {PREFIX}log-level: {problem}"))?;
         Ok(Self {
             redirect: match notes.get("redirect")? {
                 None => settings.redirect,

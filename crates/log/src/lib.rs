@@ -50,6 +50,11 @@ pub fn set_filter(filter: &str) -> Result<(), String> {
     handle.reload(parse(filter)?).map_err(|error| error.to_string())
 }
 
+/// Says what is wrong with a filter, if anything.
+pub fn check(filter: &str) -> Result<(), String> {
+    parse(filter).map(|_| ())
+}
+
 /// A filter as people write it. A word alone is a level: as the name of a module, for which it could be taken, it would turn
 /// off everything else.
 fn parse(filter: &str) -> Result<EnvFilter, String> {
@@ -58,6 +63,9 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
         format!("{filter:?} is not a filter: {problem}. Write {levels}")
     };
     let is_word = |part: &&str| part.chars().all(|char| char.is_alphanumeric() || char == '_');
+    if filter.trim().is_empty() {
+        return Err(wrong(&"it is empty"));
+    }
     let words = filter.split(',').filter(|part| !part.is_empty()).filter(is_word);
     for word in words {
         word.parse::<LevelFilter>().map_err(|_| wrong(&format_args!("{word} is no level")))?;
@@ -97,6 +105,7 @@ mod tests {
     #[test]
     fn what_is_no_filter_is_named_with_what_to_write() {
         for (filter, named) in [
+            ("", "it is empty"),
             ("verbose", "verbose is no level"),
             ("info,loud", "loud is no level"),
             ("weft_proxy=loud", "error parsing level filter"),
