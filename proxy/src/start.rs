@@ -1,7 +1,7 @@
 //! Starting and stopping a proxy: the one place where its parts are put together.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,9 @@ use crate::{descriptors, worker};
 const SETTLE: Duration = Duration::from_millis(500);
 /// The same for a workload that offers nothing: only what its own programs have on the way to the proxy.
 const SETTLE_OWN: Duration = Duration::from_millis(100);
-/// Time for peers to hear, at the very end, what was not processed, and to close their connections.
-const CLOSE: Duration = Duration::from_secs(1);
+/// Time for peers to hear, at the very end, what was not processed, and to close their connections: longer than a connection
+/// waits for its peer by itself.
+const CLOSE: Duration = Duration::from_secs(3);
 /// How often a drain looks whether all requests have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -76,6 +77,8 @@ pub struct Running {
     workers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
     drain_timeout: Duration,
+    /// When the drain's time is over, once it has begun.
+    drained_by: OnceLock<Instant>,
 }
 
 /// Starts a proxy: binds its sockets, then starts its threads.
@@ -108,7 +111,8 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
     let config = chosen(config, &addresses);
     let control =
         control::spawn(config, Arc::clone(&shared), lookups, addresses.offers.clone(), admin, monitor)?;
-    Ok(Running { addresses, shared, control, workers, stop, drain_timeout })
+    let drained_by = OnceLock::new();
+    Ok(Running { addresses, shared, control, workers, stop, drain_timeout, drained_by })
 }
 
 /// How many connections of clients there may be. More than there are descriptors for are allowed to whoever knows that few
@@ -214,6 +218,7 @@ impl Running {
     /// requests and connections that were cut off.
     pub fn drain(&self) -> usize {
         let began = Instant::now();
+        let _ = self.drained_by.set(began + self.drain_timeout);
         self.shared.drain.cancel();
         let offers = !self.addresses.offers.is_empty() || self.addresses.transparent_inbound.is_some();
         let settle = if offers { SETTLE } else { SETTLE_OWN };
@@ -232,7 +237,15 @@ impl Running {
     fn close(&self) {
         self.shared.close.cancel();
         let began = Instant::now();
-        while self.shared.stats.open_connections(Direction::Inbound) > 0 && began.elapsed() < CLOSE {
+        loop {
+            let left = self
+                .drained_by
+                .get()
+                .map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
+            let open = self.shared.stats.open_connections(Direction::Inbound);
+            if !waits_for(open, self.shared.under_way(), began.elapsed(), left) {
+                return;
+            }
             std::thread::sleep(LOOK_EVERY);
         }
     }
@@ -248,5 +261,26 @@ impl Running {
             let _ = worker.join();
         }
         self.shared.access.finish();
+    }
+}
+
+/// Whether connections of peers keep a proxy from ending that has told them so: for a while in any case, and with requests
+/// that came just before they heard of it for as long as is `left` of the drain's time.
+fn waits_for(open: u64, under_way: usize, waited: Duration, left: Duration) -> bool {
+    open > 0 && (waited < CLOSE || (under_way > 0 && !left.is_zero()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_come_at_the_very_end_have_the_drains_time() {
+        let (long, left) = (CLOSE * 2, CLOSE);
+        assert!(waits_for(1, 0, CLOSE / 2, Duration::ZERO), "peers are given time to hear");
+        assert!(!waits_for(1, 0, long, left), "who doesn't hear is not waited for");
+        assert!(waits_for(1, 1, long, left), "a request that was taken is answered");
+        assert!(!waits_for(1, 1, long, Duration::ZERO), "the drain's time is the limit");
+        assert!(!waits_for(0, 1, Duration::ZERO, left), "nobody is there to answer");
     }
 }

@@ -247,7 +247,7 @@ spec:
             "
 apiVersion: v1
 kind: Pod
-metadata: {{name: load}}
+metadata: {{name: load, annotations: {{mesh.weft.dev/access-log: errors}}}}
 spec:
   restartPolicy: Never
   securityContext: {{runAsNonRoot: true, runAsUser: 1000}}
@@ -376,6 +376,9 @@ impl Load<'_> {
         if outcomes.iter().any(|(_, _, failed)| *failed > 0) {
             let logs = ["-n", "weft-system", "logs", "deployment/control-plane", "--timestamps", "--tail=40"];
             println!("{test}: the control plane's log ends with\n{}", namespace.cluster.kubectl(&logs));
+            // Requests that failed are in it one by one, with the reason.
+            let logs = ["logs", "load", "-c", "weft-proxy", "--timestamps", "--tail=40"];
+            println!("{test}: the log of the caller's sidecar ends with\n{}", namespace.kubectl(&logs));
         }
         for (protocol, sent, failed) in outcomes {
             assert_eq!(failed, 0, "{protocol:?}: of {sent}");
