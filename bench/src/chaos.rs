@@ -128,7 +128,8 @@ impl Stage {
         let inbound = Service::ALL.map(|service| {
             instances.iter().map(|instance| instance.inbound()[service as usize]).collect::<BTreeSet<_>>()
         });
-        let (clients, watch) = (Clients::new(ports.map(local)), Watch::new(local(admin), inbound));
+        let (clients, watch) =
+            (Clients::new(ports.map(local)), Watch::new(sidecar.id(), local(admin), inbound));
         let mut stage = Self { mesh, instances, sidecar, clients, watch };
         stage.wait_for_all().await.with_context(|| format!("logs are in {}", stage.mesh.folder.display()))?;
         Ok(stage)

@@ -1,8 +1,9 @@
 //! What the clients' sidecar says of itself during a run: retries, ejected endpoints; and the connections that it has open.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -37,12 +38,14 @@ pub(super) struct OfService {
     pub(super) endpoints: usize,
     /// Those of them that a worker has ejected.
     pub(super) ejected: usize,
-    /// Connections that are established to sidecars of the service.
+    /// Its connections that are established to sidecars of the service.
     pub(super) connections: usize,
 }
 
 /// All looks.
 pub(super) struct Watch {
+    /// Process id of the sidecar.
+    id: u32,
     admin: SocketAddr,
     /// Ports of the sidecars of each service.
     ports: [BTreeSet<u16>; 2],
@@ -50,8 +53,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(admin: SocketAddr, ports: [BTreeSet<u16>; 2]) -> Rc<Self> {
-        Rc::new(Self { admin, ports, looks: RefCell::default() })
+    pub(super) fn new(id: u32, admin: SocketAddr, ports: [BTreeSet<u16>; 2]) -> Rc<Self> {
+        Rc::new(Self { id, admin, ports, looks: RefCell::default() })
     }
 
     /// Looks until an error.
@@ -69,7 +72,10 @@ impl Watch {
         let metrics = Exposition::new(admin::get(self.admin, "/metrics").await?);
         let config: Config = serde_json::from_str(&admin::get(self.admin, "/config").await?)
             .context("what is in force isn't as expected")?;
-        let sockets = std::fs::read_to_string("/proc/net/tcp").context("reading /proc/net/tcp")?;
+        // The table first: what is closed since is no descriptor any more.
+        let table = std::fs::read_to_string("/proc/net/tcp").context("reading /proc/net/tcp")?;
+        let own =
+            sockets_of(self.id).with_context(|| format!("looking for sockets of process {}", self.id))?;
         let services = Service::ALL.map(|service| {
             let backend = format!("default/{}", service.authority());
             let known = config.endpoints.iter().find(|known| known.service == backend);
@@ -79,7 +85,7 @@ impl Watch {
                     .sum("weft_retries_total", &[("direction", "outbound"), ("backend", &backend)]),
                 endpoints: of.len(),
                 ejected: of.iter().filter(|endpoint| endpoint.ejected_by > 0).count(),
-                connections: established(&sockets, &self.ports[service as usize]),
+                connections: established(&table, &own, &self.ports[service as usize]),
             }
         });
         let over_budget = metrics.sum("weft_retry_decisions_total", &[("outcome", "over_budget")]);
@@ -106,29 +112,54 @@ struct Endpoint {
     ejected_by: usize,
 }
 
-/// Connections to these ports in a table of the kernel (`proc_net_tcp(5)`).
-fn established(table: &str, ports: &BTreeSet<u16>) -> usize {
+/// The inodes of a process's sockets, from its descriptors (`proc_pid_fd(5)`).
+fn sockets_of(process: u32) -> std::io::Result<HashSet<String>> {
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd"))?;
+    // A descriptor may be closed while it is looked at.
+    let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let inode =
+        |target: PathBuf| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned());
+    Ok(targets.filter_map(inode).collect())
+}
+
+/// Connections to these ports through sockets with these inodes in a table of the kernel (`proc_net_tcp(5)`): ports alone
+/// are of the whole machine, and may have been given to somebody else while their sidecar was down.
+fn established(table: &str, inodes: &HashSet<String>, ports: &BTreeSet<u16>) -> usize {
     const ESTABLISHED: &str = "01";
     let to = table.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace().skip(2);
-        let (remote, state) = (fields.next()?, fields.next()?);
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, remote, state, _, _, _, _, _, inode, ..] = fields[..] else { return None };
         let port = u16::from_str_radix(remote.rsplit_once(':')?.1, 16).ok()?;
-        (state == ESTABLISHED).then_some(port)
+        (state == ESTABLISHED && inodes.contains(inode)).then_some(port)
     });
     to.filter(|port| ports.contains(port)).count()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
-    fn established_connections_are_counted_by_their_remote_port() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue\n\
-                     0: 0100007F:1F90 00000000:0000 0A 0 0\n\
-                     1: 0100007F:9C40 0100007F:1F90 01 0 0\n\
-                     2: 0100007F:1F90 0100007F:9C40 01 0 0\n\
-                     3: 0100007F:9C41 0100007F:1F90 06 0 0\n";
-        assert_eq!(established(table, &BTreeSet::from([0x1F90])), 1);
+    fn own_established_connections_are_counted_by_their_remote_port() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+                     0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1\n\
+                     1: 0100007F:9C40 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 12 1\n\
+                     2: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 13 1\n\
+                     3: 0100007F:9C41 0100007F:1F90 06 00000000:00000000 00:00000000 00000000     0        0 0 1\n\
+                     4: 0100007F:9C42 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 14 1\n";
+        let own = ["11", "12", "13"].map(str::to_owned).into();
+        assert_eq!(established(table, &own, &BTreeSet::from([0x1F90])), 1);
+    }
+
+    #[test]
+    fn the_sockets_of_a_process_are_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(to).unwrap();
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let own = sockets_of(std::process::id()).unwrap();
+        assert_eq!(established(&table, &own, &BTreeSet::from([to.port()])), 1);
     }
 }
