@@ -31,7 +31,11 @@ fn nobody() -> SocketAddr {
 }
 
 fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-proxy"));
+    started_by(Command::new(env!("CARGO_BIN_EXE_weft-proxy")), arguments)
+}
+
+/// The same by a command that takes the place of the program's name.
+fn started_by(mut command: Command, arguments: &[&str]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WEFT_")) {
         command.env_remove(name);
     }
@@ -55,7 +59,11 @@ struct Running {
 
 impl Running {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = program(arguments).args(["--admin", "127.0.0.1:0"]).spawn().unwrap();
+        Self::spawn(program(arguments))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.args(["--admin", "127.0.0.1:0"]).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         let admin = loop {
@@ -150,4 +158,19 @@ fn something_else_in_the_place_of_the_control_plane_ends_it_with_the_reason() {
     let (code, said) = proxy.end();
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("{address} is not the control plane of this mesh")), "{said}");
+}
+
+#[test]
+fn the_limit_on_open_files_is_raised_as_far_as_may_be() {
+    let mut shell = Command::new("sh");
+    let script = "ulimit -S -n 200 && ulimit -H -n 300 && exec \"$0\" \"$@\"";
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_weft-proxy")]);
+    let token = token(Some(&nobody().to_string()));
+    let proxy = Running::spawn(started_by(shell, &["--token", &token]));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", proxy.child.id())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let values: Vec<&str> = open_files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(values, ["300", "300"], "{limits}");
+    proxy.signal();
+    assert_eq!(proxy.end().0, Some(0));
 }
