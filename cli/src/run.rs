@@ -80,7 +80,7 @@ async fn begin(args: &Args, stops: &mut Stops) -> anyhow::Result<Result<(Sidecar
         ready = sidecar.ready(Instant::now()) => match ready {
             Ok(()) => {
                 // Whoever asked for something else has it from the start.
-                if std::env::var_os(weft_log::VARIABLE).is_none() {
+                if !weft_log::is_told() {
                     let _ = weft_log::set_filter(RUNNING);
                 }
                 Ok(Ok((sidecar, settings)))

@@ -41,6 +41,15 @@ fn the_program_finds_port_and_proxy_in_its_environment() {
 }
 
 #[test]
+fn a_level_that_is_none_is_told_of_and_passed_over() {
+    let mesh = ControlPlane::start();
+    let ran = mesh.run(&["--", "true"]).env("WEFT_LOG", "verbose").output().unwrap();
+    let said = text(&ran.stderr);
+    assert!(said.contains("WEFT_LOG is passed over") && said.contains("verbose is no level"), "{said}");
+    assert!(ran.status.success());
+}
+
+#[test]
 fn signals_go_on_to_the_program() {
     let mesh = ControlPlane::start();
     let script = "trap 'echo usr1' USR1; trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";

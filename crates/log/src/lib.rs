@@ -3,7 +3,6 @@
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -17,12 +16,13 @@ const QUIET: &str = "kube_client::client::builder=off";
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// Levels, as people write them.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
 /// Starts logging at `level` and worse, unless the environment says otherwise; what it says is told to be wrong where it is,
 /// and `level` holds. Does nothing where somebody else has set up a log for this process.
 pub fn start(level: &str) {
-    let wanted = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty());
-    let read = wanted.map(|wanted| parse(&wanted.to_string_lossy())).transpose();
-    let (filter, problem) = match read {
+    let (filter, problem) = match told() {
         Ok(filter) => (filter, None),
         Err(problem) => (None, Some(problem)),
     };
@@ -34,9 +34,21 @@ pub fn start(level: &str) {
     if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
         let _ = FILTER.set(handle);
         if let Some(problem) = problem {
-            tracing::warn!(%problem, "{VARIABLE} is passed over, and the level is {level}");
+            // As an error: some programs log nothing less at first.
+            tracing::error!(%problem, "{VARIABLE} is passed over, and the level is {level}");
         }
     }
+}
+
+/// Whether the environment says what is logged, in a way that can be read.
+pub fn is_told() -> bool {
+    matches!(told(), Ok(Some(_)))
+}
+
+/// What the environment says, if anything.
+fn told() -> Result<Option<EnvFilter>, String> {
+    let told = std::env::var_os(VARIABLE).filter(|told| !told.is_empty());
+    told.map(|told| parse(&told.to_string_lossy())).transpose()
 }
 
 /// The filter in force, if this process has a log of ours.
@@ -55,22 +67,26 @@ pub fn check(filter: &str) -> Result<(), String> {
     parse(filter).map(|_| ())
 }
 
-/// A filter as people write it. A word alone is a level: as the name of a module, for which it could be taken, it would turn
-/// off everything else.
+/// A filter as people write it. Each part names its level: a word that is none could be taken for the name of a module, and
+/// would turn off everything else.
 fn parse(filter: &str) -> Result<EnvFilter, String> {
     let wrong = |problem: &dyn std::fmt::Display| {
-        let levels = "a level (error, warn, info, debug, trace, off) or TARGET=LEVEL,...";
-        format!("{filter:?} is not a filter: {problem}. Write {levels}")
+        format!(
+            "{filter:?} is not a filter: {problem}. Write a level ({}) or TARGET=LEVEL,...",
+            LEVELS.join(", ")
+        )
     };
-    let is_word = |part: &&str| part.chars().all(|char| char.is_alphanumeric() || char == '_');
-    if filter.trim().is_empty() {
-        return Err(wrong(&"it is empty"));
+    let parsed = EnvFilter::try_new(with_quiet(filter)).map_err(|error| wrong(&error))?;
+    for part in filter.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        if level.is_empty() {
+            return Err(wrong(&"a part of it is empty"));
+        }
+        if !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known)) {
+            return Err(wrong(&format_args!("{level} is no level")));
+        }
     }
-    let words = filter.split(',').filter(|part| !part.is_empty()).filter(is_word);
-    for word in words {
-        word.parse::<LevelFilter>().map_err(|_| wrong(&format_args!("{word} is no level")))?;
-    }
-    EnvFilter::try_new(with_quiet(filter)).map_err(|error| wrong(&error))
+    Ok(parsed)
 }
 
 /// As people write it: without what is always there.
@@ -85,6 +101,8 @@ fn with_quiet(filter: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::filter::LevelFilter;
+
     use super::*;
 
     #[test]
@@ -109,6 +127,10 @@ mod tests {
             ("verbose", "verbose is no level"),
             ("info,loud", "loud is no level"),
             ("weft_proxy=loud", "error parsing level filter"),
+            ("info,", "a part of it is empty"),
+            ("weft_proxy=3", "3 is no level"),
+            ("weft_proxy::outbound", "weft_proxy::outbound is no level"),
+            ("debug, h2=error", "error parsing level filter"),
         ] {
             let problem = parse(filter).unwrap_err();
             assert!(problem.contains(named) && problem.contains("Write a level (error, warn"), "{problem}");
