@@ -238,12 +238,9 @@ impl Running {
         self.shared.close.cancel();
         let began = Instant::now();
         loop {
-            let left = self
-                .drained_by
-                .get()
-                .map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
+            let drains = self.drained_by.get().is_some_and(|end| Instant::now() < *end);
             let open = self.shared.stats.open_connections(Direction::Inbound);
-            if !waits_for(open, self.shared.under_way(), began.elapsed(), left) {
+            if !waits_for(open, self.shared.under_way(), began.elapsed(), drains) {
                 return;
             }
             std::thread::sleep(LOOK_EVERY);
@@ -265,9 +262,9 @@ impl Running {
 }
 
 /// Whether connections of peers keep a proxy from ending that has told them so: for a while in any case, and with requests
-/// that came just before they heard of it for as long as is `left` of the drain's time.
-fn waits_for(open: u64, under_way: usize, waited: Duration, left: Duration) -> bool {
-    open > 0 && (waited < CLOSE || (under_way > 0 && !left.is_zero()))
+/// that came just before they heard of it for as long as the drain has time.
+fn waits_for(open: u64, under_way: usize, waited: Duration, drains: bool) -> bool {
+    open > 0 && (waited < CLOSE || (under_way > 0 && drains))
 }
 
 #[cfg(test)]
@@ -276,11 +273,11 @@ mod tests {
 
     #[test]
     fn requests_that_come_at_the_very_end_have_the_drains_time() {
-        let (long, left) = (CLOSE * 2, CLOSE);
-        assert!(waits_for(1, 0, CLOSE / 2, Duration::ZERO), "peers are given time to hear");
-        assert!(!waits_for(1, 0, long, left), "who doesn't hear is not waited for");
-        assert!(waits_for(1, 1, long, left), "a request that was taken is answered");
-        assert!(!waits_for(1, 1, long, Duration::ZERO), "the drain's time is the limit");
-        assert!(!waits_for(0, 1, Duration::ZERO, left), "nobody is there to answer");
+        let long = CLOSE * 2;
+        assert!(waits_for(1, 0, CLOSE / 2, false), "peers are given time to hear");
+        assert!(!waits_for(1, 0, long, true), "who doesn't hear is not waited for");
+        assert!(waits_for(1, 1, long, true), "a request that was taken is answered");
+        assert!(!waits_for(1, 1, long, false), "the drain's time is the limit");
+        assert!(!waits_for(0, 1, Duration::ZERO, true), "nobody is there to answer");
     }
 }

@@ -117,7 +117,7 @@ fn a_node_that_is_not_heard_of() {
             let slices = "kubernetes.io/service-name=reviews";
             namespace.cluster.until("what its endpoints are said to be", |_| {
                 let said = namespace.kubectl(&["get", "endpointslices", "-l", slices, "-o", conditions]);
-                said.split_whitespace().all(|said| said == ready).then_some(())
+                (!said.is_empty() && said.split_whitespace().all(|said| said == ready)).then_some(())
             });
         };
         // The kubelet says nothing any more, and its pods go on. Before a minute is over, all are said to be not ready.

@@ -38,11 +38,13 @@ fn query(method: &str, uri: &str) -> Query {
     }
 }
 
+/// Nothing is known but where requests go.
+fn known(destination: Option<&Destination>) -> Known<'_> {
+    Known { destination, endpoints: &|_| None, ejected_by: &|_, _| 0, inbound: &|_| None, caller: None }
+}
+
 fn ask(query: &Query, destination: Option<&Destination>) -> Explanation {
-    explain(
-        query,
-        &Known { destination, endpoints: &|_| None, ejected_by: &|_, _| 0, inbound: &|_| None, caller: None },
-    )
+    explain(query, &known(destination))
 }
 
 #[test]
@@ -96,13 +98,7 @@ fn the_policies_of_the_service_are_asked_where_they_are_known() {
         destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
     // Lets nobody in.
     let inbound = |_: &ServicePort| Some(Arc::new(Inbound::default()));
-    let known = Known {
-        destination: Some(&destination),
-        endpoints: &|_| None,
-        ejected_by: &|_, _| 0,
-        inbound: &inbound,
-        caller: None,
-    };
+    let known = Known { inbound: &inbound, ..known(Some(&destination)) };
     let explained = explain(&query("GET", "http://reviews:9080/"), &known);
     assert_eq!((explained.outcome.sent, explained.outcome.status), (false, Some(403)));
     assert!(explained.to_string().contains("denies the caller: no policy says anything"), "{explained}");
@@ -113,13 +109,7 @@ fn a_service_without_endpoints_answers_503_and_a_name_outside_the_mesh_is_passed
     let destination =
         destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
     let none = |_: &ServicePort| Some(Arc::new(EndpointSet::default()));
-    let known = Known {
-        destination: Some(&destination),
-        endpoints: &none,
-        ejected_by: &|_, _| 0,
-        inbound: &|_| None,
-        caller: None,
-    };
+    let known = Known { endpoints: &none, ..known(Some(&destination)) };
     let explained = explain(&query("CONNECT", "reviews:9080"), &known);
     assert_eq!((explained.outcome.sent, explained.outcome.status), (false, Some(503)));
     assert!(ask(&query("GET", "http://elsewhere/"), None).outcome.sent);
@@ -139,13 +129,7 @@ fn endpoints_that_are_ejected_are_shown() {
         assert_eq!(service.to_string(), "shop/reviews:9080");
         if id == "failing" { 2 } else { 0 }
     };
-    let known = Known {
-        destination: Some(&destination),
-        endpoints: &endpoints,
-        ejected_by: &ejected_by,
-        inbound: &|_| None,
-        caller: None,
-    };
+    let known = Known { endpoints: &endpoints, ejected_by: &ejected_by, ..known(Some(&destination)) };
     let explained = explain(&query("GET", "http://reviews:9080/"), &known);
     let shown: Vec<_> = explained.backends[0].endpoints.iter().flatten().map(|it| it.ejected_by).collect();
     assert_eq!(shown, [0, 2]);
@@ -165,13 +149,7 @@ fn endpoints_that_nobody_heard_of_are_shown_with_what_comes_of_it() {
         };
         let set = Arc::new(EndpointSet::new(healths.iter().enumerate().map(endpoint)));
         let endpoints = |_: &ServicePort| Some(Arc::clone(&set));
-        let known = Known {
-            destination: Some(&destination),
-            endpoints: &endpoints,
-            ejected_by: &|_, _| 0,
-            inbound: &|_| None,
-            caller: None,
-        };
+        let known = Known { endpoints: &endpoints, ..known(Some(&destination)) };
         explain(&query("GET", "http://reviews:9080/"), &known)
     };
     let all = ask(&[v1::Health::Unknown]);
@@ -246,13 +224,7 @@ fn policies_on_addresses_are_asked_about_the_callers() {
     for (source, allowed) in [(Some("10.1.2.3"), true), (Some("192.0.2.1"), false), (None, false)] {
         let source = source.map(|source| source.parse().unwrap());
         let query = Query { source, ..query("GET", "http://reviews:9080/") };
-        let known = Known {
-            destination: Some(&destination),
-            endpoints: &|_| None,
-            ejected_by: &|_, _| 0,
-            inbound: &inbound,
-            caller: None,
-        };
+        let known = Known { inbound: &inbound, ..known(Some(&destination)) };
         assert_eq!(explain(&query, &known).outcome.sent, allowed, "{source:?}");
     }
 }

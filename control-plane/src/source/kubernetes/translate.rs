@@ -1,6 +1,6 @@
 //! From what the API server says to what the index holds; everything else is dropped at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod as ClusterPod;
@@ -98,13 +98,10 @@ fn compact(id: &Arc<str>, pod: &ClusterPod, trust_domain: &TrustDomain) -> Optio
 /// Whether a pod's node would have it ready: a kubelet says `Ready` of what has `ContainersReady` and all of its readiness
 /// gates, and says both in one. Others who say that a pod is not ready leave `ContainersReady` as it is.
 fn is_able(pod: &ClusterPod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let holds: HashSet<&str> = conditions
-        .filter(|condition| condition.status == "True")
-        .map(|condition| &*condition.type_)
-        .collect();
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let holds = |name: &str| conditions.iter().any(|it| it.type_ == name && it.status == "True");
     let mut gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
     pod.metadata.deletion_timestamp.is_none()
-        && holds.contains("ContainersReady")
-        && gates.all(|gate| holds.contains(&*gate.condition_type))
+        && holds("ContainersReady")
+        && gates.all(|gate| holds(&gate.condition_type))
 }
