@@ -12,9 +12,10 @@ use tokio::time::sleep;
 use crate::host::{self, Host};
 use crate::mesh::{Mesh, Sidecar, local};
 use crate::options;
+use crate::process::Cores;
 use crate::process::Process;
 use crate::report;
-use crate::stage::{Cores, wait_until};
+use crate::wait::wait_until;
 use bounds::Peaks;
 use client::{Clients, Kind, Outcome, Sent, Service};
 use instance::Instance;
@@ -88,7 +89,8 @@ pub(crate) async fn run(options: options::Chaos) -> anyhow::Result<()> {
     }
     let faults: usize = runs.iter().map(|run| run.verdict.faults.len()).sum();
     let (seconds, rate, instances) = (options.seconds, options.rate, options.instances);
-    let report = Report { command: host::command_line(), host, instances, seconds, rate, runs };
+    let report =
+        Report { command: host::command_line(env!("CARGO_PKG_NAME")), host, instances, seconds, rate, runs };
     report::write(options.name.as_deref(), "chaos", &report, &report.markdown())?;
     anyhow::ensure!(faults == 0, "{faults} faults");
     Ok(())

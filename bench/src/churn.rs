@@ -84,8 +84,15 @@ pub(crate) async fn run(options: options::Churn) -> anyhow::Result<()> {
     let (client_sidecar, server_sidecar) = (line(&of_client)?, line(&of_server)?);
     let done = Rc::into_inner(done).context("all clients have ended")?;
     let (minutes, warmup) = (options.minutes, options.warmup);
-    let report =
-        Report { command: host::command_line(), host, minutes, warmup, done, client_sidecar, server_sidecar };
+    let report = Report {
+        command: host::command_line(env!("CARGO_PKG_NAME")),
+        host,
+        minutes,
+        warmup,
+        done,
+        client_sidecar,
+        server_sidecar,
+    };
     report::write(options.name.as_deref(), "churn", &report, &report.markdown())?;
     for (who, line) in [("client's", &report.client_sidecar), ("server's", &report.server_sidecar)] {
         anyhow::ensure!(

@@ -37,7 +37,7 @@ pub(crate) async fn run(options: Compare) -> anyhow::Result<()> {
         }
     }
     let comparison = Comparison {
-        command: host::command_line(),
+        command: host::command_line(env!("CARGO_PKG_NAME")),
         host,
         generator: if options.generator == Generator::Own { "own" } else { "h2load" },
         rounds: options.rounds,

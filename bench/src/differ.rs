@@ -68,7 +68,7 @@ pub(crate) async fn run(options: options::Differ) -> anyhow::Result<()> {
     if options.only.is_some() {
         return Ok(());
     }
-    let report = findings.report(host::command_line(), host, &options, &table);
+    let report = findings.report(host::command_line(env!("CARGO_PKG_NAME")), host, &options, &table);
     report::write(options.name.as_deref(), "differ", &report, &report.markdown())?;
     let unexplained = report.unexplained();
     anyhow::ensure!(

@@ -7,10 +7,11 @@ use anyhow::Context;
 
 use crate::host;
 use crate::load::{Failure, Latency, Outcome};
+use crate::process::Cores;
 use crate::process::{Launch, Process};
 use crate::sample::{Meter, Sample};
 use crate::server::BODY_LENGTH;
-use crate::stage::{Cores, Stage};
+use crate::stage::Stage;
 use crate::workload::{Protocol, Workload};
 
 /// Puts `workload` on `stage`: once to warm up, once to count. Processor time is that of the whole second run.

@@ -74,7 +74,13 @@ pub(crate) async fn run(options: options::Idle) -> anyhow::Result<()> {
         }
     }
     let (connections, parallel) = (options.connections, options.parallel);
-    let report = IdleReport { command: host::command_line(), host, connections, parallel, results };
+    let report = IdleReport {
+        command: host::command_line(env!("CARGO_PKG_NAME")),
+        host,
+        connections,
+        parallel,
+        results,
+    };
     report::write(options.name.as_deref(), "idle", &report, &report.markdown())
 }
 

@@ -12,12 +12,9 @@ mod churn;
 mod compare;
 mod differ;
 mod h2load;
-mod host;
 mod idle;
 mod load;
-mod mesh;
 mod options;
-mod process;
 mod relay;
 mod report;
 mod routes;
@@ -29,6 +26,7 @@ mod subject;
 mod workload;
 
 use options::{Command, Options};
+use weft_harness::{host, mesh, process, wait};
 
 fn main() -> anyhow::Result<()> {
     match Options::parse().command {

@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::stage::Cores;
+use crate::process::Cores;
+use crate::process::exec::Exec;
 use crate::workload::{Protocol, WorkloadName};
 
 /// Side-by-side benchmarks of pairs of sidecar proxies.
@@ -311,14 +311,4 @@ pub(crate) struct Load {
 pub(crate) struct Serve {
     #[arg(long, value_enum)]
     pub(crate) protocol: Protocol,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Exec {
-    /// The core to run on.
-    #[arg(long)]
-    pub(crate) core: usize,
-    /// The program and its arguments.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-    pub(crate) command: Vec<OsString>,
 }

@@ -7,9 +7,10 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::load::{MEASURING, Outcome};
+use crate::process::Cores;
 use crate::process::usage::{self, Memory};
 use crate::process::{Launch, Process};
-use crate::stage::{Cores, Stage};
+use crate::stage::Stage;
 use crate::subject::Role;
 use crate::workload::Workload;
 

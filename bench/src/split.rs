@@ -11,9 +11,10 @@ use crate::host::{self, Host};
 use crate::mesh::exposition::Exposition;
 use crate::mesh::{Mesh, admin, local};
 use crate::options;
+use crate::process::Cores;
 use crate::process::Process;
 use crate::report;
-use crate::stage::{Cores, wait_until};
+use crate::wait::wait_until;
 use client::Visitor;
 use processes::{Client, Instance};
 use weights::Weights;
@@ -84,7 +85,7 @@ pub(crate) async fn run(options: options::Split) -> anyhow::Result<()> {
     crate::process::exec::raise_open_files()?;
     let mut stage = Stage::start(cores).await?;
     let mut report = Report {
-        command: host::command_line(),
+        command: host::command_line(env!("CARGO_PKG_NAME")),
         host,
         requests: options.requests,
         visitors: options.visitors,

@@ -7,31 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::certificates::{CLIENT_ID, Certificates, SERVER_ID};
 use crate::host;
 use crate::load::Held;
 use crate::process::usage::{self, Memory};
-use crate::process::{Launch, Process};
+use crate::process::{Cores, Launch, Process};
 use crate::subject::template::Variables;
 use crate::subject::{Definition, Role, Subject};
+use crate::wait::{RETRY_EVERY, START_DEADLINE, wait_for_port};
 use crate::workload::Protocol;
-
-/// How long a process may take until it listens, and a pair until a request passes.
-const START_DEADLINE: Duration = Duration::from_secs(20);
-/// How long to wait between two tries of either.
-const RETRY_EVERY: Duration = Duration::from_millis(20);
-
-/// Which core is whose.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cores {
-    /// Client, application, whatever isn't measured.
-    pub(crate) client: usize,
-    /// The pair of sidecars.
-    pub(crate) proxy: usize,
-}
 
 /// What all stages of a run share.
 pub(crate) struct Setting {
@@ -216,19 +202,6 @@ pub(crate) async fn start_pair(
     Ok(started)
 }
 
-/// Tries until `done` says so.
-pub(crate) async fn wait_until(
-    what: &str,
-    mut done: impl AsyncFnMut() -> anyhow::Result<bool>,
-) -> anyhow::Result<()> {
-    let deadline = Instant::now() + START_DEADLINE;
-    while !done().await? {
-        anyhow::ensure!(Instant::now() < deadline, "{what} did not come within {START_DEADLINE:?}");
-        sleep(RETRY_EVERY).await;
-    }
-    Ok(())
-}
-
 fn start(
     name: &str,
     core: usize,
@@ -252,21 +225,6 @@ async fn start_server(
     let mut server = Process::start(&launch)?;
     let address = server.line().await?.parse().context("reading the server's address")?;
     Ok((server, address))
-}
-
-/// Waits until a process accepts connections.
-pub(crate) async fn wait_for_port(process: &mut Process, address: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + START_DEADLINE;
-    while TcpStream::connect(address).await.is_err() {
-        process.ensure_alive()?;
-        anyhow::ensure!(
-            Instant::now() < deadline,
-            "{} doesn't listen on {address} within {START_DEADLINE:?}",
-            process.name()
-        );
-        sleep(RETRY_EVERY).await;
-    }
-    Ok(())
 }
 
 fn variables(

@@ -10,9 +10,10 @@ use super::model::Seen;
 use super::recorder::Recorder;
 use crate::host;
 use crate::process::Process;
-use crate::stage::{Setting, start_pair, wait_until};
+use crate::stage::{Setting, start_pair};
 use crate::subject::template::Variables;
 use crate::subject::{Definition, Role};
+use crate::wait::wait_until;
 
 /// Something between the client and the recording server, or nothing.
 pub(crate) struct Subject {

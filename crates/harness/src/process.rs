@@ -11,28 +11,39 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-pub(crate) mod exec;
-pub(crate) mod usage;
+pub mod exec;
+pub mod usage;
 
 /// How long a process may take to end by itself.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// Which core is whose.
+#[derive(Clone, Copy, Debug)]
+pub struct Cores {
+    /// Client, application, whatever isn't measured.
+    pub client: usize,
+    /// The pair of sidecars.
+    pub proxy: usize,
+}
+
 /// What to start.
-pub(crate) struct Launch<'a> {
+pub struct Launch<'a> {
     /// For messages, and the name of the log file.
-    pub(crate) name: &'a str,
-    pub(crate) core: usize,
+    pub name: &'a str,
+    /// The core that it runs on.
+    pub core: usize,
     /// The program and its arguments.
-    pub(crate) command: Vec<&'a OsStr>,
-    pub(crate) environment: Vec<(String, String)>,
+    pub command: Vec<&'a OsStr>,
+    /// Variables beside those of this process.
+    pub environment: Vec<(String, String)>,
     /// Where the log is written; standard output goes there too unless it is read.
-    pub(crate) folder: &'a Path,
+    pub folder: &'a Path,
     /// Whether standard output is read by line.
-    pub(crate) read: bool,
+    pub read: bool,
 }
 
 /// A running child. Dropping it kills it.
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     core: usize,
     child: Child,
@@ -43,7 +54,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `launch`, through this program's `exec` command.
-    pub(crate) fn start(launch: &Launch<'_>) -> anyhow::Result<Self> {
+    pub fn start(launch: &Launch<'_>) -> anyhow::Result<Self> {
         let log = launch.folder.join(format!("{}.log", launch.name));
         let file = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let mut command = Command::new(std::env::current_exe().context("finding this program")?);
@@ -58,24 +69,25 @@ impl Process {
         Ok(Self { name: launch.name.to_owned(), core: launch.core, child, id, log, lines })
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// The name that it was started under.
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The process id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.id
     }
 
     /// The next line of standard output, or `None` at its end.
-    pub(crate) async fn next_line(&mut self) -> anyhow::Result<Option<String>> {
+    pub async fn next_line(&mut self) -> anyhow::Result<Option<String>> {
         let lines =
             self.lines.as_mut().with_context(|| format!("standard output of {} isn't read", self.name))?;
         Ok(lines.next_line().await?)
     }
 
     /// The next line of standard output, which must come.
-    pub(crate) async fn line(&mut self) -> anyhow::Result<String> {
+    pub async fn line(&mut self) -> anyhow::Result<String> {
         match self.next_line().await? {
             Some(line) => Ok(line),
             None => anyhow::bail!("{} ended early\n{}", self.name, self.log_tail()),
@@ -83,7 +95,7 @@ impl Process {
     }
 
     /// Fails, with the end of the log, if the process has ended.
-    pub(crate) fn ensure_alive(&mut self) -> anyhow::Result<()> {
+    pub fn ensure_alive(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => anyhow::bail!("{} ended with {status}\n{}", self.name, self.log_tail()),
@@ -91,25 +103,25 @@ impl Process {
     }
 
     /// Waits for a command that ends by itself.
-    pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
+    pub async fn finish(mut self) -> anyhow::Result<()> {
         let status = self.child.wait().await?;
         anyhow::ensure!(status.success(), "{} ended with {status}\n{}", self.name, self.log_tail());
         Ok(())
     }
 
     /// Sends a signal.
-    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let pid = Pid::from_raw(self.id.cast_signed()).context("a process id is positive")?;
         kill_process(pid, signal).with_context(|| format!("sending a signal to {}", self.name))
     }
 
     /// Kills the process, as a crash or a machine without power would, and waits until it is gone.
-    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+    pub async fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().await.with_context(|| format!("killing {}", self.name))
     }
 
     /// Asks the process to end, and kills it if it doesn't.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         if let Some(pid) = Pid::from_raw(self.id.cast_signed())
             && matches!(self.child.try_wait(), Ok(None))
         {
@@ -121,7 +133,7 @@ impl Process {
     }
 
     /// Fails unless every thread of the process and of its children may run on its core only.
-    pub(crate) fn ensure_pinned(&self) -> anyhow::Result<()> {
+    pub fn ensure_pinned(&self) -> anyhow::Result<()> {
         for (thread, allowed) in usage::allowed_cores(self.id)? {
             anyhow::ensure!(
                 allowed == self.core.to_string(),

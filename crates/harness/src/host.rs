@@ -13,19 +13,18 @@ use serde::Serialize;
 /// occupies one between its choice and its use.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// This crate's folder.
-pub(crate) fn bench_folder() -> PathBuf {
-    std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from)
+/// The folder `bench` of the checkout, where benchmarks have their definitions and results.
+pub fn bench_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench")
 }
 
-/// Where everything is written that isn't kept: `.work` in this crate's folder.
-pub(crate) fn work_folder() -> PathBuf {
+/// Where everything is written that isn't kept: `bench/.work`.
+pub fn work_folder() -> PathBuf {
     bench_folder().join(".work")
 }
 
 /// The folder of the run of this name, emptied of what an earlier one has left.
-pub(crate) fn run_folder(name: &str) -> anyhow::Result<PathBuf> {
+pub fn run_folder(name: &str) -> anyhow::Result<PathBuf> {
     let folder = work_folder().join("run").join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
@@ -35,20 +34,20 @@ pub(crate) fn run_folder(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Puts a file in place as a whole: whoever reads it or watches for it never sees half of it.
-pub(crate) fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+pub fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let new = path.with_extension("new");
     fs::write(&new, text)?;
     fs::rename(new, path)
 }
 
 /// The program `name`: in `.work/bin`, beside this program, or in `PATH`.
-pub(crate) fn find_program(name: &str) -> anyhow::Result<PathBuf> {
+pub fn find_program(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = [Some(work_folder().join("bin")), own].into_iter().flatten();
     let mut candidates = folders.chain(std::env::split_paths(&path)).map(|folder| folder.join(name));
     candidates.find(|candidate| candidate.is_file()).with_context(|| {
-        format!("no program {name}: neither in bench/.work/bin, nor beside weft-bench, nor in PATH")
+        format!("no program {name}: neither in bench/.work/bin, nor beside this program, nor in PATH")
     })
 }
 
@@ -56,7 +55,7 @@ pub(crate) fn find_program(name: &str) -> anyhow::Result<PathBuf> {
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// A port of the loopback interface that nobody listens on, and that this run has not been given before.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
+pub fn free_port() -> anyhow::Result<u16> {
     for _ in 0..1000 {
         let port = fastrand::u16(PORTS);
         let is_new = GIVEN.lock().is_ok_and(|mut given| given.insert(port));
@@ -69,17 +68,22 @@ pub(crate) fn free_port() -> anyhow::Result<u16> {
 
 /// What results depend on.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Host {
-    pub(crate) kernel: String,
-    pub(crate) processor: String,
-    pub(crate) cores: usize,
-    pub(crate) memory_gib: f64,
+pub struct Host {
+    /// Its release.
+    pub kernel: String,
+    /// Model of the processor.
+    pub processor: String,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Memory in GiB.
+    pub memory_gib: f64,
     /// When the run began, UTC.
-    pub(crate) date: String,
+    pub date: String,
 }
 
 impl Host {
-    pub(crate) fn describe() -> Self {
+    /// This machine, now.
+    pub fn describe() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let after_colon = |text: &str, key: &str| {
             let line = text.lines().find(|line| line.starts_with(key));
@@ -100,8 +104,8 @@ impl Host {
     }
 }
 
-/// The command that repeats this run.
-pub(crate) fn command_line() -> String {
+/// The command that repeats this run of the program of `package`.
+pub fn command_line(package: &str) -> String {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    format!("cargo run --release -p weft-bench -- {}", arguments.join(" "))
+    format!("cargo run --release -p {package} -- {}", arguments.join(" "))
 }

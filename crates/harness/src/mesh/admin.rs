@@ -12,7 +12,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The body of the answer to a GET, which must be a 200.
-pub(crate) async fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+pub async fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     timeout(PATIENCE, ask(address, path))
         .await
         .with_context(|| format!("{address}{path} does not answer within {PATIENCE:?}"))?

@@ -8,39 +8,42 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::host;
-use crate::process::{Launch, Process};
-use crate::stage::{Cores, wait_for_port};
+use crate::process::{Cores, Launch, Process};
+use crate::wait::wait_for_port;
 
-pub(crate) mod admin;
-pub(crate) mod exposition;
+pub mod admin;
+pub mod exposition;
 
 /// A control plane that runs, and the folder that everything of the run is in.
-pub(crate) struct Mesh {
-    pub(crate) folder: PathBuf,
-    pub(crate) cores: Cores,
+pub struct Mesh {
+    /// Where configuration, state and logs are.
+    pub folder: PathBuf,
+    /// Which core is whose.
+    pub cores: Cores,
     weft: PathBuf,
     admin: SocketAddr,
     control_plane: Process,
 }
 
 /// What a sidecar is started with.
-pub(crate) struct Sidecar<'a> {
+pub struct Sidecar<'a> {
     /// Name of its log.
-    pub(crate) log: &'a str,
+    pub log: &'a str,
     /// Id of its workload.
-    pub(crate) workload: &'a str,
+    pub workload: &'a str,
     /// Service account that it proves itself with.
-    pub(crate) account: &'a str,
-    pub(crate) workers: u16,
+    pub account: &'a str,
+    /// Worker threads.
+    pub workers: u16,
     /// Port of its admin server.
-    pub(crate) admin: u16,
+    pub admin: u16,
     /// More arguments of `weft proxy`.
-    pub(crate) arguments: Vec<String>,
+    pub arguments: Vec<String>,
 }
 
 impl Mesh {
     /// Starts the control plane of a mesh named `name`, with one file of configuration.
-    pub(crate) async fn start(name: &str, configuration: &str, cores: Cores) -> anyhow::Result<Self> {
+    pub async fn start(name: &str, configuration: &str, cores: Cores) -> anyhow::Result<Self> {
         let folder = host::run_folder(name)?;
         let config = folder.join("config");
         fs::create_dir_all(&config).with_context(|| format!("creating {}", config.display()))?;
@@ -67,12 +70,12 @@ impl Mesh {
     }
 
     /// Puts another configuration in the place of the first one.
-    pub(crate) fn configure(&self, configuration: &str) -> anyhow::Result<()> {
+    pub fn configure(&self, configuration: &str) -> anyhow::Result<()> {
         configure(&self.folder, configuration)
     }
 
     /// Starts a sidecar. A token is made for each, as a restart is a start like any other.
-    pub(crate) fn sidecar(&self, sidecar: &Sidecar<'_>) -> anyhow::Result<Process> {
+    pub fn sidecar(&self, sidecar: &Sidecar<'_>) -> anyhow::Result<Process> {
         let weft = self.weft.display();
         let script = format!(
             "WEFT_TOKEN=$({weft} token create --identity default/{} --state {}) exec {weft} proxy --workload-id {} \
@@ -89,31 +92,31 @@ impl Mesh {
     }
 
     /// Starts this program with a command of its own, as an application.
-    pub(crate) fn application(&self, log: &str, arguments: &[String]) -> anyhow::Result<Process> {
+    pub fn application(&self, log: &str, arguments: &[String]) -> anyhow::Result<Process> {
         let program = std::env::current_exe().context("finding this program")?;
         let command = [program.as_os_str()].into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect();
         launch(log, self.cores.client, command, &self.folder)
     }
 
     /// How many workloads are registered and ready.
-    pub(crate) async fn ready(&self) -> anyhow::Result<usize> {
+    pub async fn ready(&self) -> anyhow::Result<usize> {
         let clients = admin::get(self.admin, "/clients").await?;
         Ok(clients.matches("\"health\": \"Ready\"").count())
     }
 
     /// Fails if the control plane has ended.
-    pub(crate) fn ensure_alive(&mut self) -> anyhow::Result<()> {
+    pub fn ensure_alive(&mut self) -> anyhow::Result<()> {
         self.control_plane.ensure_alive()
     }
 
     /// Ends the control plane.
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         self.control_plane.stop().await;
     }
 }
 
 /// An address of the loopback interface.
-pub(crate) fn local(port: u16) -> SocketAddr {
+pub fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 

@@ -11,11 +11,11 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// Resident memory in KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Memory {
+pub struct Memory {
     /// Resident set size: pages shared with others count fully in each.
-    pub(crate) rss_kib: u64,
+    pub rss_kib: u64,
     /// Proportional set size: a page shared by n processes counts 1/n in each.
-    pub(crate) pss_kib: u64,
+    pub pss_kib: u64,
 }
 
 impl std::ops::Add for Memory {
@@ -27,7 +27,7 @@ impl std::ops::Add for Memory {
 }
 
 /// Processor time of `process` and its descendants since they started.
-pub(crate) fn cpu_time(process: u32) -> anyhow::Result<Duration> {
+pub fn cpu_time(process: u32) -> anyhow::Result<Duration> {
     let mut total = Duration::ZERO;
     for id in family(process)? {
         let ticks = stat(id)?.ticks;
@@ -41,7 +41,7 @@ pub(crate) fn cpu_time(process: u32) -> anyhow::Result<Duration> {
 }
 
 /// Resident memory of `process` and its descendants.
-pub(crate) fn memory(process: u32) -> anyhow::Result<Memory> {
+pub fn memory(process: u32) -> anyhow::Result<Memory> {
     let mut total = Memory::default();
     for id in family(process)? {
         let status = read(&format!("/proc/{id}/status"))?;
@@ -53,7 +53,7 @@ pub(crate) fn memory(process: u32) -> anyhow::Result<Memory> {
 }
 
 /// Each thread of `process` and its descendants, with the list of cores it may run on.
-pub(crate) fn allowed_cores(process: u32) -> anyhow::Result<Vec<(u32, String)>> {
+pub fn allowed_cores(process: u32) -> anyhow::Result<Vec<(u32, String)>> {
     let mut cores = Vec::new();
     for id in family(process)? {
         for thread in threads(id)? {
@@ -68,7 +68,7 @@ pub(crate) fn allowed_cores(process: u32) -> anyhow::Result<Vec<(u32, String)>> 
 /// Time since the system's start that `core` had nothing to do. The kernel measures it, whereas its busy times are
 /// samples at each tick, which a load that begins at ticks evades. What is neither idle nor known to be used was used
 /// by others or withheld by the hypervisor.
-pub(crate) fn core_idle(core: usize) -> anyhow::Result<Duration> {
+pub fn core_idle(core: usize) -> anyhow::Result<Duration> {
     let text = read("/proc/stat")?;
     let ticks = idle_ticks(&text, core).with_context(|| format!("/proc/stat has no core {core}"))?;
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))

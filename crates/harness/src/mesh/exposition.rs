@@ -1,16 +1,16 @@
 //! Sums over the metrics of a proxy.
 
 /// The metrics of one look.
-pub(crate) struct Exposition(String);
+pub struct Exposition(String);
 
 impl Exposition {
     /// Metrics in the text format.
-    pub(crate) fn new(text: String) -> Self {
+    pub fn new(text: String) -> Self {
         Self(text)
     }
 
     /// The sum of the samples of a name that have all these labels; 0 if there is none.
-    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let samples = self.0.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let (known, value) = match rest.strip_prefix('{') {

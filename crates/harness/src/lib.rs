@@ -1,0 +1,10 @@
+//! Real processes for benchmarks and verification: a control plane, sidecars and applications, each bound to a core, ended
+//! when the run ends, and observed through `/proc` and their admin servers.
+//!
+//! A program that starts processes through [`process::Process`] has a command `exec` that calls
+//! [`process::exec::replace`]: a child binds itself to its core and to its parent's life before it becomes the program.
+
+pub mod host;
+pub mod mesh;
+pub mod process;
+pub mod wait;
