@@ -72,7 +72,8 @@ pub struct Args {
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", env = "WEFT_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Address of the HTTP proxy for the workload's own requests
+    /// Address of the HTTP proxy for the workload's own requests, on loopback: others are not served, as what they ask for
+    /// would be sent in the workload's name
     #[arg(long, value_name = "ADDRESS")]
     pub outbound: Option<SocketAddr>,
     /// Local listener for one destination, such as reviews:9080=127.0.0.1:19080 or reviews.shop:9080=19080; repeatable
@@ -93,7 +94,7 @@ pub struct Args {
     /// Address that redirected inbound connections arrive at
     #[arg(long, value_name = "ADDRESS")]
     pub transparent_inbound: Option<SocketAddr>,
-    /// Address of the admin server; it is without authentication, so keep it local
+    /// Address of the admin server; it is without authentication, and serves this network namespace alone
     #[arg(long, value_name = "ADDRESS", env = "WEFT_PROXY_ADMIN", default_value = "127.0.0.1:15000")]
     pub admin: SocketAddr,
     /// Address for others than this machine, such as [::]:15020: readiness, metrics, and probes of the application

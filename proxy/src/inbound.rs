@@ -21,6 +21,7 @@ use crate::http::client::Client;
 use crate::snapshot::{InboundPort, Snapshot};
 use crate::stats::{Direction, Edge, EdgeKey, Stats};
 use crate::stream::door::{Entering, door};
+use crate::stream::own::OwnListeners;
 use crate::stream::{listener, socket};
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
@@ -57,10 +58,10 @@ pub struct Application {
 }
 
 impl Inbound {
-    fn application(&self, address: SocketAddr) -> Rc<Application> {
+    fn application(&self, address: SocketAddr, own: &OwnListeners) -> Rc<Application> {
         let mut applications = self.applications.borrow_mut();
         let application = applications.entry(address).or_insert_with(|| {
-            let client = Client::new(Connector::plain(address));
+            let client = Client::new(Connector::plain(address, own));
             Rc::new(Application { client, load: Load::default(), adaptive: Adaptive::default() })
         });
         Rc::clone(application)
@@ -200,13 +201,15 @@ impl Upstream {
             version: "".into(),
             peer: identity.clone(),
         });
-        let application = worker.inbound.application(arrival.application);
+        let application = worker.inbound.application(arrival.application, &worker.own);
         let own = worker.with_snapshot(|snapshot| snapshot.tls.as_ref().map(|tls| tls.identity().clone()));
         let client = own.zip(identity.as_ref()).and_then(|(own, peer)| client_certificate(&own, peer, None));
         let announce = worker.with_snapshot(|snapshot| snapshot.inbound.port(arrival.port).announce);
         let forward = match announce {
             None => Rc::clone(&application.client),
-            Some(version) => Client::new(Connector::plain(arrival.application).announcing(version, peer)),
+            Some(version) => {
+                Client::new(Connector::plain(arrival.application, &worker.own).announcing(version, peer))
+            }
         };
         let forwarded_for =
             caller.peer.announced.then(|| HeaderValue::try_from(peer.ip().to_string()).ok()).flatten();

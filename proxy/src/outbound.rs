@@ -17,12 +17,11 @@ use crate::shared::Shared;
 use crate::stats::Direction;
 use crate::stream::announced;
 use crate::stream::limit::Accepted;
-use crate::stream::listener;
 use crate::stream::prefixed::{Prefixed, read_ahead, read_ahead_within};
 use crate::stream::race::{First, Lost, race};
 use crate::stream::refuse::Refuse;
-use crate::stream::socket;
 use crate::stream::transport::Transport;
+use crate::stream::{listener, own, socket};
 use crate::worker::Worker;
 
 pub(crate) mod attempts;
@@ -65,7 +64,8 @@ pub struct Downstream {
     pub source: SocketAddr,
 }
 
-/// Serves the explicit listener: an HTTP proxy, which also takes requests by their authority.
+/// Serves the explicit listener: an HTTP proxy, which also takes requests by their authority. It sends them in the
+/// workload's name, and so serves only its network namespace.
 ///
 /// Connections of those in `announced_by` begin with a header of the PROXY protocol.
 pub fn listen_explicit(
@@ -79,6 +79,7 @@ pub fn listen_explicit(
     accept(&shared, listener, stop, move |stream, source| {
         let (worker, announced_by) = (Rc::clone(&worker), Arc::clone(&announced_by));
         async move {
+            let Some(stream) = opened_here(&worker, stream, source) else { return };
             let Some((source, stream)) = begin(stream, source, &announced_by).await else { return };
             let downstream = Rc::new(Downstream { target: Target::ByAuthority, source });
             connection(worker, stream, downstream, Protocol::Http1).await;
@@ -106,6 +107,16 @@ pub fn listen_local(
     });
 }
 
+/// The connection, if it was opened in the proxy's network namespace; others are reset.
+fn opened_here(worker: &Worker, stream: Accepted, source: SocketAddr) -> Option<Accepted> {
+    if own::is_opened_here(stream.tcp(), source) {
+        return Some(stream);
+    }
+    worker.shared.refused_foreign(source);
+    stream.refuse();
+    None
+}
+
 /// Who opened a connection, and what it says itself: a load balancer speaks of another one first.
 async fn begin(
     stream: Accepted,
@@ -124,7 +135,8 @@ async fn begin(
     }
 }
 
-/// Serves the listener that the kernel redirects outbound connections to.
+/// Serves the listener that the kernel redirects outbound connections to. What is opened to the listener itself is served
+/// as by the explicit one: whatever the listener's address, it may be reached from elsewhere.
 pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
     let shared = Arc::clone(&worker.shared);
     let worker = Rc::clone(worker);
@@ -139,6 +151,7 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
                 }
                 // Opened to this listener on purpose: there is only what the requests say.
                 Ok(None) => {
+                    let Some(stream) = opened_here(&worker, stream, source) else { return };
                     let stream = Prefixed::untouched(stream);
                     let downstream = Rc::new(Downstream { target: Target::ByAuthority, source });
                     connection(worker, stream, downstream, Protocol::Http1).await;

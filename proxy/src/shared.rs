@@ -1,6 +1,7 @@
 //! What the control thread and the workers share: the snapshot in force, questions for destinations, counters.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
 use weft_mesh::limits::Place;
 use weft_mesh::name::ServicePort;
+use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use crate::access::{AccessLog, Open};
+use crate::clock::Seldom;
 use crate::http::replay::ReplayMemory;
 use crate::overload::Overload;
 use crate::snapshot::Snapshot;
@@ -69,6 +72,7 @@ pub struct Shared {
     pub locality: Locality,
     /// How many workers there are: each has its share of what is limited by time.
     pub workers: usize,
+    foreign: Seldom,
     ready: AtomicBool,
     under_way: AtomicUsize,
     stream_looks: AtomicU32,
@@ -92,6 +96,7 @@ impl Shared {
             close: CancellationToken::new(),
             locality,
             workers,
+            foreign: Seldom::default(),
             ready: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             stream_looks: AtomicU32::new(looks(STREAM_IDLE)),
@@ -132,6 +137,18 @@ impl Shared {
             self.stats.refused_connection(direction);
         }
         place
+    }
+
+    /// Counts a connection that is refused because it comes from elsewhere, to where the proxy acts in the workload's name.
+    pub fn refused_foreign(&self, source: SocketAddr) {
+        self.stats.answered(Direction::Outbound, Reason::Denied);
+        if self.foreign.is_due() {
+            tracing::warn!(
+                %source,
+                "refused a connection from outside of this network namespace: to others this proxy does not lend its \
+                 workload's identity; let them dial a port of --upstream, or run a sidecar of their own"
+            );
+        }
     }
 
     /// Counts, and logs, a request that was answered because it could not be read as one.

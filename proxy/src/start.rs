@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
 use weft_mesh::proxy_protocol::Senders;
@@ -16,6 +16,7 @@ use crate::control::{self, ControlHandle};
 use crate::shared::Shared;
 use crate::stats::Direction;
 use crate::stream::listener::Bound;
+use crate::stream::own::OwnListeners;
 use crate::{descriptors, worker};
 
 /// Time for the control plane to tell the clients that this workload is about to end, before requests are only awaited.
@@ -38,14 +39,8 @@ pub struct Listeners {
     pub(crate) transparent_outbound: Option<Bound>,
     pub(crate) transparent_inbound: Option<Bound>,
     pub(crate) offers: Vec<(Offer, Bound)>,
-}
-
-impl Listeners {
-    /// Where connections of the application arrive.
-    pub(crate) fn outbound_addresses(&self) -> Vec<SocketAddr> {
-        let upstreams = self.upstreams.iter().map(|(_, bound)| bound);
-        self.outbound.iter().chain(&self.transparent_outbound).chain(upstreams).map(Bound::address).collect()
-    }
+    /// All of these, the admin server's and the monitoring server's, but for those of offers.
+    pub(crate) own: Vec<SocketAddr>,
 }
 
 /// Where a proxy listens, with the ports that were taken.
@@ -67,6 +62,15 @@ pub struct Addresses {
     pub monitor: Option<SocketAddr>,
 }
 
+impl Addresses {
+    /// All of them, but for those of offers, which stand for the application.
+    fn own(&self) -> Vec<SocketAddr> {
+        let upstreams = self.upstreams.iter().map(|(_, address)| *address);
+        let optional = [self.outbound, self.transparent_outbound, self.transparent_inbound, self.monitor];
+        upstreams.chain(optional.into_iter().flatten()).chain([self.admin]).collect()
+    }
+}
+
 /// A proxy that runs.
 #[derive(Debug)]
 pub struct Running {
@@ -83,11 +87,14 @@ pub struct Running {
 
 /// Starts a proxy: binds its sockets, then starts its threads.
 pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
-    let listeners = Arc::new(bind(&config)?);
+    let mut listeners = bind(&config)?;
     let admin = std::net::TcpListener::bind(config.admin)
         .with_context(|| format!("cannot listen on {} for the admin server", config.admin))?;
     let monitor = config.monitor.map(bind_monitor).transpose()?;
     let addresses = addresses(&listeners, admin.local_addr()?, monitor.as_ref());
+    listeners.own = addresses.own();
+    check_applications(&addresses)?;
+    let listeners = Arc::new(listeners);
     let count = config.workers.max(1);
     let drain_timeout = config.drain_timeout;
     let locality = Locality { region: config.region.as_str().into(), zone: config.zone.as_str().into() };
@@ -132,7 +139,32 @@ fn max_connections(told: Option<u32>, workers: usize) -> u32 {
     told
 }
 
+/// An application that is the proxy itself would be called for ever.
+fn check_applications(addresses: &Addresses) -> anyhow::Result<()> {
+    let offered = addresses.offers.iter().map(|(_, address)| *address);
+    let own = OwnListeners::new(addresses.own().into_iter().chain(offered));
+    for (offer, _) in &addresses.offers {
+        if let Some(listener) = own.reached_by(offer.application) {
+            bail!(
+                "the application of port {} of {} cannot be {}, where this proxy itself listens ({listener}); say where the \
+                 application listens",
+                offer.port,
+                offer.services.join(", "),
+                offer.application
+            );
+        }
+    }
+    Ok(())
+}
+
 fn bind(config: &ProxyConfig) -> anyhow::Result<Listeners> {
+    if let Some(address) = config.outbound.filter(|address| !address.ip().to_canonical().is_loopback()) {
+        bail!(
+            "cannot listen on {address} for outbound requests: they are sent in the workload's name, whoever they come \
+             from; take a loopback address, such as 127.0.0.1:{}, and for others --upstream DESTINATION={address}",
+            address.port()
+        );
+    }
     let bind = |address: SocketAddr, what: &str| {
         Bound::bind(address)
             .with_context(|| format!("cannot listen on {address} for {what}; is the port in use?"))
@@ -156,6 +188,7 @@ fn bind(config: &ProxyConfig) -> anyhow::Result<Listeners> {
                 Ok((offer.clone(), bind(offer.listen, &format!("port {} of the service", offer.port))?))
             })
             .collect::<anyhow::Result<_>>()?,
+        own: Vec::new(),
     })
 }
 
@@ -269,7 +302,47 @@ fn waits_for(open: u64, under_way: usize, waited: Duration, drains: bool) -> boo
 
 #[cfg(test)]
 mod tests {
+    use weft_mesh::protocol::Protocol;
+
     use super::*;
+
+    fn refused(config: ProxyConfig) -> String {
+        format!("{:#}", start(config).expect_err("it is refused"))
+    }
+
+    #[test]
+    fn the_http_proxy_for_a_workloads_own_requests_listens_on_loopback_alone() {
+        for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:15001"] {
+            let outbound = Some(address.parse().unwrap());
+            let said = refused(ProxyConfig { outbound, ..ProxyConfig::default() });
+            assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
+            assert!(said.contains("loopback address") && said.contains("--upstream"), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_application_is_not_the_proxy_itself() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let offer = |port, application, listen| {
+            let services = vec!["web".to_owned()];
+            (Offer { services, port, protocol: Protocol::Http1, listen, application }, listen)
+        };
+        let addresses = |application| Addresses {
+            outbound: Some(at(1)),
+            upstreams: vec![("reviews:9080".to_owned(), SocketAddr::from(([0, 0, 0, 0], 2)))],
+            offers: vec![offer(80, application, at(3)), offer(81, at(8080), at(4))],
+            transparent_outbound: Some("[::]:5".parse().unwrap()),
+            transparent_inbound: Some("[::]:6".parse().unwrap()),
+            admin: at(7),
+            monitor: Some("[::]:8".parse().unwrap()),
+        };
+        for port in 1..=8 {
+            let said = check_applications(&addresses(at(port))).unwrap_err().to_string();
+            let expected = format!("the application of port 80 of web cannot be 127.0.0.1:{port}");
+            assert!(said.starts_with(&expected), "{said}");
+        }
+        check_applications(&addresses(at(8080))).unwrap();
+    }
 
     #[test]
     fn requests_that_come_at_the_very_end_have_the_drains_time() {

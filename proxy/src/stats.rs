@@ -54,6 +54,12 @@ impl Stats {
         self.counters.add(Counter::Answer(direction, reason));
     }
 
+    /// Requests and connections that were answered for this reason.
+    #[cfg(test)]
+    pub(crate) fn answers(&self, direction: Direction, reason: Reason) -> u64 {
+        self.counters.get(Counter::Answer(direction, reason))
+    }
+
     /// Counts what a client did that it must not.
     pub fn violated(&self, direction: Direction, violation: Violation) {
         self.counters.add(Counter::Violation(direction, violation));

@@ -6,6 +6,7 @@ pub mod door;
 pub mod gathered;
 pub mod limit;
 pub mod listener;
+pub mod own;
 pub mod prefixed;
 pub mod race;
 pub mod refuse;

@@ -16,6 +16,7 @@ mod ejection;
 mod failures;
 mod faults;
 mod floods;
+mod foreign;
 mod frames;
 mod framing;
 mod global_limits;

@@ -23,6 +23,7 @@ use crate::shared::Shared;
 use crate::snapshot::{Backend, Snapshot};
 use crate::start::Listeners;
 use crate::stream::door::Door;
+use crate::stream::own::OwnListeners;
 use crate::stream::relay::Pipes;
 use crate::upstream::service::Service;
 use crate::{descriptors, inbound, outbound};
@@ -35,6 +36,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct Worker {
     /// What this worker shares with the other threads.
     pub shared: Arc<Shared>,
+    /// Where the proxy listens itself, and leads nobody.
+    pub own: OwnListeners,
     /// Connections to what is outside the mesh.
     pub passthrough: Passthrough,
     /// How late its timers are.
@@ -51,10 +54,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker without connections; `own` is where its proxy listens for outbound ones.
+    /// A worker without connections; `own` is where its proxy listens, but for the ports that the workload offers.
     pub fn new(shared: Arc<Shared>, own: Vec<SocketAddr>) -> Rc<Self> {
+        let own = OwnListeners::new(own);
         Rc::new(Self {
-            passthrough: Passthrough::new(own),
+            passthrough: Passthrough::new(own.clone()),
+            own,
             began: now(),
             watch: Watch::new(&shared.overload),
             inbound: Inbound::default(),
@@ -117,7 +122,7 @@ pub fn spawn(
                 return;
             }
         };
-        runtime.block_on(run(Worker::new(shared, listeners.outbound_addresses()), listeners, stop));
+        runtime.block_on(run(Worker::new(shared, listeners.own.clone()), listeners, stop));
     })
 }
 

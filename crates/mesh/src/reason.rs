@@ -50,6 +50,8 @@ pub enum Reason {
     ClientTimeout,
     /// The request's content is in a transfer coding that is not implemented (RFC 9112, section 6.1).
     UnknownCoding,
+    /// The request has been here before, or leads back to the proxy itself (RFC 5842, section 7.2).
+    LoopDetected,
 }
 
 /// gRPC status codes that the proxy sends.
@@ -57,6 +59,7 @@ mod grpc {
     pub(super) const DEADLINE_EXCEEDED: u8 = 4;
     pub(super) const PERMISSION_DENIED: u8 = 7;
     pub(super) const RESOURCE_EXHAUSTED: u8 = 8;
+    pub(super) const FAILED_PRECONDITION: u8 = 9;
     pub(super) const UNIMPLEMENTED: u8 = 12;
     pub(super) const INTERNAL: u8 = 13;
     pub(super) const UNAVAILABLE: u8 = 14;
@@ -64,7 +67,7 @@ mod grpc {
 
 impl Reason {
     /// Every reason, in the order in which they are declared.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoRoute,
         Self::InvalidBackend,
         Self::InvalidFilter,
@@ -85,6 +88,7 @@ impl Reason {
         Self::TargetTooLong,
         Self::ClientTimeout,
         Self::UnknownCoding,
+        Self::LoopDetected,
     ];
 
     /// The status of the HTTP answer.
@@ -106,6 +110,7 @@ impl Reason {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::LoopDetected => StatusCode::LOOP_DETECTED,
         }
     }
 
@@ -125,6 +130,8 @@ impl Reason {
             Self::RequestTimeout | Self::AttemptTimeout | Self::ClientTimeout => grpc::DEADLINE_EXCEEDED,
             Self::Denied => grpc::PERMISSION_DENIED,
             Self::RateLimited => grpc::RESOURCE_EXHAUSTED,
+            // What says that the same call again meets the same.
+            Self::LoopDetected => grpc::FAILED_PRECONDITION,
             Self::BadRequest | Self::HeaderTooLarge | Self::SmugglingAttempt | Self::TargetTooLong => {
                 grpc::INTERNAL
             }
@@ -154,6 +161,7 @@ impl Reason {
             Self::TargetTooLong => "target_too_long",
             Self::ClientTimeout => "client_timeout",
             Self::UnknownCoding => "unknown_coding",
+            Self::LoopDetected => "loop_detected",
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::http::client::Client;
 use crate::stats::Stats;
+use crate::stream::own::OwnListeners;
 use crate::upstream::connect::Connector;
 
 /// Time after which an unused connection is closed.
@@ -19,14 +19,14 @@ const IDLE: Duration = Duration::from_mins(1);
 /// Connections to what is outside the mesh, by name, `host:port`. A name is resolved for each new connection.
 #[derive(Debug)]
 pub struct Passthrough {
-    own: Rc<[SocketAddr]>,
+    own: OwnListeners,
     clients: RefCell<HashMap<Arc<str>, Rc<Client>, foldhash::fast::RandomState>>,
 }
 
 impl Passthrough {
-    /// No connection yet; none is ever made to one of the proxy's `own` addresses, which would go in circles.
-    pub fn new(own: Vec<SocketAddr>) -> Self {
-        Self { own: own.into(), clients: RefCell::default() }
+    /// No connection yet; none is ever made to one of the proxy's `own` listeners.
+    pub fn new(own: OwnListeners) -> Self {
+        Self { own, clients: RefCell::default() }
     }
 
     /// The connections to one name.
@@ -38,7 +38,7 @@ impl Passthrough {
 
     /// How to reach a name.
     pub fn connector(&self, name: &Arc<str>) -> Connector {
-        Connector::named(Arc::clone(name), Rc::clone(&self.own))
+        Connector::named(Arc::clone(name), &self.own)
     }
 
     /// Closes idle connections.

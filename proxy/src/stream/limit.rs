@@ -5,26 +5,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use weft_mesh::limits::{Gauge, Place};
 
 use super::refuse::Refuse;
 use super::transport::Transport;
-use crate::clock::{now, since};
-
-/// Time between two lines of the log about connections that are refused.
-const TELL_EVERY: Duration = Duration::from_mins(1);
+use crate::clock::Seldom;
 
 /// The connections of clients that there are, of all workers, and how many there may be; as many as like until that is set.
 #[derive(Debug, Default)]
 pub struct ConnectionLimit {
     open: Arc<Gauge>,
     most: AtomicU32,
-    told: Mutex<Option<Instant>>,
+    told: Seldom,
 }
 
 impl ConnectionLimit {
@@ -42,18 +37,10 @@ impl ConnectionLimit {
     pub fn enter(&self) -> Option<Place> {
         let most = self.most();
         let place = self.open.enter(most);
-        if place.is_none() {
-            self.tell(most);
-        }
-        place
-    }
-
-    fn tell(&self, most: u32) {
-        let Some(mut told) = self.told.try_lock() else { return };
-        if told.is_none_or(|told| since(told) >= TELL_EVERY) {
-            *told = Some(now());
+        if place.is_none() && self.told.is_due() {
             tracing::warn!(most, "there are as many connections of clients as may be; new ones are refused");
         }
+        place
     }
 }
 

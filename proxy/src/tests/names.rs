@@ -61,7 +61,8 @@ async fn a_name_that_leads_back_to_the_proxy_is_refused() {
         mesh.answer_lookups();
         network::name("outside.test:9080", &[application_at(8), outbound()]);
         let response = outside(&Caller::new()).await;
-        assert_eq!(response.headers()["x-weft-error"], "bad_request");
+        assert_eq!(response.status(), StatusCode::LOOP_DETECTED);
+        assert_eq!(response.headers()["x-weft-error"], "loop_detected");
     })
     .await;
 }

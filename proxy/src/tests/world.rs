@@ -30,6 +30,7 @@ use crate::outbound::{self, Downstream, Target, first_bytes};
 use crate::shared::{Lookup, Shared};
 use crate::snapshot::{Snapshot, Tls, convert};
 use crate::stats::Totals;
+use crate::stream::own::OwnListeners;
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
 
@@ -376,7 +377,7 @@ pub(super) struct Caller(Rc<Client>);
 
 impl Caller {
     pub(super) fn new() -> Self {
-        Self(Client::new(Connector::plain(outbound())))
+        Self(Client::new(Connector::plain(outbound(), &OwnListeners::default())))
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxFailure> {

@@ -27,6 +27,7 @@ use super::named::Named;
 use super::room::{Held, Room};
 use crate::error::{BoxFailure, Failure};
 use crate::stream::door::Door;
+use crate::stream::own::OwnListeners;
 use crate::stream::socket::Socket;
 use crate::stream::transport::Transport;
 
@@ -43,6 +44,8 @@ pub struct Connector {
     room: Option<Rc<Room>>,
     /// What is written before anything else.
     header: Option<Rc<[u8]>>,
+    /// Where it never leads.
+    own: OwnListeners,
 }
 
 #[derive(Debug, Clone)]
@@ -53,20 +56,23 @@ enum To {
 }
 
 impl Connector {
-    /// Connects in plain text.
-    pub fn plain(address: SocketAddr) -> Self {
-        Self { to: To::Address(address), tls: None, room: None, header: None }
+    /// Connects in plain text, and never to one of the proxy's `own` listeners, as none of these do.
+    pub fn plain(address: SocketAddr, own: &OwnListeners) -> Self {
+        Self::to(To::Address(address), own)
     }
 
-    /// Connects in plain text to a name outside the mesh, `host:port`, at the address that answers first, and never to
-    /// one of the proxy's `own`.
-    pub fn named(name: Arc<str>, own: Rc<[SocketAddr]>) -> Self {
-        Self { to: To::Name(Named::new(name, own)), tls: None, room: None, header: None }
+    /// Connects in plain text to a name outside the mesh, `host:port`, at the address that answers first.
+    pub fn named(name: Arc<str>, own: &OwnListeners) -> Self {
+        Self::to(To::Name(Named::new(name)), own)
     }
 
     /// Connects with TLS; the configuration holds who the peer may be and what is offered by ALPN.
-    pub fn tls(address: SocketAddr, config: Arc<rustls::ClientConfig>) -> Self {
-        Self { to: To::Address(address), tls: Some(config), room: None, header: None }
+    pub fn tls(address: SocketAddr, config: Arc<rustls::ClientConfig>, own: &OwnListeners) -> Self {
+        Self { tls: Some(config), ..Self::to(To::Address(address), own) }
+    }
+
+    fn to(to: To, own: &OwnListeners) -> Self {
+        Self { to, tls: None, room: None, header: None, own: own.clone() }
     }
 
     /// Reaches the address, which is the own workload's, through this proxy's own inbound side.
@@ -118,14 +124,14 @@ impl Connector {
     async fn open(&self) -> Result<Io, BoxFailure> {
         let timeout = self.room.as_ref().map_or(CONNECT_TIMEOUT, |room| room.connect_timeout());
         let (address, mut stream) = match &self.to {
-            To::Address(address) => (*address, tcp(*address, timeout).await?),
+            To::Address(address) => (*address, tcp(*address, timeout, &self.own).await?),
             To::Own(address, door) => {
                 let stream = door.open(*address);
                 let stream = stream.map_err(|error| failed(format!("connecting to {address}: {error}")))?;
                 (*address, Socket::Within(stream))
             }
             // Rare and large: what every request carries along stays small.
-            To::Name(named) => return Ok(Io::Plain(Box::pin(named.connect(timeout)).await?)),
+            To::Name(named) => return Ok(Io::Plain(Box::pin(named.connect(timeout, &self.own)).await?)),
         };
         if let Some(header) = &self.header {
             // It is short enough for what every socket takes at once.
@@ -145,8 +151,13 @@ impl Connector {
     }
 }
 
-/// A TCP connection to an address, in the time that there is.
-pub(super) async fn tcp(address: SocketAddr, timeout: Duration) -> Result<Socket, BoxFailure> {
+/// A TCP connection to an address, in the time that there is. All that the proxy opens for others is opened here.
+pub(super) async fn tcp(
+    address: SocketAddr,
+    timeout: Duration,
+    own: &OwnListeners,
+) -> Result<Socket, BoxFailure> {
+    own.refuse(address, address)?;
     match tokio::time::timeout(timeout, Socket::connect(address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(failed(format!("connecting to {address}: {error}"))),

@@ -1,7 +1,6 @@
 //! Connecting to a name that is not the mesh's: by the system's resolver, to whichever of its addresses answers first.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use weft_mesh::reason::Reason;
 
 use super::connect::tcp;
 use crate::error::{BoxFailure, Failure};
+use crate::stream::own::OwnListeners;
 use crate::stream::socket::Socket;
 
 /// Time for a name to be resolved.
@@ -22,8 +22,6 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub(super) struct Named {
     name: Arc<str>,
-    /// Where this proxy itself listens: to connect there would go in circles.
-    own: Rc<[SocketAddr]>,
 }
 
 impl Named {
@@ -32,20 +30,19 @@ impl Named {
         &self.name
     }
 
-    pub(super) fn new(name: Arc<str>, own: Rc<[SocketAddr]>) -> Self {
-        Self { name, own }
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self { name }
     }
 
-    /// Connects; `timeout` is the time for each address.
-    pub(super) async fn connect(&self, timeout: Duration) -> Result<Socket, BoxFailure> {
+    /// Connects; `timeout` is the time for each address. A name of which one address is among the proxy's `own` is refused.
+    pub(super) async fn connect(&self, timeout: Duration, own: &OwnListeners) -> Result<Socket, BoxFailure> {
         let addresses = order(self.resolve().await?);
-        if let Some(own) = addresses.iter().find(|address| self.own.contains(address)) {
-            let detail = format!("{} leads back to this proxy, which listens on {own}", self.name);
-            return Err(Failure::downstream(Reason::BadRequest, detail));
+        for address in &addresses {
+            own.refuse(&self.name, *address)?;
         }
         match *addresses {
-            [address] => tcp(address, timeout).await,
-            _ => self.race(&addresses, timeout).await,
+            [address] => tcp(address, timeout, own).await,
+            _ => self.race(&addresses, timeout, own).await,
         }
     }
 
@@ -71,7 +68,12 @@ impl Named {
 
     /// Tries one address after the other, the next when one fails or has not answered for a while; what was begun goes
     /// on until one is connected (RFC 8305 section 5).
-    async fn race(&self, addresses: &[SocketAddr], timeout: Duration) -> Result<Socket, BoxFailure> {
+    async fn race(
+        &self,
+        addresses: &[SocketAddr],
+        timeout: Duration,
+        own: &OwnListeners,
+    ) -> Result<Socket, BoxFailure> {
         let mut waiting = addresses.iter();
         let mut attempts = FuturesUnordered::new();
         let mut failures = Vec::new();
@@ -79,7 +81,7 @@ impl Named {
         loop {
             tokio::select! {
                 () = next.as_mut(), if waiting.len() > 0 => {
-                    attempts.extend(waiting.next().map(|address| tcp(*address, timeout)));
+                    attempts.extend(waiting.next().map(|address| tcp(*address, timeout, own)));
                     next.as_mut().reset(Instant::now() + ATTEMPT_DELAY);
                 }
                 Some(attempt) = attempts.next() => match attempt {

@@ -26,6 +26,7 @@ use crate::http::client::{Client, HttpVersion};
 use crate::snapshot::Tls;
 use crate::stats::{Direction, Edge, EdgeKey, Retirement, Stats};
 use crate::stream::door::Door;
+use crate::stream::own::OwnListeners;
 
 /// How often a request looks for another connection when the one it found takes no more streams.
 const TRIES: usize = 3;
@@ -40,6 +41,8 @@ pub struct Peer {
     room: Rc<Room>,
     /// The way to the endpoint's proxy where that is this one.
     door: Option<Door>,
+    /// Where no connection leads.
+    own: OwnListeners,
     links: Links,
     /// Makes requests wait for the connection that one of them is opening, instead of opening one each.
     opening: tokio::sync::Mutex<()>,
@@ -67,11 +70,13 @@ type OfGeneration = (u64, Rc<Client>);
 pub type Answered = (Response<Body>, ResponseMetadata);
 
 impl Peer {
-    /// No connection yet. An endpoint of the own workload is reached through `door`.
-    pub fn new(endpoint: Endpoint, room: Rc<Room>, door: Option<&Door>) -> Self {
-        let plain = Client::new(Connector::plain(endpoint.address).within(&room));
+    /// No connection yet. An endpoint of the own workload is reached through `door`, and the proxy's `own` listeners are
+    /// never connected to.
+    pub fn new(endpoint: Endpoint, room: Rc<Room>, door: Option<&Door>, own: &OwnListeners) -> Self {
+        let plain = Client::new(Connector::plain(endpoint.address, own).within(&room));
         Self {
             door: door.filter(|_| endpoint.own).cloned(),
+            own: own.clone(),
             endpoint,
             room,
             links: Links::default(),
@@ -193,7 +198,7 @@ impl Peer {
     ) -> Result<(Stream, Option<Identity>), BoxFailure> {
         match (self.endpoint.hop, tls) {
             (Hop::Plain | Hop::Standard, _) => {
-                let mut connector = Connector::plain(self.endpoint.address).within(&self.room);
+                let mut connector = Connector::plain(self.endpoint.address, &self.own).within(&self.room);
                 if let Some(version) = announce {
                     connector = connector.announcing(version, source);
                 }
@@ -265,7 +270,7 @@ impl Peer {
     }
 
     fn connector(&self, config: Arc<rustls::ClientConfig>) -> Connector {
-        let connector = Connector::tls(self.endpoint.address, config).within(&self.room);
+        let connector = Connector::tls(self.endpoint.address, config, &self.own).within(&self.room);
         match &self.door {
             Some(door) => connector.through(door),
             None => connector,

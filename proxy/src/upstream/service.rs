@@ -20,6 +20,7 @@ use crate::error::{BoxFailure, Failure, Origin};
 use crate::shared::Shared;
 use crate::snapshot::Backend;
 use crate::stream::door::Door;
+use crate::stream::own::OwnListeners;
 use crate::worker::Worker;
 
 /// Time after which a worker forgets a service that nobody asks for.
@@ -40,6 +41,7 @@ pub struct Service {
     used: Cell<Instant>,
     room: Rc<Room>,
     door: Option<Door>,
+    own: OwnListeners,
     shared: Arc<Shared>,
     label: weft_hop::Text,
     /// The number under which it is told which endpoints are ejected, and the picker's counts of when that was last done.
@@ -65,6 +67,7 @@ impl Service {
             used: Cell::new(now),
             shared: Arc::clone(&worker.shared),
             door: worker.door.get().cloned(),
+            own: worker.own.clone(),
             room: Room::new(backend.service.clone(), worker.shared.usage(&backend.service)),
             label: backend.service.service.to_string().into(),
             ejections: worker.shared.ejected.number(),
@@ -180,7 +183,7 @@ impl Service {
         if let Some(peer) = self.peers.borrow().get(&endpoint.id) {
             return Rc::clone(peer);
         }
-        let peer = Rc::new(Peer::new(endpoint.clone(), Rc::clone(&self.room), self.door.as_ref()));
+        let peer = Rc::new(Peer::new(endpoint.clone(), Rc::clone(&self.room), self.door.as_ref(), &self.own));
         self.peers.borrow_mut().insert(Arc::clone(&endpoint.id), Rc::clone(&peer));
         peer
     }
