@@ -1,34 +1,24 @@
 //! The admin server: readiness, metrics, what is in force, and the few things that can be asked for. It has no
-//! authentication and so listens on loopback unless told otherwise.
+//! authentication, and so answers its own network namespace alone, wherever it listens.
 
 mod config;
+mod server;
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::oneshot;
 
+pub(crate) use self::server::{Admits, serve};
 use crate::config::ProxyConfig;
 use crate::control::{Rotations, Status};
 use crate::explain;
 use crate::shared::{LOOKUP_TIMEOUT, Lookup, Shared};
 use crate::stats::{Exposition, Format};
-
-/// Time for a request's head to arrive.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a connection could not be accepted.
-const PAUSE: Duration = Duration::from_millis(50);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -213,42 +203,6 @@ impl Admin {
             Ok(Err(problem)) => text(StatusCode::BAD_GATEWAY, format!("{problem}\n")),
             Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is about to end\n"),
         }
-    }
-}
-
-/// Answers requests, which also learn the address that they came to, until it is dropped.
-pub(crate) async fn serve<F, A>(listener: std::net::TcpListener, what: &'static str, respond: F)
-where
-    F: Fn(Request<Incoming>, SocketAddr) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = Answer> + Send + 'static,
-{
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "{what} cannot listen");
-            return;
-        }
-    };
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        // The client has gone already where it has no address.
-        let Ok(local) = stream.local_addr() else { continue };
-        let respond = respond.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = respond(request, local);
-                async move { Ok::<_, Infallible>(answer.await) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            // A client that goes away early is its own business.
-            let _ = connection.await;
-        });
     }
 }
 

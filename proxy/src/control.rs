@@ -36,7 +36,7 @@ use self::proof::Proof;
 use self::registration::Registration;
 use self::telemetry::Telemetry;
 use self::transport::{Dial, Transport};
-use crate::admin::{Admin, serve};
+use crate::admin::{Admin, Admits, serve};
 use crate::config::{self, Offer, ProxyConfig};
 use crate::monitor::Monitor;
 use crate::shared::{Lookup, Shared};
@@ -160,15 +160,16 @@ impl Control {
         let answers = Arc::new(Admin::new(&self.shared, &self.status, &self.config, rotations));
         if let Some(listener) = monitor {
             let monitor = Arc::new(Monitor::new(Arc::clone(&answers), self.config.probes.clone()));
-            tasks.spawn(serve(listener, "the monitoring server", move |request, local| {
+            tasks.spawn(serve(listener, "the monitoring server", Admits::Anybody, move |request, local| {
                 let monitor = Arc::clone(&monitor);
                 async move { monitor.answer(&request, local).await }
             }));
         }
-        tasks.spawn(serve(admin, "the admin server", move |request: Request<Incoming>, _| {
+        let answer = move |request: Request<Incoming>, _| {
             let admin = Arc::clone(&answers);
             async move { admin.answer(&request).await }
-        }));
+        };
+        tasks.spawn(serve(admin, "the admin server", Admits::OwnNamespace, answer));
         Box::pin(self.follow(demanded, tasks, stop)).await;
     }
 
