@@ -18,7 +18,7 @@ use crate::stats::Direction;
 use crate::stream::announced;
 use crate::stream::limit::Accepted;
 use crate::stream::prefixed::{Prefixed, read_ahead, read_ahead_within};
-use crate::stream::race::{First, Lost, race};
+use crate::stream::race::{First, Lost, race, race_with};
 use crate::stream::refuse::Refuse;
 use crate::stream::transport::Transport;
 use crate::stream::{listener, own, socket};
@@ -209,7 +209,7 @@ pub(crate) async fn connection<S>(
     // Each way takes only the memory that it needs itself, for as long as the connection lives.
     match protocol {
         Protocol::Tcp | Protocol::Tls => Box::pin(opaque::relay(worker, stream, downstream)).await,
-        Protocol::Detect => Box::pin(undeclared(worker, stream, downstream)).await,
+        Protocol::Detect => Box::pin(undeclared(worker, stream, downstream, None)).await,
         Protocol::Http1 | Protocol::Http2 | Protocol::Grpc => match first_bytes_of_http(stream).await {
             // Declared as HTTP: what is not HTTP/2 is left to the parser of HTTP/1, which answers what is wrong with it.
             Ok((version, stream)) => {
@@ -222,12 +222,20 @@ pub(crate) async fn connection<S>(
     }
 }
 
-/// A connection of which nothing is known: whoever speaks first tells.
-async fn undeclared<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
-where
+/// A connection of which nothing is known: whoever speaks first tells. Where it leads to may be connected to already.
+async fn undeclared<S>(
+    worker: Rc<Worker>,
+    stream: S,
+    downstream: Rc<Downstream>,
+    opened: Option<opaque::Opened>,
+) where
     S: Transport + Refuse + Send + 'static,
 {
-    match race(stream, version, opaque::open(&worker, &downstream, &opaque::Opening::Unread)).await {
+    let raced = match opened {
+        Some(far) => race_with(stream, version, far).await,
+        None => race(stream, version, opaque::open(&worker, &downstream, &opaque::Opening::Unread)).await,
+    };
+    match raced {
         Ok(First::Client(Some(version), near, far)) => {
             drop(far);
             http(worker, near, version, downstream).await;

@@ -17,6 +17,7 @@ mod failures;
 mod faults;
 mod floods;
 mod foreign;
+mod forward_proxy;
 mod frames;
 mod framing;
 mod global_limits;

@@ -10,11 +10,37 @@ const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authoriza
 /// Removes the fields that are for one connection alone (RFC 9110 section 7.6.1), also those that `Connection` names.
 ///
 /// `TE: trailers` stays, because gRPC asks for it end to end, and `Trailer` stays, because it announces fields that are
-/// forwarded.
+/// forwarded. `Proxy-Authorization` stays as well: it is for the first proxy on the way that asks for it (RFC 9110, section
+/// 11.7.2), which the application's own proxy need not be.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Most messages have none of them, which one look at each name tells.
     if headers.keys().any(may_be_hop_by_hop) {
         remove(headers);
+    }
+}
+
+/// Removes the credentials that a client gives to the proxy which it speaks to (RFC 9110, section 11.7.2): nobody further
+/// on is to learn them.
+pub fn remove_proxy_credentials(headers: &mut HeaderMap) {
+    if !headers.keys().any(|name| name == PROXY_AUTHORIZATION) {
+        return;
+    }
+    keep(headers, |name| *name != PROXY_AUTHORIZATION);
+}
+
+/// Makes the map anew of the fields that stay: taking fields out of one puts the last field in the place of each, and those
+/// that stay have to stay in the order in which they were sent.
+fn keep(headers: &mut HeaderMap, mut stays: impl FnMut(&HeaderName) -> bool) {
+    let kept = HeaderMap::with_capacity(headers.len());
+    let mut last = None;
+    for (name, value) in std::mem::replace(headers, kept) {
+        // A field that is repeated has its name once.
+        if name.is_some() {
+            last = name;
+        }
+        if let Some(name) = last.as_ref().filter(|name| stays(name)) {
+            headers.append(name, value);
+        }
     }
 }
 
@@ -25,32 +51,20 @@ fn may_be_hop_by_hop(name: &HeaderName) -> bool {
         10 => *name == CONNECTION || *name == KEEP_ALIVE,
         16 => *name == PROXY_CONNECTION,
         17 => *name == TRANSFER_ENCODING,
-        19 => *name == PROXY_AUTHORIZATION,
         _ => false,
     }
 }
 
-/// Makes the map anew: taking fields out of one puts the last field in the place of each, and those that stay have to stay
-/// in the order in which they were sent.
 fn remove(headers: &mut HeaderMap) {
     let named = named_by_connection(headers);
-    let mut te = takes_trailers(headers).then(|| HeaderValue::from_static("trailers"));
-    let kept = HeaderMap::with_capacity(headers.len());
-    let sent = std::mem::replace(headers, kept);
-    let mut last = None;
-    for (name, value) in sent {
-        // A field that is repeated has its name once.
-        if name.is_some() {
-            last = name;
-        }
-        let Some(name) = &last else { continue };
-        if *name == TE {
-            if let Some(trailers) = te.take() {
-                headers.append(name, trailers);
-            }
-        } else if !may_be_hop_by_hop(name) && !named.contains(name) {
-            headers.append(name, value);
-        }
+    let mut te = takes_trailers(headers);
+    keep(headers, |name| match *name {
+        // The first one stays for all.
+        TE => std::mem::take(&mut te),
+        _ => !may_be_hop_by_hop(name) && !named.contains(name),
+    });
+    if let Some(te) = headers.get_mut(TE) {
+        *te = HeaderValue::from_static("trailers");
     }
 }
 
@@ -121,6 +135,23 @@ mod tests {
         remove_hop_by_hop(&mut headers);
         let order: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(order, ["host", "accept", "te", "user-agent", "x-last"]);
+    }
+
+    #[test]
+    fn the_credentials_for_a_proxy_stay_until_the_proxy_itself_takes_them() {
+        let mut headers = map(&[
+            ("connection", "keep-alive"),
+            ("accept", "1"),
+            ("proxy-authorization", "Basic eDp5"),
+            ("proxy-connection", "keep-alive"),
+            ("accept", "2"),
+            ("user-agent", "3"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        let order: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(order, ["accept", "proxy-authorization", "user-agent"]);
+        remove_proxy_credentials(&mut headers);
+        assert_eq!(headers, map(&[("accept", "1"), ("accept", "2"), ("user-agent", "3")]));
     }
 
     #[test]

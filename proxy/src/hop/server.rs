@@ -56,7 +56,7 @@ pub async fn serve<S, H, F>(
             if let Some(interim) = &interim {
                 request.extensions_mut().insert(interim.clone());
             }
-            if upgrade::token(request.headers()).is_some() {
+            if upgrade::is_asked(&request) {
                 stream.carries_tunnel();
             }
             let answering = Box::pin(handler(request, metadata));

@@ -148,14 +148,15 @@ impl Client {
         }
     }
 
-    /// Sends a request that may ask for an upgrade: then its body is what goes to the far side once that agrees, and
-    /// the body of the answer is what comes back.
+    /// Sends a request that may ask for an upgrade or a tunnel: then its body is what goes to the far side once that agrees,
+    /// and the body of the answer is what comes back.
     async fn send_http1(
         self: &Rc<Self>,
         mut request: Box<Request<Body>>,
         version: HttpVersion,
     ) -> Result<Response<Body>, BoxFailure> {
-        if upgrade::token(request.headers()).is_none() {
+        let tunnel = upgrade::is_tunnel(&request);
+        if !tunnel && upgrade::token(request.headers()).is_none() {
             let response = self.exchange_http1(request, version).await?;
             if upgrade::is_agreed(response.status()) {
                 let detail = "the application changes to another protocol, for which nobody asked";
@@ -165,7 +166,10 @@ impl Client {
         }
         let from_near = std::mem::take(request.body_mut());
         let mut response = self.exchange_http1(request, version).await?;
-        if upgrade::is_agreed(response.status()) {
+        if upgrade::is_agreed(response.status()) || tunnel && response.status().is_success() {
+            if tunnel {
+                unframe(response.headers_mut());
+            }
             let (from_far, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
             start(from_near);
             *response.body_mut() = Body::Tunnel(from_far);
@@ -181,8 +185,9 @@ impl Client {
         if request.version() == Version::HTTP_2 {
             *request.version_mut() = Version::HTTP_11;
             super::server::join_cookies(request.headers_mut());
+            // An absolute target of HTTP/1 is one that its client meant to send (RFC 9112 section 3.2.2).
+            super::server::host_from_authority(&mut request);
         }
-        super::server::host_from_authority(&mut request);
         let names_go_on = Interim::listen(&mut request);
         frame_by_chunks(&mut request);
         let may_repeat = request.method().is_idempotent();
@@ -342,6 +347,12 @@ impl Client {
         }
         any
     }
+}
+
+/// Takes the framing off an answer that begins a tunnel, where it means nothing (RFC 9110 section 9.3.6).
+fn unframe(headers: &mut HeaderMap) {
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::TRANSFER_ENCODING);
 }
 
 /// Says that a body of unknown length comes in chunks: hyper leaves it out of a request whose method seldom has one.

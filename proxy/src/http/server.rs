@@ -337,6 +337,18 @@ pub fn host_from_authority<B>(request: &mut Request<B>) {
     *request.uri_mut() = Uri::from(path);
 }
 
+/// Makes the Host field of a request of HTTP/1 agree with an absolute target, which stays: whatever that field says, it is
+/// the target that counts (RFC 9112 section 3.2.2).
+pub fn host_of_target<B>(request: &mut Request<B>) {
+    if request.version() == Version::HTTP_2 || request.method() == Method::CONNECT {
+        return;
+    }
+    let Some(authority) = request.uri().authority() else { return };
+    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
 /// Makes one field of a request's cookies, which HTTP/2 may send one by one and HTTP/1 may not (RFC 9113 section 8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(header::COOKIE).iter();

@@ -16,30 +16,69 @@ mod tunnel;
 
 pub use tunnel::{TunnelBody, tunnel};
 
-/// An upgrade that a request asks for.
+/// A connection that a request asks to be carried after its head.
 #[derive(Debug)]
 pub struct Asked {
-    /// The protocol to change to.
-    pub token: HeaderValue,
+    /// How it asks.
+    pub change: Change,
     /// The connection as it will be.
     pub connection: OnUpgrade,
-    /// Whether the client asks by an extended CONNECT.
-    pub extended: bool,
 }
 
-/// Makes the head of an answer that agrees to an upgrade what the client understands.
-pub fn agree(head: &mut http::response::Parts, token: &HeaderValue, extended: bool) {
-    remove_hop_by_hop(&mut head.headers);
-    if extended {
-        // RFC 8441 section 5: there is no 101, and the key was not the client's.
-        head.status = StatusCode::OK;
-        head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
-    } else {
-        restore(&mut head.headers, token);
+/// How a request asks for bytes both ways.
+#[derive(Debug)]
+pub enum Change {
+    /// By an upgrade to this protocol (RFC 9110 section 7.8).
+    Upgrade(HeaderValue),
+    /// By an extended CONNECT that stands for such an upgrade (RFC 8441).
+    Extended(HeaderValue),
+    /// By CONNECT, for a tunnel to a host that it names (RFC 9110 section 9.3.6).
+    Tunnel,
+}
+
+impl Change {
+    /// Puts back the fields that ask for it, after the hop-by-hop fields were removed.
+    pub fn ask(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Upgrade(token) | Self::Extended(token) => restore(headers, token),
+            Self::Tunnel => {}
+        }
+    }
+
+    /// Whether an answer agrees to it.
+    pub fn is_agreed(&self, status: StatusCode) -> bool {
+        match self {
+            Self::Upgrade(_) | Self::Extended(_) => is_agreed(status),
+            Self::Tunnel => status.is_success(),
+        }
+    }
+
+    /// Makes the head of an answer that agrees to it what the client understands.
+    pub fn agree(&self, head: &mut http::response::Parts) {
+        remove_hop_by_hop(&mut head.headers);
+        match self {
+            Self::Upgrade(token) => restore(&mut head.headers, token),
+            Self::Extended(_) => {
+                // RFC 8441 section 5: there is no 101, and the key was not the client's.
+                head.status = StatusCode::OK;
+                head.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+            }
+            Self::Tunnel => {}
+        }
     }
 }
 
-/// A request's upgrade, if it asks for one that a proxy can carry.
+/// Whether a request is CONNECT as HTTP/1.1 has it, for a tunnel; with a protocol it asks for an upgrade (RFC 8441).
+pub fn is_tunnel<B>(request: &Request<B>) -> bool {
+    request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_none()
+}
+
+/// Whether a request asks for bytes both ways after its head.
+pub fn is_asked<B>(request: &Request<B>) -> bool {
+    is_tunnel(request) || token(request.headers()).is_some()
+}
+
+/// What a request asks to be carried after its head, if that is something that a proxy can carry.
 ///
 /// An extended CONNECT of HTTP/2 (RFC 8441) is made the upgrade of HTTP/1.1 that it stands for, which is what nearly every
 /// application takes, and what goes through every kind of hop.
@@ -50,6 +89,9 @@ pub fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
     if let Some(protocol) = request.extensions_mut().remove::<Protocol>() {
         return extended(request, &protocol);
     }
+    if request.method() == Method::CONNECT {
+        return Some(Asked { change: Change::Tunnel, connection: hyper::upgrade::on(request) });
+    }
     if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
         return None;
     }
@@ -57,7 +99,7 @@ pub fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
     if token.as_bytes().eq_ignore_ascii_case(b"h2c") {
         return None;
     }
-    Some(Asked { token, connection: hyper::upgrade::on(request), extended: false })
+    Some(Asked { change: Change::Upgrade(token), connection: hyper::upgrade::on(request) })
 }
 
 fn extended(request: &mut Request<Incoming>, protocol: &Protocol) -> Option<Asked> {
@@ -70,7 +112,7 @@ fn extended(request: &mut Request<Incoming>, protocol: &Protocol) -> Option<Aske
     if token.as_bytes().eq_ignore_ascii_case(b"websocket") {
         request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, websocket_key());
     }
-    Some(Asked { token, connection, extended: true })
+    Some(Asked { change: Change::Extended(token), connection })
 }
 
 /// Sixteen octets by chance in base64 (RFC 6455 section 4.1), which HTTP/2 does without.
@@ -136,7 +178,7 @@ fn connection_names_upgrade(headers: &HeaderMap) -> bool {
         .any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
 }
 
-/// Puts back the fields that make a message an upgrade, after the hop-by-hop fields were removed.
+/// Puts back the fields that make a message an upgrade.
 pub fn restore(headers: &mut HeaderMap, token: &HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, token.clone());

@@ -26,7 +26,7 @@ use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::deadline;
 use crate::http::recorded::{Exchange, is_grpc_failure};
-use crate::http::server::objection;
+use crate::http::server::{host_of_target, objection};
 use crate::http::upgrade;
 use crate::limit::{self, Added};
 use crate::overload;
@@ -80,10 +80,10 @@ pub(crate) async fn from_http(
     remove_hop_by_hop(&mut parts.headers);
     let (start, body) = match upgrade {
         None => (None, Body::from(body)),
-        Some(upgrade::Asked { token, connection, extended }) => {
-            upgrade::restore(&mut parts.headers, &token);
+        Some(upgrade::Asked { change, connection }) => {
+            change.ask(&mut parts.headers);
             let (body, start) = upgrade::tunnel(connection);
-            (Some((token, extended, start)), Body::Tunnel(body))
+            (Some((change, start)), Body::Tunnel(body))
         }
     };
     let request = Request::from_parts(parts, body);
@@ -97,12 +97,12 @@ pub(crate) async fn from_http(
             answer(&failure, grpc)
         }
     };
-    if let Some((token, extended, start)) = start
-        && upgrade::is_agreed(response.status())
+    if let Some((change, start)) = start
+        && change.is_agreed(response.status())
     {
         let (mut head, body) = response.into_parts();
         start(body);
-        upgrade::agree(&mut head, &token, extended);
+        change.agree(&mut head);
         response = Response::from_parts(head, Body::Empty);
     }
     if http1 && worker.shared.drain.is_cancelled() {
@@ -126,6 +126,7 @@ async fn forward(
         worker.shared.stats.violated(Direction::Inbound, violation);
         return Err(Failure::downstream(violation.reason(), violation.detail()));
     }
+    host_of_target(&mut request);
     authorize(worker, upstream, &port, &request)?;
     if let Some(limit) = &port.rate_limit {
         let identity = upstream.identity.as_ref();

@@ -31,7 +31,6 @@ use crate::http::client::HttpVersion;
 use crate::http::deadline;
 use crate::http::recorded::Exchange;
 use crate::http::replay::Replay;
-use crate::http::upgrade::is_agreed;
 use crate::shared::UnderWay;
 use crate::snapshot::{Backend, Destination, Tls};
 use crate::stats::{Edge, RetryOutcome};
@@ -332,6 +331,7 @@ impl Plan {
         head: &http::response::Parts,
         failed: bool,
         mut log: Option<Box<Open>>,
+        tunnel: bool,
     ) -> Exchange {
         if let Some(log) = &mut log {
             log.answered(head.status, &head.headers);
@@ -343,12 +343,8 @@ impl Plan {
             failed,
             grpc: self.grpc,
             log,
-            // An upgrade that is agreed to is answered; how long it lasts then is for both sides to say.
-            ends: if is_agreed(head.status) {
-                None
-            } else {
-                self.deadline.attempt_ends(answered.attempt.began())
-            },
+            // A tunnel that is agreed to is answered; how long it lasts then is for both sides to say.
+            ends: if tunnel { None } else { self.deadline.attempt_ends(answered.attempt.began()) },
             attempt: Some(answered.attempt),
             place: self.place,
             under_way: self.under_way,

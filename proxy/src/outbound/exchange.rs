@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use weft_mesh::filter::{Abort, Counted, Filters, GlobalLimit, Limited, RedirectFrom, Scheme};
@@ -67,7 +67,7 @@ pub(crate) async fn run(
         .any(has_cors)
         .then(|| Box::new(parts.headers.clone()));
     remove_hop_by_hop(&mut parts.headers);
-    identify(&mut parts);
+    keep_or_make_request_id(&mut parts.headers, fastrand::u64(..));
     if let Some(log) = log {
         log.identified(&parts.headers);
     }
@@ -89,10 +89,10 @@ pub(crate) async fn run(
             }
             (None, body)
         }
-        Some(upgrade::Asked { token, connection, extended }) => {
-            upgrade::restore(&mut parts.headers, &token);
+        Some(upgrade::Asked { change, connection }) => {
+            change.ask(&mut parts.headers);
             let (body, start) = upgrade::tunnel(connection);
-            (Some((token, extended, start)), Body::Tunnel(body))
+            (Some((change, start)), Body::Tunnel(body))
         }
     };
     let plan = {
@@ -107,12 +107,12 @@ pub(crate) async fn run(
         Plan::new(worker, &asked, began, under_way)?
     };
     let (mut response, answered) = plan.attempts(worker, &mut parts, body, log).await?;
-    if let Some((token, extended, start)) = tunnel
-        && upgrade::is_agreed(response.status())
+    if let Some((change, start)) = tunnel
+        && change.is_agreed(response.status())
     {
         let (mut head, body) = response.into_parts();
-        start(plan.exchange(answered, &head, false, log.take()).record(body));
-        upgrade::agree(&mut head, &token, extended);
+        start(plan.exchange(answered, &head, false, log.take(), true).record(body));
+        change.agree(&mut head);
         return Ok(Response::from_parts(head, Body::Empty));
     }
     remove_hop_by_hop(response.headers_mut());
@@ -130,7 +130,7 @@ pub(crate) async fn run(
     }
     let (head, body) = response.into_parts();
     let failed = head.status.is_server_error() || (plan.is_grpc() && is_grpc_failure(&head.headers));
-    let body = plan.exchange(answered, &head, failed, log.take()).record(body);
+    let body = plan.exchange(answered, &head, failed, log.take(), false).record(body);
     Ok(Response::from_parts(head, body))
 }
 
@@ -314,7 +314,8 @@ fn apply_request_filters(
     rule: Option<&Rule<'_>>,
 ) {
     filters.request_headers.apply(&mut parts.headers);
-    let Some(rewrite) = &filters.rewrite else { return };
+    // What CONNECT names is for its recipient to connect to; there is nothing in it to rewrite.
+    let Some(rewrite) = filters.rewrite.as_ref().filter(|_| parts.method != Method::CONNECT) else { return };
     let matched = rule.map_or(0, |rule| rule.matched_prefix);
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
     if let Some(path_and_query) = &uri.path_and_query
@@ -333,18 +334,4 @@ fn apply_request_filters(
         }
     }
     parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
-}
-
-/// Gives the request an id where it has none, and the target form that goes on: path alone for HTTP/1.
-fn identify(parts: &mut http::request::Parts) {
-    keep_or_make_request_id(&mut parts.headers, fastrand::u64(..));
-    if parts.version != http::Version::HTTP_2
-        && let Some(authority) = parts.uri.authority()
-    {
-        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            // Whatever a Host field says beside it (RFC 9112 section 3.2.2).
-            parts.headers.insert(http::header::HOST, host);
-        }
-        parts.uri = parts.uri.path_and_query().cloned().map(http::Uri::from).unwrap_or_default();
-    }
 }

@@ -43,6 +43,9 @@ pub(super) struct Place {
     identity: Option<Identity>,
 }
 
+/// A connection to where another one is meant to go, and what is told of it; of what is outside the mesh, nothing.
+pub(super) type Opened = (Stream, Option<Place>);
+
 /// What a connection begins with, where its route may depend on that.
 #[derive(Debug)]
 pub(super) enum Opening {
@@ -111,7 +114,7 @@ pub(super) async fn open(
     worker: &Rc<Worker>,
     downstream: &Downstream,
     opening: &Opening,
-) -> Result<(Stream, Option<Place>), BoxFailure> {
+) -> Result<Opened, BoxFailure> {
     overload::admit(worker)?;
     let Target::Fixed(name) = &downstream.target else {
         let detail = "the connection is not HTTP, and nothing else says where it is meant to go";

@@ -3,10 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Method, Request, Response, Version, header};
+use http::{Request, Response, Version, header};
 use hyper::body::Incoming;
-use weft_mesh::headers::remove_hop_by_hop;
-use weft_mesh::reason::Reason;
+use weft_mesh::headers::{remove_hop_by_hop, remove_proxy_credentials};
 
 use super::destination::{Found, find};
 use super::{Downstream, Target, exchange, explicit};
@@ -16,14 +15,11 @@ use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::logged::Logged;
-use crate::http::server::{authority, objection};
-use crate::http::upgrade;
+use crate::http::server::{host_from_authority, host_of_target, objection};
+use crate::http::upgrade::{self, is_tunnel};
 use crate::overload;
 use crate::stats::Direction;
 use crate::worker::Worker;
-
-/// Port of a request that names none.
-const HTTP_PORT: u16 = 80;
 
 /// Answers one request.
 pub(crate) async fn handle(
@@ -60,7 +56,7 @@ pub(crate) async fn handle(
 async fn forward(
     worker: &Rc<Worker>,
     downstream: &Downstream,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     log: &mut Option<Box<Open>>,
 ) -> Result<Response<Body>, BoxFailure> {
     if let Some(violation) = objection(&request) {
@@ -68,13 +64,24 @@ async fn forward(
         return Err(Failure::downstream(violation.reason(), violation.detail()));
     }
     overload::admit_request(worker, request.uri().path())?;
-    // With a protocol it is no tunnel to anywhere, but a request for an upgrade (RFC 8441).
-    if request.method() == Method::CONNECT && request.extensions().get::<hyper::ext::Protocol>().is_none() {
-        return explicit::connect(Rc::clone(worker), downstream, request);
-    }
     let name = match &downstream.target {
-        Target::Fixed(name) => Arc::clone(name),
-        Target::ByAuthority => dialled_name(&request)?,
+        // All of it is for the destination, CONNECT, an absolute target and the credentials for a proxy, too: it may be a
+        // proxy itself.
+        Target::Fixed(name) => {
+            host_of_target(&mut request);
+            Arc::clone(name)
+        }
+        Target::ByAuthority if is_tunnel(&request) => {
+            return Box::pin(explicit::connect(worker, downstream, request)).await;
+        }
+        Target::ByAuthority => {
+            let name = explicit::destination(&request)?;
+            remove_proxy_credentials(request.headers_mut());
+            if request.version() != Version::HTTP_2 {
+                host_from_authority(&mut request);
+            }
+            name
+        }
     };
     match find(worker, &name).await {
         Found::Known(destination) => {
@@ -82,18 +89,6 @@ async fn forward(
         }
         Found::Absent | Found::Silent => Box::pin(pass_through(worker, &name, request, log)).await,
     }
-}
-
-/// The destination that a request names: the authority of its target, or its Host field.
-fn dialled_name(request: &Request<Incoming>) -> Result<Arc<str>, BoxFailure> {
-    let Some(authority) = authority(request) else {
-        let detail = "the request names no host: use an absolute target or a Host field";
-        return Err(Failure::downstream(Reason::BadRequest, detail));
-    };
-    Ok(match authority.port_u16() {
-        Some(_) => Arc::from(authority.as_str()),
-        None => format!("{}:{HTTP_PORT}", authority.host()).into(),
-    })
 }
 
 async fn pass_through(
@@ -112,10 +107,10 @@ async fn pass_through(
             let body = Body::from(body);
             (if let Some(log) = log { log.count(body) } else { body }, None)
         }
-        Some(upgrade::Asked { token, connection, extended }) => {
-            upgrade::restore(&mut parts.headers, &token);
+        Some(upgrade::Asked { change, connection }) => {
+            change.ask(&mut parts.headers);
             let (body, start) = upgrade::tunnel(connection);
-            (Body::Tunnel(body), Some((token, extended, start)))
+            (Body::Tunnel(body), Some((change, start)))
         }
     };
     let client = worker.passthrough.client(name);
@@ -127,11 +122,11 @@ async fn pass_through(
         log.answered(head.status, &head.headers);
     }
     let body = Logged::over(body, log, under_way);
-    if let Some((token, extended, start)) = tunnel
-        && upgrade::is_agreed(head.status)
+    if let Some((change, start)) = tunnel
+        && change.is_agreed(head.status)
     {
         start(body);
-        upgrade::agree(&mut head, &token, extended);
+        change.agree(&mut head);
         return Ok(Response::from_parts(head, Body::Empty));
     }
     remove_hop_by_hop(&mut head.headers);

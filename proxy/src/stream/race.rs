@@ -43,8 +43,34 @@ pub enum Lost<S> {
 /// is connected to by `open`, so that one that speaks first is heard. HTTP/2's SETTINGS, which some servers send at
 /// once, don't make an opaque protocol: such a server waits for requests.
 pub async fn race<S, F, P, V>(
+    near: S,
+    judge: impl FnMut(&[u8], bool) -> Option<V>,
+    open: impl Future<Output = Result<(F, P), BoxFailure>>,
+) -> Result<First<V, S, F, P>, Lost<S>>
+where
+    S: AsyncRead + Unpin,
+    F: AsyncRead + Unpin,
+{
+    run(near, judge, None, open).await
+}
+
+/// As [`race`], with a server that is connected to already.
+pub async fn race_with<S, F, P, V>(
+    near: S,
+    judge: impl FnMut(&[u8], bool) -> Option<V>,
+    far: (F, P),
+) -> Result<First<V, S, F, P>, Lost<S>>
+where
+    S: AsyncRead + Unpin,
+    F: AsyncRead + Unpin,
+{
+    run(near, judge, Some(far), std::future::pending()).await
+}
+
+async fn run<S, F, P, V>(
     mut near: S,
     mut judge: impl FnMut(&[u8], bool) -> Option<V>,
+    mut far: Option<(F, P)>,
     open: impl Future<Output = Result<(F, P), BoxFailure>>,
 ) -> Result<First<V, S, F, P>, Lost<S>>
 where
@@ -53,8 +79,7 @@ where
 {
     let mut said = BytesMut::with_capacity(AHEAD);
     let mut greeting = BytesMut::new();
-    let mut far: Option<(F, P)> = None;
-    let (mut silent, mut opened) = (false, false);
+    let (mut silent, mut opened) = (false, far.is_some());
     let mut silence = pin!(tokio::time::sleep(SILENCE));
     let mut open = pin!(open);
     loop {

@@ -9,6 +9,7 @@ use weft_proto::v1;
 use super::network;
 use super::side::{both, recorder};
 use super::world::*;
+use crate::stats::Direction;
 
 /// A request that is refused: its octets, and what for.
 async fn refused(cases: &[(&str, &str, Violation)]) {
@@ -240,8 +241,6 @@ async fn heads_within_the_bound_arrive() {
 #[tokio::test(start_paused = true)]
 async fn requests_in_every_form_arrive_as_one() {
     let close = "host: reviews:9080\r\nconnection: close\r\n";
-    let whole = format!("GET http://reviews:9080/a?b HTTP/1.1\r\n{close}\r\n");
-    let other = "GET http://reviews:9080/a HTTP/1.1\r\nhost: ratings:9080\r\nconnection: close\r\n\r\n";
     let asterisk = format!("OPTIONS * HTTP/1.1\r\n{close}\r\n");
     let empty_lines = format!("\r\n\r\nGET / HTTP/1.1\r\n{close}\r\n");
     let named = format!(
@@ -255,8 +254,6 @@ async fn requests_in_every_form_arrive_as_one() {
         "GET /1 HTTP/1.1\r\nhost: reviews:9080\r\n\r\nPOST /2 HTTP/1.1\r\nhost: reviews:9080\r\ncontent-length: 3\r\n\r\ntwoGET /3 HTTP/1.1\r\n{close}\r\n"
     );
     passed(&[
-        ("a whole target", &whole, &[("GET /a?b HTTP/1.1", "")]),
-        ("a whole target that another host stands beside", other, &[("GET /a HTTP/1.1", "")]),
         ("an asterisk", &asterisk, &[("OPTIONS * HTTP/1.1", "")]),
         ("empty lines before", &empty_lines, &[("GET / HTTP/1.1", "")]),
         ("a body that Connection names", &named, &[("POST / HTTP/1.1", "hello")]),
@@ -268,6 +265,27 @@ async fn requests_in_every_form_arrive_as_one() {
             &[("GET /1 HTTP/1.1", ""), ("POST /2 HTTP/1.1", "two"), ("GET /3 HTTP/1.1", "")],
         ),
     ])
+    .await;
+}
+
+/// An HTTP proxy takes the host out of it for an origin server, and the sidecar of a server leaves it to that, which may be
+/// a proxy itself (RFC 9112, sections 3.2.1 and 3.2.2). Either way Host is what the target says.
+#[tokio::test(start_paused = true)]
+async fn an_absolute_target_is_for_whom_it_was_sent_to() {
+    both(async |side| {
+        for host in ["reviews:9080", "ratings:9080"] {
+            let request = format!(
+                "GET http://reviews:9080/a?b HTTP/1.1\r\nhost: {host}\r\nproxy-authorization: Basic eDp5\r\nconnection: close\r\n\r\n"
+            );
+            assert!(side.answers(request.as_bytes()).await.starts_with("HTTP/1.1 200 OK\r\n"));
+            let seen = String::from_utf8(side.seen.borrow_mut().remove(0)).unwrap();
+            let explicit = side.direction == Direction::Outbound;
+            let line = if explicit { "GET /a?b HTTP/1.1\r\n" } else { "GET http://reviews:9080/a?b HTTP/1.1\r\n" };
+            assert!(seen.starts_with(line), "{seen}");
+            assert_eq!(seen.contains("\r\nproxy-authorization: Basic eDp5\r\n"), !explicit, "{seen}");
+            assert!(seen.contains("\r\nhost: reviews:9080\r\n") && !seen.contains("ratings"), "{seen}");
+        }
+    })
     .await;
 }
 

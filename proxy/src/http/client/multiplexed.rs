@@ -70,6 +70,9 @@ impl Client {
         self: &Rc<Self>,
         request: Box<Request<Body>>,
     ) -> Result<Response<Body>, BoxFailure> {
+        if upgrade::is_tunnel(&request) {
+            return Box::pin(self.open_tunnel(request)).await;
+        }
         if let Some(token) = upgrade::token(request.headers()) {
             return Box::pin(self.upgrade_by_connect(request, token)).await;
         }
@@ -102,6 +105,21 @@ impl Client {
         }
     }
 
+    /// Asks for a tunnel to a host that the request names (RFC 9113 section 8.5).
+    async fn open_tunnel(
+        self: &Rc<Self>,
+        mut request: Box<Request<Body>>,
+    ) -> Result<Response<Body>, BoxFailure> {
+        let from_near = std::mem::take(request.body_mut());
+        let (response, stream) = self.exchange_http2(request).await?;
+        if !response.status().is_success() {
+            return Ok(response.map(|body| Leased::http2(body, stream)));
+        }
+        let (from_far, mut head) = joined(response, stream, from_near);
+        super::unframe(&mut head.headers);
+        Ok(Response::from_parts(head, Body::Tunnel(from_far)))
+    }
+
     /// Asks by an extended CONNECT for the upgrade that a request of HTTP/1.1 asks for (RFC 8441), where the server takes
     /// that.
     ///
@@ -129,14 +147,11 @@ impl Client {
             return Ok(response.map(|body| Leased::http2(body, stream)));
         }
         let key = upgrade::ask_by_connect(&mut request, &token)?;
-        let (mut response, stream) = self.exchange_http2(request).await?;
+        let (response, stream) = self.exchange_http2(request).await?;
         if !response.status().is_success() {
             return Ok(response.map(|body| Leased::http2(body, stream)));
         }
-        let (mut from_far, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
-        from_far.hold(Box::new(stream));
-        start(from_near);
-        let (mut head, _) = response.into_parts();
+        let (from_far, mut head) = joined(response, stream, from_near);
         upgrade::agreed_by_connect(&mut head, &token, key.as_ref());
         Ok(Response::from_parts(head, Body::Tunnel(from_far)))
     }
@@ -198,6 +213,18 @@ impl Client {
         self.multiplexed.borrow_mut().push(connection.clone());
         Ok((connection, false))
     }
+}
+
+/// Carries what the near side sends to a stream that has become a tunnel; gives what comes back, and the answer's head.
+fn joined(
+    mut response: Response<Incoming>,
+    stream: OpenStream,
+    from_near: Body,
+) -> (upgrade::TunnelBody, http::response::Parts) {
+    let (mut from_far, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
+    from_far.hold(Box::new(stream));
+    start(from_near);
+    (from_far, response.into_parts().0)
 }
 
 impl Multiplexed {

@@ -79,7 +79,7 @@ impl Client {
         if self.spoken.http2_alone.get().is_some() {
             return self.send_to_http2_alone(request).await;
         }
-        if upgrade::token(request.headers()).is_some() {
+        if upgrade::is_asked(&request) {
             return self.send_http1(request, HttpVersion::LikelyHttp1).await;
         }
         let (parts, body) = request.into_parts();
