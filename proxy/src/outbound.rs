@@ -28,6 +28,7 @@ pub(crate) mod attempts;
 pub mod destination;
 pub(crate) mod exchange;
 mod explicit;
+mod loops;
 mod mirror;
 mod opaque;
 mod passthrough;

@@ -15,6 +15,7 @@ use weft_mesh::balance::Locality;
 use weft_mesh::limits::Place;
 use weft_mesh::name::ServicePort;
 use weft_mesh::reason::Reason;
+use weft_mesh::via::Marks;
 use weft_mesh::violation::Violation;
 
 use crate::access::{AccessLog, Open};
@@ -72,6 +73,8 @@ pub struct Shared {
     pub locality: Locality,
     /// How many workers there are: each has its share of what is limited by time.
     pub workers: usize,
+    /// By which requests are known that come around.
+    pub marks: Marks<foldhash::quality::RandomState>,
     foreign: Seldom,
     ready: AtomicBool,
     under_way: AtomicUsize,
@@ -96,6 +99,7 @@ impl Shared {
             close: CancellationToken::new(),
             locality,
             workers,
+            marks: Marks::default(),
             foreign: Seldom::default(),
             ready: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),

@@ -26,6 +26,7 @@ mod hedging;
 mod impatience;
 mod interim;
 mod limits;
+mod loops;
 mod names;
 pub(crate) mod network;
 mod offers;

@@ -19,6 +19,7 @@
 //! | who may call | [`authorization`] |
 //! | what the proxy answers itself | [`reason`] |
 //! | which header fields a proxy changes | [`headers`], [`trace`], [`forwarded`] |
+//! | which requests come around | [`via`] |
 //! | what clients may not send, or not as much of | [`wire`], [`violation`] |
 //! | what is counted | [`statistics`], [`rate`] |
 
@@ -52,6 +53,7 @@ pub mod shedding;
 pub mod split;
 pub mod statistics;
 pub mod trace;
+pub mod via;
 pub mod violation;
 pub mod wire;
 

@@ -22,6 +22,7 @@ use weft_mesh::reason::Reason;
 use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, Pushback, RetryPolicy, decide};
 
 use super::exchange::Rule;
+use super::loops;
 use crate::access::Open;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure, Origin};
@@ -230,6 +231,9 @@ impl Plan {
         let now = now();
         if let Some(left) = self.deadline.remaining(now) {
             deadline::tell(&mut parts.headers, left);
+        }
+        if attempt.peer.endpoint().hop != Hop::Weft {
+            loops::mark(self.under_way.shared(), parts);
         }
         let metadata = RequestMetadata {
             destination: Some(weft_hop::Destination {

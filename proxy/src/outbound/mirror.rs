@@ -8,12 +8,13 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use smallvec::SmallVec;
 use weft_hop::RequestMetadata;
-use weft_mesh::balance::Wish;
+use weft_mesh::balance::{Hop, Wish};
 use weft_mesh::filter::Filters;
 use weft_mesh::name::ServicePort;
 use weft_mesh::outlier::Outcome;
 
 use super::attempts::version_for;
+use super::loops;
 use crate::clock::{now, since};
 use crate::http::body::Body;
 use crate::http::interim::Interim;
@@ -46,7 +47,7 @@ pub(super) fn copies(
 }
 
 /// Sends a copy and waits for nothing.
-pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, copy: Copy, body: Body) {
+pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, mut copy: Copy, body: Body) {
     let (worker, destination) = (Rc::clone(worker), destination.clone());
     tokio::task::spawn_local(async move {
         let _under_way = worker.shared.enter();
@@ -54,6 +55,9 @@ pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, copy: Copy, b
         let Ok(mut attempt) = service.attempt(Wish::default()) else { return };
         let tls = worker.with_snapshot(|snapshot| snapshot.tls.clone());
         let version = version_for(&copy.backend, copy.parts.version);
+        if attempt.peer.endpoint().hop != Hop::Weft {
+            loops::mark(&worker.shared, &mut copy.parts);
+        }
         let metadata = RequestMetadata {
             destination: Some(weft_hop::Destination {
                 service: service.label(),

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use weft_mesh::headers::{remove_hop_by_hop, remove_proxy_credentials};
 
 use super::destination::{Found, find};
-use super::{Downstream, Target, exchange, explicit};
+use super::{Downstream, Target, exchange, explicit, loops};
 use crate::access::Open;
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{answer, is_grpc};
@@ -64,6 +64,7 @@ async fn forward(
         return Err(Failure::downstream(violation.reason(), violation.detail()));
     }
     overload::admit_request(worker, request.uri().path())?;
+    loops::check(worker, &mut request)?;
     let name = match &downstream.target {
         // All of it is for the destination, CONNECT, an absolute target and the credentials for a proxy, too: it may be a
         // proxy itself.
@@ -113,6 +114,7 @@ async fn pass_through(
             (Body::Tunnel(body), Some((change, start)))
         }
     };
+    loops::mark(&worker.shared, &mut parts);
     let client = worker.passthrough.client(name);
     let under_way = worker.shared.enter();
     let response = client.send(Box::new(Request::from_parts(parts, body)), version).await?;

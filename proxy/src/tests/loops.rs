@@ -1,0 +1,125 @@
+//! Requests that lead back to where they come from.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use tokio_util::sync::CancellationToken;
+use weft_mesh::balance::{Endpoint, EndpointSet};
+use weft_proto::v1;
+
+use super::network;
+use super::world::*;
+use crate::http::body::Body;
+use crate::inbound;
+use crate::snapshot::convert;
+use crate::worker::Worker;
+
+/// Runs a test in a mesh where the application of `reviews` is the caller's own listener.
+async fn in_a_circle<F: Future<Output = ()>>(test: impl Fn(Mesh, Rc<Worker>) -> F) {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+            network::listen(application_at(2), |mut stream| async move {
+                let mut back = network::connect(outbound()).unwrap().await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut back).await;
+            });
+            // Where no sidecar is passed, it is what the caller's own has sent.
+            let passed = if hop == v1::Hop::Plain { Rc::clone(&mesh.worker) } else { sidecar };
+            test(mesh, passed).await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_whose_application_is_the_callers_own_listener_is_a_loop_that_ends_at_the_second_pass() {
+    in_a_circle(async |_mesh, passed| {
+        let response = Caller::new().get("/a").await;
+        assert_eq!(response.status(), StatusCode::LOOP_DETECTED);
+        assert_eq!(response.headers()["x-weft-error"], "loop_detected");
+        assert_eq!(totals(&passed).requests(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_ends_over_http2_too() {
+    in_a_circle(async |_mesh, passed| {
+        let request = request("GET", "/a", Body::Empty);
+        let response = whole(Caller::new().send_http2(request).await.unwrap()).await;
+        assert_eq!(response.status(), StatusCode::LOOP_DETECTED);
+        assert_eq!(totals(&passed).requests(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_outside_the_mesh_that_leads_to_another_proxy_and_back_is_a_loop() {
+    local(async {
+        let mesh = Mesh::new(&destination(), &[]);
+        mesh.answer_lookups();
+        network::name("around.test:9080", &[at(7, 9080)]);
+        network::listen(at(7, 9080), |mut stream| async move {
+            let mut back = network::connect(outbound()).unwrap().await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut back).await;
+        });
+        let request = Request::get("/").header("host", "around.test:9080").body(Body::Empty).unwrap();
+        let response = whole(Caller::new().send(request).await.unwrap()).await;
+        assert_eq!(response.headers()["x-weft-error"], "loop_detected");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_the_proxys_own_listener_is_never_connected_to() {
+    for hop in [v1::Hop::Weft, v1::Hop::Plain] {
+        local(async {
+            let wire = v1::Endpoint {
+                address: outbound().ip().to_string(),
+                port: outbound().port().into(),
+                ..endpoint(1, hop)
+            };
+            let _mesh = Mesh::new(&destination(), &[wire]);
+            let response = Caller::new().get("/").await;
+            assert_eq!(response.status(), StatusCode::LOOP_DETECTED);
+        })
+        .await;
+    }
+}
+
+/// A gateway that hands on all fields, as many do, and reaches its own other paths by its own service.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_calls_itself_is_no_loop() {
+    local(async {
+        let mesh = Mesh::new(&destination(), &[]);
+        inbound::listen_own(&mesh.worker, CancellationToken::new());
+        let wire = v1::Endpoint {
+            address: application_at(1).ip().to_string(),
+            port: application_at(1).port().into(),
+            identities: vec![identity("web")],
+            ..endpoint(1, v1::Hop::Weft)
+        };
+        let endpoint = Endpoint { own: true, ..convert::endpoint("own", &wire).unwrap() };
+        mesh.change(|snapshot| {
+            let set = EndpointSet::new([Arc::new(endpoint)]);
+            snapshot.endpoints.insert("shop/reviews:9080".parse().unwrap(), Arc::new(set));
+            let inbound =
+                v1::Inbound { default_port: Some(v1::InboundPort::default()), ..v1::Inbound::default() };
+            snapshot.inbound = Arc::new(convert::inbound(&inbound, &"mesh.test".parse().unwrap()).unwrap());
+        });
+        application(1, async |request| {
+            let depth: u32 = request.uri().path().trim_start_matches('/').parse().unwrap();
+            if depth == 0 {
+                return Response::new(Body::full("done"));
+            }
+            let mut next = super::world::request("GET", &format!("/{}", depth - 1), Body::Empty);
+            next.headers_mut().extend(request.headers().clone());
+            Caller::new().send(next).await.unwrap()
+        });
+        let response = Caller::new().get("/5").await;
+        assert_eq!((response.status(), &**response.body()), (StatusCode::OK, &b"done"[..]));
+    })
+    .await;
+}
