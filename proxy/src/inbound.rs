@@ -22,6 +22,7 @@ use crate::snapshot::{InboundPort, Snapshot};
 use crate::stats::{Direction, Edge, EdgeKey, Stats};
 use crate::stream::door::{Entering, door};
 use crate::stream::own::OwnListeners;
+use crate::stream::strangers::{Standing, Strangers};
 use crate::stream::{listener, socket};
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
@@ -44,6 +45,7 @@ const IDLE: Duration = Duration::from_mins(1);
 /// The applications that this worker forwards to.
 #[derive(Debug, Default)]
 pub struct Inbound {
+    strangers: Rc<Strangers>,
     proven: Proven,
     live: Live,
     applications: RefCell<HashMap<SocketAddr, Rc<Application>>>,
@@ -164,7 +166,8 @@ pub fn listen_own(worker: &Rc<Worker>, stop: CancellationToken) {
             };
             // A caller within the workload has its address, and no port of its own.
             let peer = SocketAddr::new(destination.ip(), 0);
-            tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, arrival));
+            let standing = Standing::default();
+            tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, arrival, standing));
         }
     }));
 }
@@ -181,7 +184,12 @@ fn accept(
         let enter = || worker.shared.place(Direction::Inbound);
         listener::accept(listener, stop.cancelled_owned(), defers, enter, |stream, peer| {
             if let Some(arrival) = arrival(stream.tcp(), peer) {
-                tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, arrival));
+                let strangers = &worker.inbound.strangers;
+                let stranger = strangers.enter(worker.shared.connections.strangers(worker.shared.workers));
+                let number = stranger.number();
+                let standing = Standing::of(stranger, Arc::clone(stream.places()));
+                let serving = connection::serve(Rc::clone(&worker), stream, peer, arrival, standing);
+                strangers.served_by(number, tokio::task::spawn_local(serving).abort_handle());
             }
         })
         .await;

@@ -102,6 +102,12 @@ pub fn listen_local(
         let (worker, announced_by) = (Rc::clone(&worker), Arc::clone(&announced_by));
         let target = Target::Fixed(Arc::clone(&destination));
         async move {
+            // Whoever reaches the port may use it, and leaves places to what the workload opens itself.
+            let is_own = own::is_opened_here(stream.tcp(), source);
+            if !is_own && !stream.places().take_unproven(&worker.shared.connections) {
+                worker.shared.stats.refused_connection(Direction::Outbound);
+                return stream.refuse();
+            }
             let Some((source, stream)) = begin(stream, source, &announced_by).await else { return };
             dialled(worker, stream, Rc::new(Downstream { target, source })).await;
         }

@@ -12,4 +12,5 @@ pub mod race;
 pub mod refuse;
 pub mod relay;
 pub mod socket;
+pub mod strangers;
 pub mod transport;

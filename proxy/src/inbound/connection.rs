@@ -26,9 +26,10 @@ use crate::overload;
 use crate::snapshot::{InboundPort, TlsMode};
 use crate::stats::{AuthorizationOutcome, Direction};
 use crate::stream::announced::{self, Peer};
-use crate::stream::prefixed::{Prefixed, read_ahead};
+use crate::stream::prefixed::{FIRST_BYTE, Prefixed, read_ahead_within};
 use crate::stream::race::{First, Lost, race};
 use crate::stream::relay::{Carried, relay};
+use crate::stream::strangers::Standing;
 use crate::stream::transport::Transport;
 use crate::upstream::connect::{HANDSHAKE_TIMEOUT, Stream};
 use crate::worker::Worker;
@@ -37,8 +38,13 @@ use crate::worker::Worker;
 const IDLE: Duration = Duration::from_hours(1);
 
 /// Serves one connection.
-pub(crate) async fn serve<S>(worker: Rc<Worker>, stream: S, peer: SocketAddr, arrival: Arrival)
-where
+pub(crate) async fn serve<S>(
+    worker: Rc<Worker>,
+    stream: S,
+    peer: SocketAddr,
+    arrival: Arrival,
+    mut standing: Standing,
+) where
     S: Transport + Send + 'static,
 {
     let _open = worker.shared.stats.connection(Direction::Inbound);
@@ -56,12 +62,15 @@ where
         (Peer { address: peer, announced: false }, Prefixed::untouched(stream))
     };
     if port.tls_mode == TlsMode::Disabled {
+        if !standing.unproven(&worker.shared) {
+            return;
+        }
         return Box::pin(opaque(&worker, stream, None, &arrival, &Caller::plain(peer))).await;
     }
     if port.tls_mode == TlsMode::Permissive && !arrival.protocol(&port).is_http() {
-        return Box::pin(undeclared(&worker, stream, peer, &arrival, &port)).await;
+        return Box::pin(undeclared(&worker, stream, peer, &arrival, &port, standing)).await;
     }
-    let (is_tls, stream) = match read_ahead(stream, is_client_hello).await {
+    let (is_tls, stream) = match read_ahead_within(stream, HANDSHAKE_TIMEOUT, is_client_hello).await {
         Ok(read) => read,
         Err(error) => {
             if !is_disconnect(&error) {
@@ -72,11 +81,12 @@ where
     };
     match (is_tls, port.tls_mode) {
         // Each way takes only the memory that it needs itself, for as long as the connection lives.
-        (true, _) => Box::pin(meshed(&worker, stream, peer, &arrival, &port)).await,
+        (true, _) => Box::pin(meshed(&worker, stream, peer, &arrival, &port, standing)).await,
         (false, TlsMode::Strict) => {
             let detail = "plain text, where only mesh TLS is let in";
             worker.shared.stats.refused(peer.address, RefusalReason::NoCertificate, &detail);
         }
+        (false, _) if !standing.unproven(&worker.shared) => {}
         (false, _) => Box::pin(detected(&worker, stream, None, &arrival, &Caller::plain(peer))).await,
     }
 }
@@ -114,8 +124,14 @@ fn opening(bytes: &[u8], ended: bool, protocol: Protocol) -> Option<Opening> {
 }
 
 /// A connection to a port where the application may be the one that speaks first, and where not all TLS is the mesh's.
-async fn undeclared<S>(worker: &Rc<Worker>, stream: S, peer: Peer, arrival: &Arrival, port: &Arc<InboundPort>)
-where
+async fn undeclared<S>(
+    worker: &Rc<Worker>,
+    stream: S,
+    peer: Peer,
+    arrival: &Arrival,
+    port: &Arc<InboundPort>,
+    mut standing: Standing,
+) where
     S: Transport + Send + 'static,
 {
     let caller = Caller::plain(peer);
@@ -124,15 +140,17 @@ where
         let upstream = Upstream::new(worker, arrival, &caller);
         if !is_allowed(worker, &upstream) {
             // What it may do depends on what it asks for, or it is told why not in the protocol that it speaks.
-            std::future::pending::<()>().await;
+            tokio::time::sleep(FIRST_BYTE).await;
+            return Err(Failure::internal(FailureReason::Denied, "it asked for nothing"));
         }
         Ok((upstream.forward.connector().connect().await?, upstream))
     };
     match race(stream, |bytes, ended| opening(bytes, ended, protocol), open).await {
         Ok(First::Client(Opening::Mesh, near, far)) => {
             drop(far);
-            meshed(worker, near, peer, arrival, port).await;
+            meshed(worker, near, peer, arrival, port, standing).await;
         }
+        Ok(First::Client(..) | First::Server(..)) if !standing.unproven(&worker.shared) => {}
         Ok(First::Client(Opening::Other, near, far)) => {
             let far = far.map(|(far, _)| far);
             if protocol == Protocol::Detect {
@@ -161,6 +179,7 @@ async fn meshed<S>(
     peer: Peer,
     arrival: &Arrival,
     port: &Arc<InboundPort>,
+    mut standing: Standing,
 ) where
     S: Transport + Send + 'static,
 {
@@ -193,6 +212,7 @@ async fn meshed<S>(
             return;
         }
     };
+    standing.proven();
     let chain = session.peer_certificates().unwrap_or_default();
     let drain = &worker.shared.drain;
     let caller = worker.inbound.proven.caller(peer, identity, chain, tls.generation(), drain);

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,9 +15,16 @@ use super::transport::Transport;
 use crate::clock::Seldom;
 
 /// The connections of clients that there are, of all workers, and how many there may be; as many as like until that is set.
+///
+/// Whoever reaches a proxy can hold connections to it. Half of the places are for callers that have not proven who they are,
+/// a quarter for those that may still do so ([`Strangers`]); so the last quarter is always left to what the workload opens
+/// itself, and to callers that have proven who they are.
+///
+/// [`Strangers`]: super::strangers::Strangers
 #[derive(Debug, Default)]
 pub struct ConnectionLimit {
     open: Arc<Gauge>,
+    unproven: Arc<Gauge>,
     most: AtomicU32,
     told: Seldom,
 }
@@ -35,8 +42,26 @@ impl ConnectionLimit {
 
     /// A place for one more connection, if there is one.
     pub fn enter(&self) -> Option<Place> {
+        self.place(&self.open, self.most())
+    }
+
+    /// A place, beside that among all, for a connection of which it is known that nobody proves anything on it.
+    pub fn enter_unproven(&self) -> Option<Place> {
         let most = self.most();
-        let place = self.open.enter(most);
+        // One at least, and as many as like where all may be so many.
+        self.place(&self.unproven, most - most / 2)
+    }
+
+    /// How many connections may be open on each of so many workers of which it is not known yet whose they are.
+    pub fn strangers(&self, workers: usize) -> usize {
+        match self.most() {
+            0 => usize::MAX,
+            most => (most as usize / 4 / workers.max(1)).max(1),
+        }
+    }
+
+    fn place(&self, gauge: &Arc<Gauge>, most: u32) -> Option<Place> {
+        let place = gauge.enter(most);
         if place.is_none() && self.told.is_due() {
             tracing::warn!(most, "there are as many connections of clients as may be; new ones are refused");
         }
@@ -48,12 +73,32 @@ impl ConnectionLimit {
 #[derive(Debug)]
 pub struct Accepted {
     stream: TcpStream,
-    _place: Place,
+    places: Arc<Places>,
+}
+
+/// The places of one connection, which may outlive what it is served by first.
+#[derive(Debug)]
+pub struct Places {
+    _all: Place,
+    unproven: OnceLock<Place>,
+}
+
+impl Places {
+    /// Takes a place among the connections on which nobody proves anything; whether there is one.
+    pub fn take_unproven(&self, limit: &ConnectionLimit) -> bool {
+        self.unproven.get().is_some()
+            || limit.enter_unproven().is_some_and(|place| self.unproven.set(place).is_ok())
+    }
 }
 
 impl Accepted {
     pub(super) fn new(stream: TcpStream, place: Place) -> Self {
-        Self { stream, _place: place }
+        Self { stream, places: Arc::new(Places { _all: place, unproven: OnceLock::new() }) }
+    }
+
+    /// Its places.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// Its socket.

@@ -12,6 +12,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 /// (some 1.7 KB) fits.
 pub const AHEAD: usize = 2048;
 
+/// Time for the first byte where the client is the one to speak: whoever opens connections before they are needed finds out
+/// that they were closed as of any that idle.
+pub const FIRST_BYTE: Duration = Duration::from_mins(1);
+/// Time for the next one while there is no verdict: that of opaque connections without a byte.
+const NEXT_BYTE: Duration = Duration::from_hours(1);
+
 /// A stream that gives the bytes that were read ahead of it first.
 #[derive(Debug)]
 pub struct Prefixed<S> {
@@ -91,7 +97,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 
 /// Reads until `judge` comes to a verdict on the bytes so far; an end of the stream is judged too, with `true`.
 ///
-/// Gives the verdict and a stream with all the bytes. Reads at most what `judge` asks for: it must come to a verdict
+/// Gives the verdict and a stream with all the bytes; a stream on which nothing comes for [`FIRST_BYTE`] is an error. Reads at most what `judge` asks for: it must come to a verdict
 /// within a bounded number of bytes.
 pub async fn read_ahead<S, V>(
     stream: S,
@@ -100,7 +106,7 @@ pub async fn read_ahead<S, V>(
 where
     S: AsyncRead + Unpin,
 {
-    read_ahead_within(stream, Duration::MAX, judge).await
+    read_ahead_within(stream, NEXT_BYTE, judge).await
 }
 
 /// As [`read_ahead`]; silence of that length after the first byte is judged as an end.
@@ -112,7 +118,7 @@ pub async fn read_ahead_within<S, V>(
 where
     S: AsyncRead + Unpin,
 {
-    let mut buffer = first_bytes(&mut stream).await?;
+    let mut buffer = tokio::time::timeout(FIRST_BYTE, first_bytes(&mut stream)).await??;
     let mut ended = buffer.is_empty();
     loop {
         if let Some(verdict) = judge(&buffer, ended) {
@@ -129,8 +135,7 @@ where
     }
 }
 
-/// The first bytes that come, none at the end of the stream. While they are waited for, which may take hours, they have
-/// no buffer.
+/// The first bytes that come, none at the end of the stream. While they are waited for they have no buffer.
 async fn first_bytes(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<BytesMut> {
     std::future::poll_fn(|cx| {
         let mut space = [std::mem::MaybeUninit::uninit(); AHEAD];
@@ -156,6 +161,15 @@ mod tests {
         let mut all = String::new();
         stream.read_to_string(&mut all).await.unwrap();
         assert_eq!(all, "abcdef");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_says_nothing_is_not_waited_for() {
+        let (_near, far) = tokio::io::duplex(64);
+        let began = tokio::time::Instant::now();
+        let result = read_ahead(far, |_, _| None::<()>).await;
+        assert_eq!(result.err().map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
+        assert_eq!(began.elapsed(), FIRST_BYTE);
     }
 
     #[tokio::test]

@@ -15,6 +15,9 @@ use crate::error::BoxFailure;
 /// below what anyone notices in a greeting.
 pub const SILENCE: Duration = Duration::from_millis(50);
 
+/// Time for either side to speak: that of opaque connections without a byte.
+const IDLE: Duration = Duration::from_hours(1);
+
 /// Room for a greeting; longer ones go on as they come.
 const GREETING: usize = 512;
 
@@ -37,7 +40,7 @@ pub enum Lost<S> {
     Unreachable(BoxFailure, S),
 }
 
-/// Waits for the first bytes of either side, without a deadline.
+/// Waits for the first bytes of either side, for an hour.
 ///
 /// The client's are given to `judge` as in [`read_ahead`](super::prefixed::read_ahead). After [`SILENCE`] the server
 /// is connected to by `open`, so that one that speaks first is heard. HTTP/2's SETTINGS, which some servers send at
@@ -81,6 +84,7 @@ where
     let mut greeting = BytesMut::new();
     let (mut silent, mut opened) = (false, far.is_some());
     let mut silence = pin!(tokio::time::sleep(SILENCE));
+    let mut idle = pin!(tokio::time::sleep(IDLE));
     let mut open = pin!(open);
     loop {
         tokio::select! {
@@ -106,6 +110,7 @@ where
                 }
             }
             () = silence.as_mut(), if !silent => silent = true,
+            () = idle.as_mut() => return Err(Lost::Broken(io::ErrorKind::TimedOut.into())),
             opening = open.as_mut(), if silent && !opened && said.is_empty() => {
                 opened = true;
                 match opening {
@@ -208,6 +213,16 @@ mod tests {
         server.write_all(b"noon").await.unwrap();
         let raced = raced(near, far).await;
         assert!(matches!(raced, Ok(First::Server(..))), "{raced:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_that_say_nothing_are_given_up_after_an_hour() {
+        let (_client, near) = duplex(64);
+        let (far, _server) = duplex(64);
+        let began = Instant::now();
+        let raced = raced(near, far).await;
+        assert!(matches!(raced, Err(Lost::Broken(_))), "{raced:?}");
+        assert_eq!(began.elapsed(), IDLE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,13 +8,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
+use weft_mesh::protocol::Protocol;
+use weft_proto::v1;
 
-use super::world::local;
-use crate::outbound;
+use super::world::{local, put_inbound};
+use crate::config::Offer;
 use crate::shared::Shared;
 use crate::stats::Direction;
 use crate::stream::listener::Bound;
 use crate::worker::Worker;
+use crate::{inbound, outbound};
 
 /// A proxy whose local listener leads to `destination`, outside the mesh, and where that listens.
 fn listening(destination: SocketAddr) -> (Rc<Worker>, SocketAddr) {
@@ -56,6 +59,60 @@ async fn a_connection_beyond_the_limit_is_refused_and_counted_also_while_the_oth
         }
         client.write_all(b"through the tunnel").await.unwrap();
         application.read_exact(&mut [0; 18]).await.unwrap();
+    })
+    .await;
+}
+
+/// Opens a connection and sends a request; gives the connection if it is answered.
+async fn answered(address: SocketAddr) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.ok()?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.ok()?;
+    (&head == b"HTTP/1.1 204").then_some(stream)
+}
+
+#[tokio::test]
+async fn who_proves_nothing_leaves_places_to_others() {
+    local(async {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let application = server.local_addr().unwrap();
+        tokio::task::spawn_local(async move {
+            while let Ok((mut stream, _)) = server.accept().await {
+                tokio::task::spawn_local(async move {
+                    while let Ok(1..) = stream.read(&mut [0; 1024]).await {
+                        let _ = stream.write_all(b"HTTP/1.1 204 here\r\n\r\n").await;
+                    }
+                });
+            }
+        });
+        let (worker, outbound) = listening(application);
+        worker.shared.connections.set(8);
+        put_inbound(
+            &worker,
+            &v1::Inbound { default_port: Some(v1::InboundPort::default()), ..v1::Inbound::default() },
+        );
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (inbound, services) = (bound.address(), vec!["web".to_owned()]);
+        let offer = Offer { services, port: 80, protocol: Protocol::Http1, listen: inbound, application };
+        inbound::listen_offer(&worker, bound.listener().unwrap(), &offer, CancellationToken::new());
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.extend(TcpStream::connect(inbound).await.ok());
+        }
+        // Half of the places are for those who speak in plain text, whatever the silent ones do.
+        let mut plain = Vec::new();
+        for _ in 0..4 {
+            plain.push(answered(inbound).await.expect("a silent one makes room"));
+        }
+        let before = worker.shared.stats.refused_connections(Direction::Inbound);
+        assert!(answered(inbound).await.is_none());
+        assert_eq!(worker.shared.stats.refused_connections(Direction::Inbound), before + 1);
+        let own = answered(outbound).await;
+        assert!(own.is_some(), "the workload's own connection finds a place");
+        // Whoever has ended makes room.
+        plain.pop();
+        while answered(inbound).await.is_none() {}
     })
     .await;
 }

@@ -79,7 +79,7 @@ async fn http_is_seen_however_slowly_it_comes() {
         let mut stream = dial(&mesh);
         let (first, rest) = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".split_at(12);
         for byte in first {
-            sleep(Duration::from_secs(10)).await;
+            sleep(Duration::from_secs(4)).await;
             stream.write_all(&[*byte]).await.unwrap();
         }
         stream.write_all(rest).await.unwrap();

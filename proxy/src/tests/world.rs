@@ -31,6 +31,7 @@ use crate::shared::{Lookup, Shared};
 use crate::snapshot::{Snapshot, Tls, convert};
 use crate::stats::Totals;
 use crate::stream::own::OwnListeners;
+use crate::stream::strangers::Standing;
 use crate::upstream::connect::Connector;
 use crate::worker::Worker;
 
@@ -214,7 +215,14 @@ impl Mesh {
         };
         let listening = Rc::clone(&worker);
         network::listen(self::inbound(host), move |stream| {
-            inbound::connection::serve(Rc::clone(&listening), stream, at(1, 41_000), arrival.clone())
+            let standing = Standing::default();
+            inbound::connection::serve(
+                Rc::clone(&listening),
+                stream,
+                at(1, 41_000),
+                arrival.clone(),
+                standing,
+            )
         });
         worker
     }
