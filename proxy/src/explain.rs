@@ -323,7 +323,10 @@ fn admission(
     };
     let decision = port.authorization.decide(&call);
     let why = match decision.by {
-        DecidedBy::Rule { policy, rule } => format!("{policy}, rules[{rule}]"),
+        DecidedBy::Rule { policy, rule, problem: None } => format!("{policy}, rules[{rule}]"),
+        DecidedBy::Rule { policy, rule, problem: Some(problem) } => {
+            format!("{policy}, rules[{rule}] is not understood: {problem}")
+        }
         DecidedBy::NotUnderstood { policy, problem } => format!("{policy} is not understood: {problem}"),
         DecidedBy::NothingAllows => "there are policies that allow, and none allows this".to_owned(),
         DecidedBy::Default => "no policy says anything, so the default holds".to_owned(),

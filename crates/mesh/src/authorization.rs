@@ -2,8 +2,9 @@
 //!
 //! First DENY policies are asked, then ALLOW policies, then the default. AUDIT policies are asked apart and decide
 //! nothing. Where something can't be known, the answer is the safe one: a condition on what can't be seen (a method on
-//! an opaque connection) holds for DENY and not for ALLOW; a path that servers may read in two ways is denied if
-//! either reading is, and allowed only if both are; a policy that was not understood denies.
+//! an opaque connection) holds for DENY and not for ALLOW; a request whose path servers may read in several ways is let
+//! in only if it would be in each of them ([`crate::path`]); a policy that was not understood denies, and a rule that was
+//! not matches in a DENY policy and in no other.
 
 mod path;
 pub(crate) mod rule;
@@ -14,8 +15,8 @@ use http::Method;
 
 pub use rule::{Rule, RuleSpec};
 
-use self::path::CallPath;
 use crate::name::Identity;
+use crate::path::{PathMode, Readings};
 use crate::route::ResourceRef;
 
 /// What a policy's match means.
@@ -55,6 +56,23 @@ impl Policy {
         &self.id
     }
 
+    /// What a match means.
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// Its rules.
+    ///
+    /// # Errors
+    /// Why the policy was not understood.
+    pub fn rules(&self) -> Result<&[Rule], &str> {
+        self.rules.as_deref().map_err(|problem| &**problem)
+    }
+
+    fn rule_problem(&self, rule: usize) -> Option<&str> {
+        self.rules.as_ref().ok()?.get(rule)?.problem()
+    }
+
     /// The position of the first rule that matches.
     fn matching_rule(&self, call: &Seen<'_>) -> Option<usize> {
         let rules = self.rules.as_ref().ok()?;
@@ -89,7 +107,15 @@ struct Seen<'a> {
     identity: Option<&'a Identity>,
     source: IpAddr,
     port: u16,
-    http: Option<(&'a Method, CallPath<'a>)>,
+    http: Option<SeenHttp<'a>>,
+}
+
+/// A request in one reading of its path.
+#[derive(Clone, Copy)]
+struct SeenHttp<'a> {
+    method: &'a Method,
+    /// `None`: it may be read as anything.
+    path: Option<&'a str>,
 }
 
 /// Whether a call may go on, and what decided.
@@ -110,6 +136,8 @@ pub enum DecidedBy<'a> {
         policy: &'a ResourceRef,
         /// Position of the rule in it.
         rule: usize,
+        /// Why the rule was not understood, if it was not: so it denies everything.
+        problem: Option<&'a str>,
     },
     /// A policy was not understood, and so denies.
     NotUnderstood {
@@ -131,6 +159,11 @@ pub struct Authorizer {
     allows: Box<[Policy]>,
     audits: Box<[Policy]>,
     deny_by_default: bool,
+    paths: PathMode,
+    /// Whether a policy names paths, so that it matters how servers read them.
+    names_paths: bool,
+    /// Whether a policy that is enforced was not understood as a whole.
+    not_understood: bool,
 }
 
 impl Authorizer {
@@ -144,7 +177,35 @@ impl Authorizer {
                 Action::Audit => audits.push(policy),
             }
         }
-        Self { denies: denies.into(), allows: allows.into(), audits: audits.into(), deny_by_default }
+        let rules =
+            denies.iter().chain(&allows).chain(&audits).filter_map(|policy| policy.rules.as_ref().ok());
+        let names_paths = rules.flatten().any(Rule::names_paths);
+        let not_understood = denies.iter().chain(&allows).any(|policy| policy.rules.is_err());
+        Self {
+            denies: denies.into(),
+            allows: allows.into(),
+            audits: audits.into(),
+            deny_by_default,
+            paths: PathMode::default(),
+            names_paths,
+            not_understood,
+        }
+    }
+
+    /// Reads paths in this mode.
+    #[must_use]
+    pub fn reading_paths(self, paths: PathMode) -> Self {
+        Self { paths, ..self }
+    }
+
+    /// How paths are read.
+    pub fn path_mode(&self) -> PathMode {
+        self.paths
+    }
+
+    /// Whether calls are denied where no ALLOW policy exists.
+    pub fn denies_by_default(&self) -> bool {
+        self.deny_by_default
     }
 
     /// Decides about a call.
@@ -152,16 +213,49 @@ impl Authorizer {
         if self.denies.is_empty() && self.allows.is_empty() {
             return Decision { allowed: !self.deny_by_default, by: DecidedBy::Default };
         }
-        let mut enforced = self.denies.iter().chain(&self.allows);
-        let not_understood = enforced.find_map(|policy| Some((policy, policy.rules.as_ref().err()?)));
-        if let Some((policy, problem)) = not_understood {
-            return Decision { allowed: false, by: DecidedBy::NotUnderstood { policy: &policy.id, problem } };
+        if let Some(decision) = self.not_understood() {
+            return decision;
         }
-        let seen = Seen::new(call);
-        if let Some(by) = decided_by(&self.denies, &seen) {
+        let mut seen = Seen::new(call);
+        let Some(readings) = self.readings(call) else { return self.decide_seen(&seen) };
+        let mut decision = None;
+        for reading in readings.iter() {
+            seen.http = seen.http.map(|http| SeenHttp { path: reading, ..http });
+            let decided = self.decide_seen(&seen);
+            if !decided.allowed {
+                return decided;
+            }
+            decision.get_or_insert(decided);
+        }
+        // There is a reading of every path.
+        decision.unwrap_or(Decision { allowed: false, by: DecidedBy::NothingAllows })
+    }
+
+    fn not_understood(&self) -> Option<Decision<'_>> {
+        if !self.not_understood {
+            return None;
+        }
+        let mut enforced = self.denies.iter().chain(&self.allows);
+        let (policy, problem) =
+            enforced.find_map(|policy| Some((&policy.id, policy.rules.as_ref().err()?)))?;
+        Some(Decision { allowed: false, by: DecidedBy::NotUnderstood { policy, problem } })
+    }
+
+    /// The readings of a call's path; `None` if they make no difference.
+    fn readings<'a>(&self, call: &Call<'a>) -> Option<Readings<'a>> {
+        let path = call.http.filter(|_| self.names_paths)?.path;
+        Some(match self.paths {
+            PathMode::AsSent => Readings::as_sent(path),
+            PathMode::EveryReading | PathMode::Normalize | PathMode::Reject => Readings::of(path),
+        })
+    }
+
+    /// Decides about a call in one reading.
+    fn decide_seen(&self, seen: &Seen<'_>) -> Decision<'_> {
+        if let Some(by) = decided_by(&self.denies, seen) {
             return Decision { allowed: false, by };
         }
-        if let Some(by) = decided_by(&self.allows, &seen) {
+        if let Some(by) = decided_by(&self.allows, seen) {
             return Decision { allowed: true, by };
         }
         if self.allows.is_empty() {
@@ -170,15 +264,22 @@ impl Authorizer {
         Decision { allowed: false, by: DecidedBy::NothingAllows }
     }
 
-    /// The AUDIT policies that match a call, each with its first matching rule.
+    /// The AUDIT policies that match a call in some reading, each with its first rule that matches the first such one.
     pub fn audit(&self, call: &Call<'_>) -> impl Iterator<Item = (&ResourceRef, usize)> {
-        let seen = (!self.audits.is_empty()).then(|| Seen::new(call));
-        self.audits.iter().filter_map(move |policy| Some((&policy.id, policy.matching_rule(seen.as_ref()?)?)))
+        let audited = (!self.audits.is_empty()).then(|| (Seen::new(call), self.readings(call)));
+        self.audits.iter().filter_map(move |policy| {
+            let (seen, readings) = audited.as_ref()?;
+            let Some(readings) = readings else { return Some((&policy.id, policy.matching_rule(seen)?)) };
+            readings.iter().find_map(|reading| {
+                let http = seen.http.map(|http| SeenHttp { path: reading, ..http });
+                Some((&policy.id, policy.matching_rule(&Seen { http, ..*seen })?))
+            })
+        })
     }
 
-    /// Every policy, for counters that are made once for each.
-    pub fn policies(&self) -> impl Iterator<Item = &ResourceRef> {
-        self.denies.iter().chain(&self.allows).chain(&self.audits).map(Policy::id)
+    /// Every policy, in the order in which they are asked.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.denies.iter().chain(&self.allows).chain(&self.audits)
     }
 }
 
@@ -188,15 +289,16 @@ impl<'a> Seen<'a> {
             identity: call.identity,
             source: call.source.to_canonical(),
             port: call.port,
-            http: call.http.map(|http| (http.method, CallPath::new(http.path))),
+            http: call.http.map(|http| SeenHttp { method: http.method, path: Some(http.path) }),
         }
     }
 }
 
 fn decided_by<'a>(policies: &'a [Policy], seen: &Seen<'_>) -> Option<DecidedBy<'a>> {
-    policies
-        .iter()
-        .find_map(|policy| Some(DecidedBy::Rule { policy: &policy.id, rule: policy.matching_rule(seen)? }))
+    policies.iter().find_map(|policy| {
+        let rule = policy.matching_rule(seen)?;
+        Some(DecidedBy::Rule { policy: &policy.id, rule, problem: policy.rule_problem(rule) })
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! | what is spoken | [`protocol`] |
 //! | who connected to the load balancer before the proxy | [`proxy_protocol`] |
 //! | which rule a request meets, and why | [`route`], with [`pattern`] |
+//! | what servers may read in a path | [`path`] |
 //! | what the rule does to it | [`filter`], with [`fraction`] |
 //! | which backend gets it | [`split`], with [`affinity`] and [`hash`] |
 //! | which endpoint of the backend | [`balance`], with [`outlier`] |
@@ -42,6 +43,7 @@ pub mod hedge;
 pub mod limits;
 pub mod name;
 pub mod outlier;
+pub mod path;
 pub mod pattern;
 pub mod protocol;
 pub mod proxy_protocol;

@@ -143,7 +143,7 @@ pub struct RequestParts<'a> {
     pub method: &'a Method,
     /// The host asked for, with or without a port; empty if there is none.
     pub host: &'a str,
-    /// The path, without the query.
+    /// The path as it was sent, without the query.
     pub path: &'a str,
     /// The query, without `?`.
     pub query: Option<&'a str>,

@@ -21,6 +21,8 @@ pub enum Violation {
     Framing,
     /// A transfer coding beside `chunked` (RFC 9112, section 6.1).
     TransferCoding,
+    /// A path that servers may read in several ways, where that is refused ([`crate::path`]).
+    Path,
     /// A target that is longer than a head may be.
     TargetTooLong,
     /// A head with more octets or fields than it may have.
@@ -60,7 +62,7 @@ pub enum Violation {
 
 impl Violation {
     /// Every violation, in the order in which they are declared.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::RequestLine,
         Self::Field,
         Self::Folding,
@@ -68,6 +70,7 @@ impl Violation {
         Self::Host,
         Self::Framing,
         Self::TransferCoding,
+        Self::Path,
         Self::TargetTooLong,
         Self::HeadTooLarge,
         Self::Chunk,
@@ -97,6 +100,7 @@ impl Violation {
             Self::Host => "host",
             Self::Framing => "framing",
             Self::TransferCoding => "transfer_coding",
+            Self::Path => "path",
             Self::TargetTooLong => "target_too_long",
             Self::HeadTooLarge => "head_too_large",
             Self::Chunk => "chunk",
@@ -141,6 +145,7 @@ impl Violation {
                 "the length can be read in more than one way: send one Content-Length, or Transfer-Encoding: chunked"
             }
             Self::TransferCoding => "no transfer coding but chunked is taken; use Content-Encoding",
+            Self::Path => "servers may read the path in several ways",
             Self::TargetTooLong => "the target is too long",
             Self::HeadTooLarge => "the head is larger, or has more fields, than is taken",
             Self::Chunk => "a chunk's size, extension or end is wrong",

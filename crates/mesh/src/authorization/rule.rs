@@ -8,7 +8,7 @@ use http::Method;
 use ipnet::IpNet;
 
 use super::path::PathRule;
-use super::{Action, Seen};
+use super::{Action, Seen, SeenHttp};
 use crate::Error;
 use crate::name::{Identity, TrustDomain};
 
@@ -40,9 +40,36 @@ pub struct Rule {
     ports: Box<[u16]>,
     methods: Box<[Method]>,
     paths: Box<[PathRule]>,
+    /// Why the rule was not understood.
+    problem: Option<Box<str>>,
 }
 
 impl Rule {
+    /// A rule that was not understood. In a DENY policy it matches everything, in others nothing.
+    pub fn not_understood(problem: &str, trust_domain: &TrustDomain) -> Self {
+        Self {
+            any_identity: false,
+            identities: HashSet::default(),
+            namespaces: HashSet::default(),
+            trust_domain: trust_domain.clone(),
+            ip_blocks: Box::default(),
+            ports: Box::default(),
+            methods: Box::default(),
+            paths: Box::default(),
+            problem: Some(problem.into()),
+        }
+    }
+
+    /// Why the rule was not understood, if it was not.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    /// Whether it matters to the rule how servers read a path.
+    pub(super) fn names_paths(&self) -> bool {
+        self.paths.iter().any(|path| *path != PathRule::Any)
+    }
+
     /// Compiles a rule. Identities without a trust domain, and namespaces, are those of `trust_domain`.
     pub fn compile(spec: &RuleSpec, trust_domain: &TrustDomain) -> Result<Self, Error> {
         let any_identity = spec.identities.iter().any(|identity| identity == "*");
@@ -58,11 +85,15 @@ impl Rule {
             ports: spec.ports.clone().into(),
             methods: spec.methods.iter().map(|method| parse_method(method)).collect::<Result<_, _>>()?,
             paths: spec.paths.iter().map(|path| PathRule::new(path)).collect::<Result<_, _>>()?,
+            problem: None,
         })
     }
 
     pub(super) fn matches(&self, call: &Seen<'_>, action: Action) -> bool {
-        self.matches_caller(call) && self.matches_target(call, action)
+        match self.problem {
+            None => self.matches_caller(call) && self.matches_target(call, action),
+            Some(_) => action == Action::Deny,
+        }
     }
 
     fn matches_caller(&self, call: &Seen<'_>) -> bool {
@@ -86,12 +117,11 @@ impl Rule {
         if self.methods.is_empty() && self.paths.is_empty() {
             return true;
         }
-        let Some((method, path)) = &call.http else { return action != Action::Allow };
-        let by_path = |rule: &PathRule| {
-            if action == Action::Allow { path.surely_matches(rule) } else { path.possibly_matches(rule) }
-        };
+        // What is not known holds for DENY and not for ALLOW.
+        let widen = action != Action::Allow;
+        let Some(SeenHttp { method, path }) = &call.http else { return widen };
         (self.methods.is_empty() || self.methods.contains(method))
-            && (self.paths.is_empty() || self.paths.iter().any(by_path))
+            && (self.paths.is_empty() || self.paths.iter().any(|rule| rule.matches(*path, widen)))
     }
 }
 

@@ -48,13 +48,13 @@ fn deny_goes_before_allow_and_says_which_rule_decided() {
     let decided = authorizer.decide(&call(Some(&shop), Some((&Method::DELETE, "/"))));
     assert!(!decided.allowed);
     assert!(
-        matches!(decided.by, DecidedBy::Rule { policy, rule: 1 } if &*policy.name == "deny"),
+        matches!(decided.by, DecidedBy::Rule { policy, rule: 1, problem: None } if &*policy.name == "deny"),
         "{decided:?}"
     );
     let decided = authorizer.decide(&call(Some(&shop), Some((&Method::GET, "/"))));
     assert!(
         decided.allowed
-            && matches!(decided.by, DecidedBy::Rule { policy, rule: 0 } if &*policy.name == "allow")
+            && matches!(decided.by, DecidedBy::Rule { policy, rule: 0, problem: None } if &*policy.name == "allow")
     );
     let other = identity("shop", "other");
     let decided = authorizer.decide(&call(Some(&other), Some((&Method::GET, "/"))));

@@ -3,6 +3,7 @@
 use http::uri::PathAndQuery;
 
 use crate::Error;
+use crate::path::normal;
 
 /// A change to the path of a request; its query stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +32,13 @@ impl PathChange {
     }
 
     /// The changed path. `matched_prefix` is the length of the prefix that the rule matched, without its trailing
-    /// slash, as [`RuleRef::matched_prefix`](crate::route::RuleRef::matched_prefix) has it.
+    /// slash, as [`RuleRef::matched_prefix`](crate::route::RuleRef::matched_prefix) has it: of the path's normal form,
+    /// which is what is changed.
     pub fn apply(&self, path: &str, matched_prefix: usize) -> String {
         match &self.0 {
             Change::Full(full) => full.to_string(),
             Change::Prefix(replacement) => {
+                let path = normal(path);
                 let rest = path.get(matched_prefix..).unwrap_or_default();
                 let slash = if rest.is_empty() && replacement.is_empty() { "/" } else { "" };
                 format!("{replacement}{rest}{slash}")

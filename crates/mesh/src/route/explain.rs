@@ -39,6 +39,8 @@ impl<B> RouteTable<B> {
     /// Every match in order of precedence for this request, with what became of it. It asks the same conditions as
     /// [`RouteTable::find`], one after another.
     pub fn explain(&self, request: &RequestParts<'_>) -> Vec<Considered<'_, B>> {
+        let path = self.path_of(request);
+        let request = &RequestParts { path: &path, ..*request };
         let host = Host::new(request.host);
         let mut ordered: Vec<_> =
             self.candidates.iter().map(|candidate| (candidate, self.host_rank(candidate, &host))).collect();

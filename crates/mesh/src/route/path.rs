@@ -1,9 +1,10 @@
 //! Paths of matches (`HTTPPathMatch`).
 
 use crate::Error;
+use crate::path::normal;
 use crate::pattern::Pattern;
 
-/// How a path is matched. Paths are compared as they were sent: nothing is decoded.
+/// How a path is matched: in its normal form ([`crate::path::normal`]), whose spelling the values are kept in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatch {
     /// The path is this one.
@@ -23,13 +24,14 @@ impl PathMatch {
     /// An exact path.
     pub fn exact(path: &str) -> Result<Self, Error> {
         check(path)?;
-        Ok(Self::Exact(path.into()))
+        Ok(Self::Exact(normal(path).into()))
     }
 
     /// A prefix of whole elements; a trailing slash does not matter.
     pub fn prefix(path: &str) -> Result<Self, Error> {
         check(path)?;
-        Ok(Self::Prefix(path.strip_suffix('/').unwrap_or(path).into()))
+        let normal = normal(path);
+        Ok(Self::Prefix(normal.strip_suffix('/').unwrap_or(&normal).into()))
     }
 
     /// A regular expression for the whole path.
@@ -37,7 +39,7 @@ impl PathMatch {
         Pattern::new(source).map(Self::Regex)
     }
 
-    /// Whether a path matches.
+    /// Whether a path in its normal form matches.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => **exact == *path,
@@ -71,6 +73,15 @@ impl PathMatch {
         // ';' ends an attribute of a cookie.
         let common = common.split_once(';').map_or(common, |(before, _)| parent(before));
         if common.is_empty() { "/" } else { common }
+    }
+
+    /// Whether some paths match and others don't.
+    pub(super) fn is_selective(&self) -> bool {
+        match self {
+            Self::Prefix(prefix) => !prefix.is_empty(),
+            Self::Exact(_) | Self::GrpcMethod(_) | Self::Regex(_) => true,
+            Self::Any => false,
+        }
     }
 
     /// Length of the prefix that a rewrite replaces.

@@ -1,5 +1,6 @@
 //! Routes compiled for lookup.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use smallvec::SmallVec;
 use super::host::{Host, HostPattern};
 use super::path::grpc_method;
 use super::{HttpMatch, HttpRoute, HttpRule, PathMatch, RequestParts, ResourceRef};
+use crate::path::normal;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
@@ -28,6 +30,8 @@ pub struct RouteTable<B> {
     exact_hosts: Map<Box<str>, HostTable>,
     wildcard_hosts: Map<Box<str>, HostTable>,
     all_hosts: HostTable,
+    /// Whether it matters what a path is.
+    by_path: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +103,7 @@ impl<B> RouteTable<B> {
             });
         }
         let mut table = Self {
+            by_path: candidates.iter().any(|candidate| candidate.conditions.path.is_selective()),
             routes: compiled.into(),
             candidates: candidates.into(),
             exact_hosts: Map::default(),
@@ -116,10 +121,17 @@ impl<B> RouteTable<B> {
         table
     }
 
-    /// The rule with the highest precedence among those that match; `None` is answered with
-    /// [`Reason::NoRoute`](crate::reason::Reason::NoRoute).
+    /// The rule with the highest precedence among those that match, by the normal form of the path; `None` is answered
+    /// with [`Reason::NoRoute`](crate::reason::Reason::NoRoute).
     pub fn find(&self, request: &RequestParts<'_>) -> Option<RuleRef<'_, B>> {
-        self.find_among(request, |candidate, request| candidate.conditions.rest_matches(request))
+        let path = self.path_of(request);
+        let request = RequestParts { path: &path, ..*request };
+        self.find_among(&request, |candidate, request| candidate.conditions.rest_matches(request))
+    }
+
+    /// The path that matches are asked about.
+    pub(super) fn path_of<'a>(&self, request: &RequestParts<'a>) -> Cow<'a, str> {
+        if self.by_path { normal(request.path) } else { Cow::Borrowed(request.path) }
     }
 
     /// The first candidate, by path and in order of precedence, that `rest_matches` takes.
