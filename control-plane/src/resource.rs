@@ -3,6 +3,7 @@
 //! Where a resource comes from does not matter here: [`decode()`] takes what YAML and JSON have in common.
 
 mod check;
+mod closed;
 mod crd;
 mod decode;
 mod duration;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub(crate) use closed::{closed, restricts};
 pub use decode::{Decoded, Head, decode, decode_in_part};
 pub use duration::GatewayDuration;
 pub use filter::{
@@ -35,7 +37,7 @@ pub(crate) use kind::OWN_GROUP;
 pub use policy::{
     Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule,
     AuthorizationTo, BackendPolicySpec, BackendRetry, Balancing, ConnectionTimeouts, DefaultAuthorization,
-    HashKey, Hedging, Limits, MeshPolicySpec, OutlierDetection, PortProxyProtocol, PortTls,
+    HashKey, Hedging, Limits, MeshPolicySpec, OutlierDetection, PathMode, PortProxyProtocol, PortTls,
     ProxyProtocolVersion, RetryBudget, TlsMode, TlsPolicy,
 };
 pub use problem::{FieldPath, Problem, Segment, Severity};

@@ -12,6 +12,11 @@ pub mod v1 {
 
 use prost::Message;
 
+/// Revision of what `Inbound` can say of who is let in. A control plane that says something that proxies of earlier
+/// revisions would read as less than it is sets `requires` to the revision that it came with; those proxies then refuse
+/// what they don't understand instead of leaving it out. To be raised with each such field or value.
+pub const AUTHORIZATION_REVISION: u32 = 1;
+
 /// A message that discovery delivers.
 pub trait Resource: Message + Default {
     /// Type URL of the `Any` that carries it.

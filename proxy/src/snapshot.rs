@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use weft_identity::{ExpectedIdentities, Generation};
 use weft_mesh::affinity::KeySource;
-use weft_mesh::authorization::Authorizer;
+use weft_mesh::authorization::{Action, Authorizer, Policy};
 use weft_mesh::balance::{BalancePolicy, EndpointSet};
 use weft_mesh::budget::BudgetPolicy;
 use weft_mesh::concurrency::ConcurrencyPolicy;
@@ -18,7 +18,7 @@ use weft_mesh::protocol::Protocol;
 use weft_mesh::proxy_protocol::{self, Senders};
 use weft_mesh::reason::Reason;
 use weft_mesh::retry::RetryPolicy;
-use weft_mesh::route::{RouteTable, ServerNames, Target};
+use weft_mesh::route::{ResourceRef, RouteTable, ServerNames, Target};
 use weft_mesh::split::Split;
 
 use crate::error::{BoxFailure, Failure};
@@ -211,6 +211,8 @@ pub struct Inbound {
     pub ports: NameMap<u16, Arc<InboundPort>>,
     /// The others.
     pub default_port: Arc<InboundPort>,
+    /// Why a port lets nobody in of which more is said than this proxy can read.
+    pub unreadable: Option<String>,
 }
 
 impl Inbound {
@@ -235,7 +237,7 @@ impl Default for Inbound {
             authorization: Authorizer::new([], true),
             ..InboundPort::default()
         };
-        Self { ports: NameMap::default(), default_port: Arc::new(closed) }
+        Self { ports: NameMap::default(), default_port: Arc::new(closed), unreadable: None }
     }
 }
 
@@ -278,6 +280,18 @@ pub struct InboundPort {
     pub announced_by: Senders,
     /// The header of the PROXY protocol that connections to the application begin with.
     pub announce: Option<proxy_protocol::Version>,
+}
+
+impl InboundPort {
+    /// A port that lets nobody in, and why.
+    pub fn closed(problem: &str) -> Self {
+        let id = ResourceRef::new("Inbound", "this", "workload");
+        Self {
+            tls_mode: TlsMode::Strict,
+            authorization: Authorizer::new([Policy::not_understood(id, Action::Deny, problem)], true),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for InboundPort {

@@ -32,6 +32,7 @@ pub(crate) mod network;
 mod offers;
 mod overload;
 mod own;
+mod paths;
 mod protocols;
 mod resilience;
 mod retries;

@@ -115,6 +115,15 @@ fn is_granted(reader: &Reader<'_>, from: &Key, group: &str, kind: &str, namespac
     })
 }
 
+/// A limit as it travels: 0 is one that was left out, and the largest number is none.
+fn limit(said: Option<u32>) -> u32 {
+    match said {
+        None => 0,
+        Some(0) => u32::MAX,
+        Some(limit) => limit,
+    }
+}
+
 fn policy(spec: &BackendPolicySpec) -> v1::BackendPolicy {
     let balancing = spec.balancing.clone().unwrap_or_default();
     let limits = spec.limits.clone().unwrap_or_default();
@@ -122,8 +131,8 @@ fn policy(spec: &BackendPolicySpec) -> v1::BackendPolicy {
     v1::BackendPolicy {
         balancer: balancer(balancing.algorithm).into(),
         hash_key: balancing.hash_key.as_ref().map(hash_key),
-        max_connections: limits.max_connections.unwrap_or_default(),
-        max_pending_requests: limits.max_pending_requests.unwrap_or_default(),
+        max_connections: limit(limits.max_connections),
+        max_pending_requests: limit(limits.max_pending_requests),
         max_requests: limits.max_requests.unwrap_or_default(),
         outlier_detection: spec.outlier_detection.as_ref().map(outlier_detection),
         retry_budget: spec.retry_budget.as_ref().map(retry_budget),

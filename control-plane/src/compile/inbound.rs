@@ -11,7 +11,7 @@ use super::{Reader, SYSTEM_NAMESPACE, protocol, proxy_protocol, resource_ref};
 use crate::index::selects;
 use crate::resource::{
     Action, AdaptiveConcurrency, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key,
-    MeshPolicySpec, PortProxyProtocol, Selector, Spec, TlsMode,
+    MeshPolicySpec, PathMode, PortProxyProtocol, Selector, Spec, TlsMode,
 };
 
 /// Builds the `Inbound` of a workload; `None` if there is no such workload.
@@ -33,7 +33,8 @@ pub(crate) fn inbound(reader: &Reader<'_>, id: &str) -> Option<v1::Inbound> {
 
 /// The policies for one workload.
 struct Policies<'a> {
-    /// The nearest first: those that select the workload, then its namespace's, then the mesh's.
+    /// The nearest first: those that select the workload, then its namespace's, then the mesh's; what can't be read and may
+    /// be any of these before them all.
     mesh: Vec<&'a MeshPolicySpec>,
     rate_limit: Option<v1::RateLimit>,
     authorization: Vec<v1::AuthorizationPolicy>,
@@ -55,7 +56,7 @@ impl<'a> Policies<'a> {
                 Spec::MeshPolicy(spec) if applies(spec.selector.as_ref(), labels) => {
                     let selecting =
                         spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
-                    found.push((mesh_wide, !selecting, &object.key, spec));
+                    found.push((!spec.unreadable, mesh_wide, !selecting, &object.key, spec));
                 }
                 // Who may call a workload is for its own namespace to say.
                 Spec::AuthorizationPolicy(spec) if !mesh_wide && applies(spec.selector.as_ref(), labels) => {
@@ -64,8 +65,8 @@ impl<'a> Policies<'a> {
                 _ => {}
             }
         }
-        found.sort_by_key(|(mesh_wide, whole, ..)| (*mesh_wide, *whole));
-        let rate_limit = found.iter().find_map(|(_, _, key, policy)| {
+        found.sort_by_key(|(readable, mesh_wide, whole, ..)| (*readable, *mesh_wide, *whole));
+        let rate_limit = found.iter().find_map(|(.., key, policy)| {
             policy.rate_limit.as_ref().map(|limit| rate_limit(reader, key, limit))
         });
         // The order of evaluation; the sort keeps the order of age among equals.
@@ -92,11 +93,22 @@ impl<'a> Policies<'a> {
                 .map(adaptive_concurrency),
             proxy_protocol_from: announced.map(|on_port| on_port.accept_from.clone()).unwrap_or_default(),
             proxy_protocol_to: proxy_protocol(announced.and_then(|on_port| on_port.send)).into(),
+            path_mode: self.path_mode().into(),
+            requires: 0,
         }
     }
 
     fn proxy_protocol(&self, port: u16) -> Option<&'a PortProxyProtocol> {
         self.mesh.iter().find_map(|policy| policy.proxy_protocol.iter().find(|on_port| on_port.port == port))
+    }
+
+    fn path_mode(&self) -> v1::PathMode {
+        match self.mesh.iter().find_map(|policy| policy.path_mode) {
+            None | Some(PathMode::EveryReading) => v1::PathMode::EveryReading,
+            Some(PathMode::Normalize) => v1::PathMode::Normalize,
+            Some(PathMode::Reject) => v1::PathMode::Reject,
+            Some(PathMode::AsSent) => v1::PathMode::AsSent,
+        }
     }
 
     fn tls_mode(&self, port: u16) -> v1::TlsMode {
@@ -134,20 +146,29 @@ fn authorization_policy(key: &Key, spec: &AuthorizationPolicySpec) -> v1::Author
     v1::AuthorizationPolicy {
         resource: Some(resource_ref(key)),
         action: action.into(),
-        rules: spec.rules.iter().map(authorization_rule).collect(),
-        invalid: String::new(),
+        rules: spec.rules.iter().map(|rule| authorization_rule(rule, spec.action)).collect(),
+        invalid: spec.unreadable.clone().unwrap_or_default(),
+        requires: 0,
     }
 }
 
-fn authorization_rule(rule: &AuthorizationRule) -> v1::AuthorizationRule {
+fn authorization_rule(rule: &AuthorizationRule, action: Action) -> v1::AuthorizationRule {
     let from = rule.from.clone().unwrap_or_default();
     let to = rule.to.clone().unwrap_or_default();
-    v1::AuthorizationRule {
+    let mut wire = v1::AuthorizationRule {
         identities: from.identities,
         namespaces: from.namespaces,
         ip_blocks: from.ip_blocks,
         ports: to.ports.into_iter().map(u32::from).collect(),
         methods: to.methods,
         paths: to.paths,
+        invalid: rule.unreadable.clone().unwrap_or_default(),
+        requires: 0,
+    };
+    // Proxies that don't know `invalid` go by the lists: without any the rule matches everything, and nobody is in this
+    // namespace.
+    if rule.unreadable.is_some() && action != Action::Deny {
+        wire.namespaces = vec![String::new()];
     }
+    wire
 }

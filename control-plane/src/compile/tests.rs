@@ -180,6 +180,22 @@ fn callers_with_routes_of_their_own_get_these_alone() {
 }
 
 #[test]
+fn no_limit_can_be_said_and_is_not_the_default() {
+    for (limits, expected) in [
+        ("{}", (0, 0, 0)),
+        ("{maxConnections: 0, maxPendingRequests: 0, maxRequests: 0}", (u32::MAX, u32::MAX, 0)),
+        ("{maxConnections: 5, maxPendingRequests: 6, maxRequests: 7}", (5, 6, 7)),
+    ] {
+        let policy = format!(
+            "{{apiVersion: mesh.weft.dev/v1alpha1, kind: BackendPolicy, metadata: {{name: cart, namespace: shop}}, spec: {{targetRefs: [{{kind: Service, name: cart}}], limits: {limits}}}}}"
+        );
+        let index = index(&[&policy]);
+        let policy = dialled(&index, "cart:80", "shop").unwrap().backend.unwrap().policy.unwrap();
+        assert_eq!((policy.max_connections, policy.max_pending_requests, policy.max_requests), expected);
+    }
+}
+
+#[test]
 fn a_policy_of_a_service_goes_with_it_wherever_it_is_a_backend() {
     let route = route("shop", "{backendRefs: [{name: pay, port: 80}]}");
     let policy = "{apiVersion: mesh.weft.dev/v1alpha1, kind: BackendPolicy, metadata: {name: pay, namespace: shop}, spec: {targetRefs: [{kind: Service, name: pay}], limits: {maxRequests: 7}, balancing: {algorithm: Random}}}";
@@ -224,6 +240,50 @@ fn the_nearest_policy_that_says_something_decides() {
     let rest = inbound(&Reader::new(&index), "cart-1").unwrap().default_port.unwrap();
     assert_eq!(rest.tls_mode(), v1::TlsMode::Permissive);
     assert_eq!(port(&index, "page-1", 80).tls_mode(), v1::TlsMode::Strict);
+}
+
+#[test]
+fn what_cannot_be_read_of_policies_goes_to_proxies_as_what_denies() {
+    let policy = |namespace: &str, name: &str, spec: &str| {
+        format!(
+            "{{apiVersion: mesh.weft.dev/v1alpha1, kind: AuthorizationPolicy, metadata: {{name: {name}, namespace: {namespace}}}, spec: {spec}}}"
+        )
+    };
+    let in_part = |action: &str| {
+        format!(
+            "{{action: {action}, rules: [{{from: {{ipBlocks: [10.0.0.0/33]}}}}, {{from: {{namespaces: [web]}}}}]}}"
+        )
+    };
+    let resources = [
+        policy("shop", "a", &in_part("DENY")),
+        policy("shop", "b", &in_part("ALLOW")),
+        policy("shop", "c", "{action: ASK, rules: []}"),
+        policy("shop", "d", "{selector: {matchLabels: {app: pay}}, newer: 1}"),
+        mesh_policy("shop", "{selector: 5}"),
+        mesh_policy("weft-system", "{pathMode: REJECT}"),
+    ];
+    let index = index(&resources.iter().map(String::as_str).collect::<Vec<_>>());
+    let cart = port(&index, "cart-1", 80);
+    let told: Vec<_> = cart
+        .authorization
+        .iter()
+        .map(|policy| {
+            let name = &policy.resource.as_ref().unwrap().name;
+            (name.as_str(), !policy.invalid.is_empty(), policy.rules.len())
+        })
+        .collect();
+    assert_eq!(told, [("a", false, 2), ("c", true, 0), ("b", false, 2)]);
+    // Proxies that don't know that a rule may be unreadable go by its lists.
+    for (at, nobodys) in [(0, Vec::<String>::new()), (2, vec![String::new()])] {
+        let rules = &cart.authorization[at].rules;
+        assert!(rules[0].invalid.contains("10.0.0.0/33"), "{rules:?}");
+        assert_eq!((&rules[0].namespaces, &rules[0].ip_blocks), (&nobodys, &Vec::new()));
+        assert_eq!((&*rules[1].invalid, &*rules[1].namespaces), ("", &["web".to_owned()][..]));
+    }
+    assert!(cart.deny_by_default);
+    assert_eq!((cart.tls_mode(), cart.path_mode()), (v1::TlsMode::Strict, v1::PathMode::Reject));
+    let pay = port(&index, "pay-1", 80);
+    assert!(pay.authorization.iter().any(|policy| policy.resource.as_ref().unwrap().name == "d"));
 }
 
 #[test]

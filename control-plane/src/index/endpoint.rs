@@ -258,7 +258,8 @@ fn of_external(spec: &ExternalServiceSpec, name: &ServiceName, service: &Service
             let Ok(ip) = endpoint.address.parse() else { continue };
             let address = SocketAddr::new(ip, target as u16);
             let weight = endpoint.weight.unwrap_or(1);
-            let given = plain(address, weight, Health::Ready, endpoint.zone.as_deref(), None);
+            let health = if weight == 0 { Health::NotReady } else { Health::Ready };
+            let given = plain(address, weight, health, endpoint.zone.as_deref(), None);
             gift.insert((ServicePort::new(name.clone(), port.number), id_of(address)), Arc::new(given));
         }
     }

@@ -10,7 +10,7 @@ use super::kind::OWN_GROUP;
 use super::{Kind, own_schemas};
 
 /// What Kubernetes' structural schemas know of what ours say.
-const KEPT: [&str; 19] = [
+const KEPT: [&str; 20] = [
     "description",
     "type",
     "properties",
@@ -27,6 +27,7 @@ const KEPT: [&str; 19] = [
     "additionalProperties",
     "default",
     "maxProperties",
+    "minProperties",
     "x-kubernetes-validations",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",

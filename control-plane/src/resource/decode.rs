@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::closed::closed;
 use super::kind::{GATEWAY_GROUP, OWN_GROUP};
 use super::problem::{At, Problem, Problems, Segment, Severity};
 use super::{Age, Key, Kind, Object, Spec, check, suggest};
@@ -49,9 +50,13 @@ pub fn decode(value: &Value, written: Age) -> Decoded {
 }
 
 /// As [`decode`], but leaves out the rules of a route that are wrong if others are right (Gateway API,
-/// `RouteConditionPartiallyInvalid`). For what an API server has taken already: nobody is there who could mend it at once.
+/// `RouteConditionPartiallyInvalid`), and has policies that are wrong deny what they could have meant. For what an API
+/// server has taken already: nobody is there who could mend it at once.
 pub fn decode_in_part(value: &Value, written: Age) -> Decoded {
-    let whole = decode(value, written.clone());
+    let whole = closed(value, written.clone(), decode(value, written.clone()));
+    if whole.object.is_some() {
+        return whole;
+    }
     let Some(dropped) = wrong_rules(&whole.problems) else { return whole };
     let mut rest = value.clone();
     let Some(Value::Array(rules)) = rest.pointer_mut("/spec/rules") else { return whole };
@@ -197,7 +202,7 @@ fn read_spec(kind: Kind, body: Value) -> Result<Spec, serde_json::Error> {
 }
 
 /// A field that is `null` is a field that was left out.
-fn without_null(value: Value) -> Value {
+pub(super) fn without_null(value: Value) -> Value {
     match value {
         Value::Object(mapping) => Value::Object(
             mapping

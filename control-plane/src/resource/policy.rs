@@ -100,14 +100,11 @@ pub struct HashKey {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
-    /// Connections; 1024 when left out.
-    #[schemars(range(min = 1))]
+    /// Connections; 1024 when left out, 0 for no limit.
     pub max_connections: Option<u32>,
-    /// Requests that wait for a connection; 1024 when left out.
-    #[schemars(range(min = 1))]
+    /// Requests that wait for a connection; 1024 when left out, 0 for no limit.
     pub max_pending_requests: Option<u32>,
-    /// Requests in flight; unlimited when left out.
-    #[schemars(range(min = 1))]
+    /// Requests in flight; no limit when left out, or 0.
     pub max_requests: Option<u32>,
 }
 
@@ -226,6 +223,27 @@ pub struct MeshPolicySpec {
     #[serde(default)]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["port"]))]
     pub proxy_protocol: Vec<PortProxyProtocol>,
+    /// What is made of paths that servers may read in several ways, such as `/public/%2e%2e/admin`; `EVERY_READING` when
+    /// left out everywhere.
+    pub path_mode: Option<PathMode>,
+    /// Whether the policy can't be read, so that it is for every workload of its namespace and goes before all others; never
+    /// written down.
+    #[serde(skip)]
+    pub unreadable: bool,
+}
+
+/// What is made of paths that servers may read in several ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PathMode {
+    /// Policies are asked about every reading, and a request is let in only if it would be in all of them.
+    EveryReading,
+    /// The path is replaced by its normal form, and policies are asked about every reading of that.
+    Normalize,
+    /// A path that has several readings is refused with 400.
+    Reject,
+    /// Policies are asked about the path as it was sent: for applications that compare it so themselves.
+    AsSent,
 }
 
 /// The PROXY protocol on one port: it tells where connections come from that somebody passes on.
@@ -325,5 +343,89 @@ pub enum DefaultAuthorization {
 
 /// Blocks of addresses, so many at most.
 fn blocks<const MOST: usize>(_: &mut SchemaGenerator) -> Schema {
-    texts(MOST, 49, "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", "a block such as 10.0.0.0/8")
+    texts(MOST, 49, &block_pattern(), "a block such as 10.0.0.0/8")
+}
+
+/// What an address or a block of addresses looks like: RFC 4632, section 3.1, and RFC 4291, sections 2.2 and 2.3.
+fn block_pattern() -> String {
+    const OCTET: &str = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+    const GROUP: &str = "[0-9A-Fa-f]{1,4}";
+    let four = format!("{OCTET}(\\.{OCTET}){{3}}");
+    let mut six = vec![format!("({GROUP}:){{7}}{GROUP}"), "::".to_owned(), format!("({GROUP}:){{6}}{four}")];
+    // So many groups before `::`, and up to as many as are missing after it.
+    for before in 0..=6 {
+        let begin = if before == 0 { ":".to_owned() } else { format!("({GROUP}:){{{before}}}") };
+        six.push(format!("{begin}(:{GROUP}){{1,{}}}", 7 - before));
+        if before <= 5 {
+            let begin = if before == 0 { "::".to_owned() } else { format!("({GROUP}:){{{before}}}:") };
+            six.push(format!("{begin}({GROUP}:){{0,{}}}{four}", 5 - before));
+        }
+    }
+    six.push(format!("({GROUP}:){{1,7}}:"));
+    format!("^({four}(/(3[0-2]|[12]?[0-9]))?|({})(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$", six.join("|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnet::IpNet;
+    use proptest::prelude::*;
+    use regex_automata::meta::Regex;
+
+    use super::*;
+
+    fn parses(text: &str) -> bool {
+        text.parse::<IpNet>().is_ok() || text.parse::<std::net::IpAddr>().is_ok()
+    }
+
+    proptest! {
+        #[test]
+        fn the_pattern_of_blocks_takes_nothing_that_cannot_be_read(
+            four: std::net::Ipv4Addr,
+            six: std::net::Ipv6Addr,
+            length in 0_u8..140,
+            odd in "([0-9a-f]{0,5}:){0,9}[0-9a-f]{0,5}|[0-9.]{1,16}|(::|[0-9a-f]{1,4}:){1,7}[0-9.]{1,12}",
+        ) {
+            let pattern = Regex::new(&block_pattern()).unwrap();
+            for text in [four.to_string(), six.to_string()] {
+                for text in [text.clone(), format!("{text}/{length}")] {
+                    prop_assert_eq!(pattern.is_match(&text), parses(&text), "{}", text);
+                }
+            }
+            // The decoder lets `::` stand for nothing, too.
+            for text in [six.to_string().replacen(":0:", "::", 1), odd] {
+                for text in [text.clone(), format!("{text}/{length}")] {
+                    prop_assert!(!pattern.is_match(&text) || parses(&text), "{}", text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_that_are_none_are_refused() {
+        let pattern = Regex::new(&block_pattern()).unwrap();
+        for text in [
+            "10.0.0.0/33",
+            "::/129",
+            "256.0.0.1",
+            "10.0.0",
+            "1:2:3:4:5:6:7:8:9",
+            "1::2::3",
+            ":",
+            "/8",
+            "10.0.0.0/",
+        ] {
+            assert!(!pattern.is_match(text) && !parses(text), "{text}");
+        }
+        for text in [
+            "10.0.0.0/8",
+            "::",
+            "::1",
+            "1::",
+            "::ffff:10.0.0.1/104",
+            "64:ff9b::1.2.3.4",
+            "1:2:3:4:5:6:7:8/128",
+        ] {
+            assert!(pattern.is_match(text) && parses(text), "{text}");
+        }
+    }
 }

@@ -227,8 +227,8 @@ pub struct ExternalEndpoint {
     /// IP address.
     #[schemars(regex(pattern = r"^([0-9.]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)$"), length(max = 45), extend("x-weft-expected" = "an IP address"))]
     pub address: String,
-    /// Share among the endpoints; 1 when left out.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    /// Share among the endpoints; 1 when left out. With 0 it gets no new requests.
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub weight: Option<u32>,
     /// Zone that it is in.
     pub zone: Option<String>,

@@ -39,6 +39,8 @@ pub(crate) struct Text {
 #[derive(Debug)]
 pub(crate) struct Struct {
     fields: Vec<(String, Shape)>,
+    /// Least number of fields.
+    minimum: usize,
     required: Vec<String>,
     ignored: Vec<String>,
     unsupported: Vec<String>,
@@ -142,6 +144,7 @@ impl Shape {
         if let Some(fields) = schema.get("properties").and_then(Value::as_object) {
             return Self::Struct(Struct {
                 fields: fields.iter().map(|(name, schema)| (name.clone(), Self::read(schema))).collect(),
+                minimum: size(schema, "minProperties").unwrap_or(0),
                 required: list("required"),
                 ignored: list(IGNORED),
                 unsupported: list(UNSUPPORTED),
@@ -153,6 +156,7 @@ impl Shape {
             }
             Some(Value::Bool(false)) => Self::Struct(Struct {
                 fields: Vec::new(),
+                minimum: 0,
                 required: Vec::new(),
                 ignored: list(IGNORED),
                 unsupported: list(UNSUPPORTED),
@@ -263,6 +267,9 @@ impl Struct {
                 let hint = suggest::hint(name, known.map(String::as_str));
                 problems.error(&at.field(name), format!("there is no such field; {hint}"));
             }
+        }
+        if mapping.values().filter(|value| !value.is_null()).count() < self.minimum {
+            problems.error(at, "says nothing; leave it out to mean that it does not matter");
         }
         for name in &self.required {
             if mapping.get(name).is_none_or(Value::is_null) {

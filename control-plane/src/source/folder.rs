@@ -1,14 +1,17 @@
 //! The files of a folder, what is in force of them, and what is wrong with them.
 //!
 //! Each file stands for itself: one that is wrong is refused as a whole, and what it said when it was last right stays
-//! in force, while other files change freely. A file that was never right adds nothing. A file that is gone takes its
-//! resources with it. A resource that two files define belongs to the file that had it first.
+//! in force, while other files change freely. A file that was never right adds nothing but the policies in it, which say
+//! who is kept out ([`unread`]). A file that is gone takes its resources with it. A resource that two files define belongs to the file that had it first.
+
+mod unread;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use weft_xds::Version;
 
+use self::unread::Unread;
 use super::diagnostic::Diagnostic;
 use super::lint::lint;
 use super::yaml::{self, Node};
@@ -37,6 +40,8 @@ struct Parsed {
     text: Result<String, String>,
     resources: Vec<Resource>,
     diagnostics: Vec<Diagnostic>,
+    /// What is in force of it if it was never right.
+    unread: Unread,
 }
 
 /// A resource in a file.
@@ -133,12 +138,15 @@ impl Folder {
         let mut outcome = Outcome::default();
         let mut places = HashMap::new();
         let mut content = Vec::new();
+        let mut read = |name: &String, text: &String| {
+            content.extend_from_slice(name.as_bytes());
+            content.extend_from_slice(Version::of(text.as_bytes()).to_string().as_bytes());
+        };
         for (name, file) in &self.files {
             let Some(good) = &file.good else { continue };
             let Ok(text) = &good.text else { continue };
             outcome.last_good.insert(name.clone(), text.clone());
-            content.extend_from_slice(name.as_bytes());
-            content.extend_from_slice(Version::of(text.as_bytes()).to_string().as_bytes());
+            read(name, text);
             for resource in &good.resources {
                 let key = &resource.object.key;
                 if owners.get(key).is_none_or(|owner| owner == name) {
@@ -146,6 +154,19 @@ impl Folder {
                     places.insert(key.clone(), (name, resource));
                 }
             }
+        }
+        for (name, file) in self.files.iter().filter(|(_, file)| file.good.is_none()) {
+            let Parsed { text, unread, .. } = &*file.current;
+            if let Ok(text) = text
+                && !unread.policies.is_empty()
+            {
+                read(name, text);
+            }
+            for policy in &unread.policies {
+                let object = &policy.object;
+                outcome.objects.entry(object.key.clone()).or_insert_with(|| Arc::clone(object));
+            }
+            diagnostics.extend(unread.diagnostics.iter().cloned());
         }
         for (key, problem) in lint(&outcome.objects) {
             if let Some((name, resource)) = places.get(&key) {
@@ -176,9 +197,17 @@ impl Parsed {
             Vec::new()
         });
         let file: Arc<str> = name.into();
+        let mut unread = Unread::default();
+        if let Ok(text) = &text
+            && !diagnostics.is_empty()
+        {
+            unread.take_text(&file, text);
+        }
         let mut lines: HashMap<Key, u64> = HashMap::new();
         for (index, node) in nodes.into_iter().flat_map(Node::into_resources).enumerate() {
-            let decoded = decode(&node.value(), Age::Written(Arc::clone(&file), index as u32));
+            let age = Age::Written(Arc::clone(&file), index as u32);
+            unread.take(name, &node, age.clone());
+            let decoded = decode(&node.value(), age);
             diagnostics.extend(
                 decoded.problems.into_iter().map(|problem| locate(name, &node, &decoded.head, problem)),
             );
@@ -198,7 +227,7 @@ impl Parsed {
             }
             resources.push(resource);
         }
-        Self { text, resources, diagnostics }
+        Self { text, resources, diagnostics, unread }
     }
 
     fn is_right(&self) -> bool {

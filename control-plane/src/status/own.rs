@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
     use crate::index::tests::object;
-    use crate::resource::{Age, decode};
+    use crate::resource::{Age, decode_in_part};
 
     const NOW: &str = "2026-01-01T00:00:00Z";
 
@@ -84,7 +84,7 @@ mod tests {
             "metadata": {"name": "p", "namespace": "shop"},
             "spec": spec,
         });
-        let decoded = decode(&resource, Age::Written("p".into(), 0));
+        let decoded = decode_in_part(&resource, Age::Written("p".into(), 0));
         let kind = crate::resource::Kind::ALL.into_iter().find(|it| it.as_str() == kind).unwrap();
         Judged {
             key: crate::resource::Key { kind, namespace: "shop".into(), name: "p".into() },
@@ -126,6 +126,17 @@ mod tests {
         let (status, reason, message) = said(&judged("FaultFilter", &json!({})));
         assert_eq!((&*status, &*reason), ("False", "Invalid"));
         assert!(message.contains("write delay, abort, or both"), "{message}");
+    }
+
+    #[test]
+    fn what_a_policy_that_cannot_be_read_denies_is_told() {
+        let policy = judged(
+            "AuthorizationPolicy",
+            &json!({"action": "DENY", "rules": [{"from": {"ipBlocks": ["10.0.0.0/33"]}}]}),
+        );
+        let (status, reason, message) = said(&policy);
+        assert_eq!((&*status, &*reason), ("False", "Invalid"));
+        assert!(message.contains("10.0.0.0/33") && message.contains("denies everything until"), "{message}");
     }
 
     #[test]

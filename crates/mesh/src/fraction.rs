@@ -34,6 +34,16 @@ impl Fraction {
         Ok(Self { numerator: (percent * 10_000.0).round() as u32, denominator: 1_000_000 })
     }
 
+    /// The part in percent.
+    pub fn as_percent(self) -> f64 {
+        f64::from(self.numerator) * 100.0 / f64::from(self.denominator)
+    }
+
+    /// Whether it is every request.
+    pub fn is_all(self) -> bool {
+        self.numerator == self.denominator
+    }
+
     /// Whether this request is one of them.
     pub fn hits(self, random: u64) -> bool {
         Draws::new(random).below(u64::from(self.denominator)) < u64::from(self.numerator)

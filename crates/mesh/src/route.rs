@@ -10,6 +10,7 @@ mod host;
 mod matching;
 mod path;
 mod server_name;
+mod shadow;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -119,6 +119,7 @@ fn right() -> Vec<(&'static str, Value)> {
             json!({"proxyProtocol": [{"port": 80, "acceptFrom": ["10.0.0.0/8"]}, {"port": 81, "send": "V2"}]}),
         ),
         ("MeshPolicy", json!({"adaptiveConcurrency": {"minRequests": 4, "maxRequests": 4}})),
+        ("MeshPolicy", json!({"pathMode": "NORMALIZE"})),
         (
             "ExternalService",
             json!({"hosts": ["api.example.com"], "ports": [{"port": 443}], "endpoints": [{"address": "192.0.2.1"}, {"address": "2001:db8::1"}]}),
@@ -210,6 +211,10 @@ fn wrong_policies() -> Vec<(&'static str, Value, &'static str)> {
         ("AuthorizationPolicy", json!({"rules": [{"from": {"identities": ["web"]}}]}), "should match"),
         ("AuthorizationPolicy", json!({"rules": [{"from": {"namespaces": ["Shop"]}}]}), "should match"),
         ("AuthorizationPolicy", json!({"rules": [{"from": {"ipBlocks": ["everywhere"]}}]}), "should match"),
+        ("AuthorizationPolicy", json!({"rules": [{"from": {"ipBlocks": ["10.0.0.0/33"]}}]}), "should match"),
+        ("AuthorizationPolicy", json!({"rules": [{"from": {"ipBlocks": ["::/129"]}}]}), "should match"),
+        ("AuthorizationPolicy", json!({"rules": [{"from": {"ipBlocks": []}}]}), "at least 1"),
+        ("AuthorizationPolicy", json!({"rules": [{"from": {}}]}), "at least 1"),
         ("AuthorizationPolicy", json!({"rules": [{"to": {"ports": [0]}}]}), "greater than or equal to 1"),
         ("AuthorizationPolicy", json!({"rules": [{"to": {"paths": ["/a*b"]}}]}), "should match"),
         ("AuthorizationPolicy", json!({"rules": [{"to": {"paths": ["a"]}}]}), "should match"),

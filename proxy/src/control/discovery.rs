@@ -253,7 +253,13 @@ impl Handler<v1::Inbound> for Inbounds {
             for update in changes.updates {
                 let Ok(wire) = update.resource else { continue };
                 match convert::inbound(&wire, &self.1) {
-                    Ok(inbound) => model.set_inbound(inbound),
+                    Ok(inbound) => {
+                        if let Some(problem) = inbound.unreadable.clone() {
+                            tracing::error!(problem, "nobody is let in where it can't be read who may be");
+                            refused.push(Rejection::new(update.name, problem));
+                        }
+                        model.set_inbound(inbound);
+                    }
                     Err(error) => refused.push(reject(&update.name, &error)),
                 }
             }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response, Version};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
 use weft_mesh::authorization::{Call, HttpCall};
@@ -14,6 +14,7 @@ use weft_mesh::forwarded::set_client_certificate;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
+use weft_mesh::violation::Violation;
 
 use super::Upstream;
 use super::load::InFlight;
@@ -127,6 +128,7 @@ async fn forward(
         return Err(Failure::downstream(violation.reason(), violation.detail()));
     }
     host_of_target(&mut request);
+    unify_path(worker, &port, &mut request)?;
     authorize(worker, upstream, &port, &request)?;
     if let Some(limit) = &port.rate_limit {
         let identity = upstream.identity.as_ref();
@@ -252,6 +254,34 @@ fn hold(mut body: Body, in_flight: InFlight) -> Body {
         recorded.hold(in_flight);
     }
     body
+}
+
+/// Makes of a path that servers may read in several ways what the port's mode wants.
+fn unify_path(worker: &Worker, port: &InboundPort, request: &mut Request<Body>) -> Result<(), BoxFailure> {
+    let forwarded = port.authorization.path_mode().forwarded(request.uri().path());
+    let refuse = |detail: String| {
+        worker.shared.stats.violated(Direction::Inbound, Violation::Path);
+        Err(Failure::downstream(Violation::Path.reason(), detail))
+    };
+    let path = match forwarded {
+        Ok(None) => return Ok(()),
+        Ok(Some(path)) => path,
+        Err(ambiguous) => return refuse(ambiguous.to_string()),
+    };
+    let target = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = match target.parse() {
+        Ok(target) => Some(target),
+        Err(error) => return refuse(format!("the path has no normal form: {error}")),
+    };
+    match Uri::from_parts(parts) {
+        Ok(uri) => *request.uri_mut() = uri,
+        Err(error) => return refuse(format!("the path has no normal form: {error}")),
+    }
+    Ok(())
 }
 
 fn authorize(

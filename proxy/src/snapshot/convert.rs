@@ -122,8 +122,8 @@ fn policy(wire: &v1::BackendPolicy) -> Result<BackendPolicy, Error> {
             outlier: wire.outlier_detection.as_ref().map(outlier).transpose()?.unwrap_or_default(),
         },
         hash_key: wire.hash_key.as_ref().and_then(|key| key.key.as_ref()).map(hash_key).transpose()?,
-        max_connections: or(wire.max_connections, defaults.max_connections),
-        max_pending: or(wire.max_pending_requests, defaults.max_pending),
+        max_connections: limit(wire.max_connections, defaults.max_connections),
+        max_pending: limit(wire.max_pending_requests, defaults.max_pending),
         max_requests: wire.max_requests,
         budget: wire.retry_budget.as_ref().map(budget).transpose()?.unwrap_or_default(),
         retry: wire.retry.as_ref().map(retry).transpose()?,
@@ -221,6 +221,11 @@ pub fn endpoint(id: &str, wire: &v1::Endpoint) -> Result<Endpoint, Error> {
         version: wire.version.as_str().into(),
         own: false,
     })
+}
+
+/// A limit, where 0 is none.
+fn limit(wire: u32, default: u32) -> u32 {
+    if wire == u32::MAX { 0 } else { or(wire, default) }
 }
 
 fn or(value: u32, default: u32) -> u32 {

@@ -1,14 +1,15 @@
 //! Checks of Weft's policies.
 
 use ipnet::IpNet;
-use weft_mesh::name::Identity;
+use weft_mesh::authorization::{Rule, RuleSpec};
+use weft_mesh::name::{Identity, TrustDomain};
 
 use super::{method, selector, unique};
 use crate::resource::decode::is_label;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
-    Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationTo,
-    BackendPolicySpec, Balancing, HashKey, MeshPolicySpec,
+    Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule,
+    AuthorizationTo, BackendPolicySpec, Balancing, HashKey, MeshPolicySpec,
 };
 
 pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Problems) {
@@ -94,13 +95,35 @@ pub(super) fn authorization(spec: &AuthorizationPolicySpec, at: &At<'_>, problem
     let rules = at.field("rules");
     for (index, rule) in spec.rules.iter().enumerate() {
         let at = rules.item(index);
+        let before = problems.0.len();
         if let Some(from) = &rule.from {
             caller(from, &at.field("from"), problems);
         }
         if let Some(to) = &rule.to {
             called(to, &at.field("to"), problems);
         }
+        // The proxies' own reading has the last word.
+        if let Err(error) = compiled(rule)
+            && problems.0.len() == before
+        {
+            problems.error(&at, error.to_string());
+        }
     }
+}
+
+/// A rule as proxies compile it; the trust domain makes no difference to what is taken.
+fn compiled(rule: &AuthorizationRule) -> Result<Rule, weft_mesh::Error> {
+    let from = rule.from.clone().unwrap_or_default();
+    let to = rule.to.clone().unwrap_or_default();
+    let spec = RuleSpec {
+        identities: from.identities,
+        namespaces: from.namespaces,
+        ip_blocks: from.ip_blocks,
+        ports: to.ports,
+        methods: to.methods,
+        paths: to.paths,
+    };
+    Rule::compile(&spec, &TrustDomain::new("cluster.local")?)
 }
 
 fn caller(from: &AuthorizationFrom, at: &At<'_>, problems: &mut Problems) {

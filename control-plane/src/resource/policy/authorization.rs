@@ -23,6 +23,9 @@ pub struct AuthorizationPolicySpec {
     #[serde(default)]
     #[schemars(length(max = 512))]
     pub rules: Vec<AuthorizationRule>,
+    /// What of the policy can't be read, so that it denies everything; never written down.
+    #[serde(skip)]
+    pub unreadable: Option<String>,
 }
 
 /// What a match means.
@@ -46,11 +49,16 @@ pub struct AuthorizationRule {
     pub from: Option<AuthorizationFrom>,
     /// What is called; anything when left out.
     pub to: Option<AuthorizationTo>,
+    /// What of the rule can't be read, so that it matches everything where it denies and nothing elsewhere; never written
+    /// down.
+    #[serde(skip)]
+    pub unreadable: Option<String>,
 }
 
 /// A caller: every list that is given must hold it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("minProperties" = 1))]
 pub struct AuthorizationFrom {
     /// Identities: SPIFFE ids, or `<namespace>/<service account>`.
     #[schemars(schema_with = "identities")]
@@ -59,16 +67,17 @@ pub struct AuthorizationFrom {
     #[schemars(schema_with = "namespaces")]
     pub namespaces: Vec<String>,
     /// Addresses, as CIDR blocks.
-    #[schemars(schema_with = "blocks::<512>")]
+    #[schemars(schema_with = "ip_blocks")]
     pub ip_blocks: Vec<String>,
 }
 
 /// What is called: every list that is given must hold it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("minProperties" = 1))]
 pub struct AuthorizationTo {
     /// Ports of the workload.
-    #[schemars(length(max = 512), inner(range(min = 1, max = 65535)))]
+    #[schemars(length(min = 1, max = 512), inner(range(min = 1, max = 65535)))]
     pub ports: Vec<u16>,
     /// HTTP methods.
     #[schemars(schema_with = "methods")]
@@ -78,26 +87,36 @@ pub struct AuthorizationTo {
     pub paths: Vec<String>,
 }
 
-/// Lists of texts: how many there may be, how long each is, and what it looks like.
+/// Lists of texts: how many there may be, how long each is, and what it looks like. None is empty: a list is left out to
+/// say that it does not matter, and one that somebody's template left empty must not say so.
+fn some(mut list: Schema) -> Schema {
+    list.insert("minItems".to_owned(), 1.into());
+    list
+}
+
+fn ip_blocks(generator: &mut SchemaGenerator) -> Schema {
+    some(blocks::<512>(generator))
+}
+
 fn identities(_: &mut SchemaGenerator) -> Schema {
     const PATTERN: &str = "^(spiffe://[a-z0-9._-]{1,255}/ns/[a-z0-9-]{1,63}/sa/[^/]+|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[^/]+)$";
-    texts(
+    some(texts(
         512,
         1024,
         PATTERN,
         "<namespace>/<service account> or spiffe://<trust domain>/ns/<namespace>/sa/<service account>",
-    )
+    ))
 }
 
 fn namespaces(_: &mut SchemaGenerator) -> Schema {
-    texts(512, 63, LABEL, LABEL_EXPECTED)
+    some(texts(512, 63, LABEL, LABEL_EXPECTED))
 }
 
 fn methods(_: &mut SchemaGenerator) -> Schema {
-    texts(64, 64, TOKEN, "a method such as GET")
+    some(texts(64, 64, TOKEN, "a method such as GET"))
 }
 
 fn paths(_: &mut SchemaGenerator) -> Schema {
     const EXPECTED: &str = "a path that starts with '/', with one '*' at its end or start at most";
-    texts(512, 1024, r"^(/[^*]*\*?|\*[^*]*)$", EXPECTED)
+    some(texts(512, 1024, r"^(/[^*]*\*?|\*[^*]*)$", EXPECTED))
 }

@@ -201,3 +201,82 @@ fn whatever_a_file_holds_it_is_refused_or_taken_and_says_where_it_is_wrong() {
         }
     });
 }
+
+/// What is in force of AuthorizationPolicies and MeshPolicies: name, and whether it can be read.
+fn policies(outcome: &Outcome) -> Vec<(String, bool)> {
+    let policies = outcome.objects.values().filter_map(|object| {
+        let readable = match &object.spec {
+            crate::resource::Spec::AuthorizationPolicy(spec) => {
+                spec.unreadable.is_none() && spec.rules.iter().all(|rule| rule.unreadable.is_none())
+            }
+            crate::resource::Spec::MeshPolicy(spec) => !spec.unreadable,
+            _ => return None,
+        };
+        Some((format!("{}/{}", object.key.namespace, object.key.name), readable))
+    });
+    policies.collect()
+}
+
+fn policy(name: &str, rules: &str) -> String {
+    format!(
+        "apiVersion: mesh.weft.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{action: DENY, rules: {rules}}}\n"
+    )
+}
+
+#[test]
+fn of_a_file_that_was_never_right_the_policies_are_in_force_and_those_that_cannot_be_read_deny() {
+    let wrong = policy("wrong", "[{from: {ipBlocks: [10.0.0.0/33, 192.168.0.0/16]}}]");
+    let file = format!("{wrong}---\n{}---\n{}", policy("right", "[{}]"), service("a", 1));
+    let outcome = Folder::default().update(texts(&[("a.yaml", &file)]));
+    assert_eq!(policies(&outcome), [("shop/right".to_owned(), true), ("shop/wrong".to_owned(), false)]);
+    assert_eq!(outcome.objects.len(), 2, "nothing else of it");
+    assert!(errors(&outcome).iter().any(|it| it.contains("denies everything until")), "{outcome:?}");
+    assert!(outcome.last_good.is_empty());
+
+    let mut folder = Folder::default();
+    let right = folder.update(texts(&[("a.yaml", &policy("p", "[{}]"))]));
+    let broken = folder.update(texts(&[("a.yaml", &policy("p", "[{from: {newer: 1}}]"))]));
+    assert_eq!(policies(&broken), policies(&right), "what it said when it was right");
+    let restarted =
+        Folder::new(broken.last_good).update(texts(&[("a.yaml", &policy("p", "[{from: {newer: 1}}]"))]));
+    assert_eq!(policies(&restarted), policies(&right));
+    let forgotten = Folder::default().update(texts(&[("a.yaml", &policy("p", "[{from: {newer: 1}}]"))]));
+    assert_eq!(policies(&forgotten), [("shop/p".to_owned(), false)]);
+    let mended = folder.update(texts(&[("a.yaml", &policy("p", "[]"))]));
+    assert_ne!(mended.version, forgotten.version);
+}
+
+#[test]
+fn a_text_that_is_no_yaml_denies_in_the_namespaces_of_the_policies_that_it_speaks_of() {
+    let broken = "kind: AuthorizationPolicy\nmetadata:\n  name: p\n  namespace: \"bank\"\nspec: {rules: [}\n";
+    let file = format!("{}---\n{broken}---\nkind: MeshPolicy\nmetadata: {{\n", policy("right", "[{}]"));
+    let outcome = Folder::default().update(texts(&[("a.yaml", &file)]));
+    let expected = [("bank/unread", false), ("shop/right", true), ("default/unread", false)];
+    assert_eq!(policies(&outcome), expected.map(|(name, readable)| (name.to_owned(), readable)));
+    assert!(errors(&outcome).iter().any(|it| it.contains("closed in namespace bank")), "{outcome:?}");
+    let harmless = Folder::default().update(texts(&[("a.yaml", BROKEN)]));
+    assert_eq!(policies(&harmless), []);
+}
+
+#[test]
+fn a_route_that_names_a_port_that_its_service_has_not_is_told() {
+    let route = |fields: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r, namespace: shop}}\nspec:\n  parentRefs: [{{group: '', kind: Service, name: a, {fields}}}]\n  rules: [{{backendRefs: [{{name: a, port: 80}}]}}]\n"
+        )
+    };
+    for (fields, told) in [
+        ("port: 80", None),
+        ("port: 81", Some("Service shop/a has not port 81, so the route has no effect on it; it has 80")),
+        ("sectionName: web", Some("Service shop/a has not a port named \"web\"")),
+    ] {
+        let file = format!("{}---\n{}", service("a", 80), route(fields));
+        let outcome = Folder::default().update(texts(&[("a.yaml", &file)]));
+        let said: Vec<String> = outcome.diagnostics.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), usize::from(told.is_some()), "{said:?}");
+        assert!(
+            told.is_none_or(|told| said[0].contains(told) && said[0].contains("spec.parentRefs[0]")),
+            "{said:?}"
+        );
+    }
+}

@@ -191,16 +191,34 @@ fn a_list_that_is_read_anew_says_what_has_gone() {
 
 #[test]
 fn what_is_wrong_changes_nothing_and_is_told() {
-    let policy = |mode: &str| {
-        told(
-            Kind::MeshPolicy,
-            json!({
-                "metadata": {"name": "all", "namespace": "shop"},
-                "spec": {"tls": {"mode": mode}, "status": {}},
-            }),
-        )
-    };
-    let wrong = policy("sometimes");
+    let wrong = told(
+        Kind::BackendPolicy,
+        json!({
+            "metadata": {"name": "all", "namespace": "shop"},
+            "spec": {"targetRefs": [{"kind": "Service", "name": "cart"}], "balancing": {"algorithm": "sometimes"}, "status": {}},
+        }),
+    );
     assert!(wrong.changes.is_empty());
     assert!(wrong.judged.iter().any(|(_, problems)| problems.len() >= 2), "{wrong:?}");
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_in_force_whatever_it_said_before_and_a_grant_that_cannot_grants_nothing() {
+    let policy = |field: &str| {
+        let spec = json!({"action": "DENY", "rules": [{"from": {field: ["shop"]}}]});
+        told(Kind::AuthorizationPolicy, json!({"metadata": {"name": "p", "namespace": "shop"}, "spec": spec}))
+    };
+    let right = policy("namespaces");
+    let wrong = policy("fieldOfTomorrow");
+    assert_eq!(right.judged, [(right.judged[0].0.clone(), Vec::new())]);
+    let [Change::Put(object)] = &wrong.changes[..] else { panic!("{wrong:?}") };
+    let crate::resource::Spec::AuthorizationPolicy(spec) = &object.spec else { panic!("{object:?}") };
+    assert!(spec.rules[0].unreadable.as_ref().unwrap().contains("fieldOfTomorrow"));
+    assert!(!wrong.judged[0].1.is_empty(), "it is told");
+
+    let grant = told(
+        Kind::ReferenceGrant,
+        json!({"metadata": {"name": "g", "namespace": "shop"}, "spec": {"from": "everybody"}}),
+    );
+    assert!(matches!(&grant.changes[..], [Change::Remove(key)] if &*key.name == "g"), "{grant:?}");
 }

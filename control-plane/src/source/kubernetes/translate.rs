@@ -23,10 +23,15 @@ pub(crate) fn key(kind: Kind, object: &DynamicObject) -> Key {
     Key { kind, namespace: object.namespace().unwrap_or_default().into(), name: object.name_any().into() }
 }
 
-/// Decodes a resource. One that is wrong as a whole changes nothing: what it said before stays.
+/// Decodes a resource. One that is wrong as a whole changes nothing: what it said before stays, except that what can't be
+/// read denies what it could have meant, and grants nothing.
 pub(super) fn object(key: Key, resource: &ApiResource, object: DynamicObject) -> News {
     let decoded = decode_object(key.kind, resource, object);
-    let changes = decoded.object.map(|object| Change::Put(Arc::new(object)));
+    let changes = match decoded.object {
+        Some(object) => Some(Change::Put(Arc::new(object))),
+        None if key.kind == Kind::ReferenceGrant => Some(Change::Remove(key.clone())),
+        None => None,
+    };
     News { changes: changes.into_iter().collect(), judged: vec![(key, decoded.problems)], whole: false }
 }
 

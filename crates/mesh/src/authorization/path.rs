@@ -1,5 +1,7 @@
 //! Conditions on paths.
 
+use std::fmt;
+
 use crate::Error;
 use crate::path::{normal, normal_prefix, normal_suffix};
 
@@ -41,6 +43,17 @@ impl PathRule {
                 path.starts_with(&**prefix) || widen && prefix.strip_suffix('/') == Some(path_without)
             }
             Self::Suffix(suffix) => path.ends_with(&**suffix) || widen && path_without.ends_with(&**suffix),
+        }
+    }
+}
+
+impl fmt::Display for PathRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(path) => f.write_str(path),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
         }
     }
 }

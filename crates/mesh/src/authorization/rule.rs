@@ -1,6 +1,7 @@
 //! The rules of a policy.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
@@ -122,6 +123,32 @@ impl Rule {
         let Some(SeenHttp { method, path }) = &call.http else { return widen };
         (self.methods.is_empty() || self.methods.contains(method))
             && (self.paths.is_empty() || self.paths.iter().any(|rule| rule.matches(*path, widen)))
+    }
+}
+
+/// The conditions, for people.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(problem) = &self.problem {
+            return write!(f, "is not understood: {problem}");
+        }
+        let mut identities: Vec<String> = self.identities.iter().map(ToString::to_string).collect();
+        identities.extend(self.any_identity.then(|| "*".to_owned()));
+        identities.sort();
+        let mut namespaces: Vec<String> = self.namespaces.iter().map(ToString::to_string).collect();
+        namespaces.sort();
+        let lists = [
+            ("identities", identities),
+            ("namespaces", namespaces),
+            ("IP blocks", self.ip_blocks.iter().map(ToString::to_string).collect()),
+            ("ports", self.ports.iter().map(ToString::to_string).collect()),
+            ("methods", self.methods.iter().map(ToString::to_string).collect()),
+            ("paths", self.paths.iter().map(ToString::to_string).collect()),
+        ];
+        let given = lists.iter().filter(|(_, list)| !list.is_empty());
+        let text: Vec<String> = given.map(|(name, list)| format!("{name} {}", list.join(", "))).collect();
+        f.write_str(if text.is_empty() { "everything" } else { "" })?;
+        f.write_str(&text.join("; "))
     }
 }
 

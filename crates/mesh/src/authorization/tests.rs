@@ -157,6 +157,32 @@ fn mapped_addresses_are_read_as_the_addresses_that_they_are() {
 }
 
 #[test]
+fn rules_say_what_they_ask_for() {
+    let said = rule(|rule| {
+        rule.identities = vec!["shop/web".into(), "shop/cart".into()];
+        rule.ip_blocks = vec!["10.0.0.0/8".into()];
+        rule.paths = vec!["/a*".into(), "*.png".into()];
+    });
+    assert_eq!(
+        said.to_string(),
+        "identities spiffe://mesh/ns/shop/sa/cart, spiffe://mesh/ns/shop/sa/web; IP blocks 10.0.0.0/8; paths /a*, *.png"
+    );
+    assert_eq!(rule(|_| {}).to_string(), "everything");
+    assert_eq!(Rule::not_understood("odd", &trust_domain()).to_string(), "is not understood: odd");
+}
+
+#[test]
+fn a_rule_that_was_not_understood_matches_where_it_denies_and_says_so() {
+    let odd = || Rule::not_understood("odd", &trust_domain());
+    let authorizer = Authorizer::new([policy("p", Action::Deny, vec![odd()])], false);
+    let decided = authorizer.decide(&call(None, None));
+    assert!(matches!(decided.by, DecidedBy::Rule { rule: 0, problem: Some("odd"), .. }), "{decided:?}");
+    assert!(!allowed(vec![policy("p", Action::Allow, vec![odd()])], &call(None, None)));
+    assert!(allowed(vec![policy("p", Action::Allow, vec![odd(), rule(|_| {})])], &call(None, None)));
+    assert!(allowed(vec![policy("p", Action::Audit, vec![odd()])], &call(None, None)));
+}
+
+#[test]
 fn malformed_conditions_are_refused() {
     let refused = |fill: fn(&mut RuleSpec)| {
         let mut spec = RuleSpec::default();

@@ -10,6 +10,7 @@ use http::{HeaderName, Method};
 
 use super::Limited;
 use crate::Error;
+use crate::path::normal;
 
 /// A limit that a service keeps. `B` is what stands for a backend.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ pub enum ValueSource {
     RemoteAddress,
     /// The caller's SPIFFE id.
     Identity,
-    /// The path without the query.
+    /// The normal form of the path, without the query: other spellings of it are not counted apart.
     Path,
     /// The method.
     Method,
@@ -93,7 +94,7 @@ impl Entry {
             }
             ValueSource::RemoteAddress => Cow::Owned(request.limited.source.to_canonical().to_string()),
             ValueSource::Identity => Cow::Borrowed(request.limited.identity?.as_str()),
-            ValueSource::Path => Cow::Borrowed(request.path),
+            ValueSource::Path => normal(request.path),
             ValueSource::Method => Cow::Borrowed(request.method.as_str()),
         };
         Some((&self.key, value))

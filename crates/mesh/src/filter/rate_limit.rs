@@ -26,6 +26,18 @@ pub struct RateLimit {
     key: Option<KeySource>,
 }
 
+/// The limit, for people.
+impl std::fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let requests = self.capacity / self.interval.max(1);
+        write!(f, "{requests} requests in {:?}", std::time::Duration::from_nanos(self.capacity))?;
+        match &self.key {
+            Some(key) => write!(f, ", for each {key:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What is left of a limit. Keep it when a snapshot is replaced by one with the same limit, so that the change does
 /// not give a new burst.
 ///

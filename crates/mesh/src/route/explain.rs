@@ -29,6 +29,8 @@ pub enum Verdict {
     Taken,
     /// It matches too, but something of higher precedence was taken.
     Outranked,
+    /// It matches too, but what was taken takes all that it would: no request ever meets it.
+    Shadowed,
     /// None of the route's hostnames is the request's.
     Hostname,
     /// A condition does not hold.
@@ -48,18 +50,31 @@ impl<B> RouteTable<B> {
         ordered.sort_by_key(|(candidate, host_rank)| {
             (host_rank.is_none(), *host_rank, candidate.conditions.rank())
         });
-        let mut taken = false;
+        let mut taken: Option<&Candidate> = None;
         let verdicts = ordered.into_iter().map(|(candidate, host_rank)| {
             let verdict = match (host_rank, candidate.conditions.check(request)) {
                 (None, _) => Verdict::Hostname,
                 (_, Err(mismatch)) => Verdict::Mismatch(mismatch),
-                (_, Ok(())) if taken => Verdict::Outranked,
-                (_, Ok(())) => Verdict::Taken,
+                (_, Ok(())) => match taken {
+                    Some(taken) if self.shadows(taken, candidate) => Verdict::Shadowed,
+                    Some(_) => Verdict::Outranked,
+                    None => {
+                        taken = Some(candidate);
+                        Verdict::Taken
+                    }
+                },
             };
-            taken |= verdict == Verdict::Taken;
             (candidate, verdict)
         });
         verdicts.filter_map(|(candidate, verdict)| self.considered(candidate, verdict)).collect()
+    }
+
+    /// Whether one match, which goes before another, takes all that the other would.
+    fn shadows(&self, one: &Candidate, other: &Candidate) -> bool {
+        let hostnames = |candidate: &Candidate| Some(&self.routes.get(candidate.route as usize)?.hostnames);
+        let order = |candidate: &Candidate| (candidate.route, candidate.rule, candidate.index);
+        hostnames(one) == hostnames(other)
+            && one.conditions.shadows(&other.conditions, order(one) < order(other))
     }
 
     /// The precedence of the best hostname of a candidate's route; `None` if none is the request's.

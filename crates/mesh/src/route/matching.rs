@@ -140,6 +140,12 @@ impl HttpMatch {
         Ok(())
     }
 
+    /// Whether every condition on a field or parameter is one of `other`, too.
+    pub(super) fn asks_for_no_more_than(&self, other: &Self) -> bool {
+        self.headers.iter().all(|header| other.headers.contains(header))
+            && self.query.iter().all(|query| other.query.contains(query))
+    }
+
     /// Sorts by precedence, without hostname and order.
     pub(super) fn rank(&self) -> Rank {
         (self.path.rank(), self.method.is_none(), Reverse(self.headers.len()), Reverse(self.query.len()))

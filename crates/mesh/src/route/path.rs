@@ -94,7 +94,7 @@ impl PathMatch {
 }
 
 /// The elements of an expression that hold nothing but themselves, without a trailing slash.
-fn literal_elements(source: &str) -> &str {
+pub(super) fn literal_elements(source: &str) -> &str {
     let special = |letter: char| !letter.is_ascii_alphanumeric() && !"/-_~%!&'=:@,".contains(letter);
     match source.find(special) {
         None => source,

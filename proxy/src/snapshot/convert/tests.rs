@@ -68,6 +68,19 @@ fn an_invalid_backend_keeps_its_share() {
 }
 
 #[test]
+fn limits_are_the_default_none_or_what_is_said() {
+    for (wire, expected) in [(0, 1024), (u32::MAX, 0), (7, 7)] {
+        let wire = v1::BackendPolicy {
+            max_connections: wire,
+            max_pending_requests: wire,
+            ..v1::BackendPolicy::default()
+        };
+        let policy = policy(&wire).unwrap();
+        assert_eq!((policy.max_connections, policy.max_pending), (expected, expected));
+    }
+}
+
+#[test]
 fn an_endpoint_needs_an_address() {
     let wire = v1::Endpoint { address: "reviews".into(), port: 80, ..v1::Endpoint::default() };
     assert!(endpoint("a", &wire).unwrap_err().to_string().contains("reviews"));
@@ -76,29 +89,84 @@ fn an_endpoint_needs_an_address() {
     assert_eq!((endpoint.weight, endpoint.hop), (1, Hop::Plain));
 }
 
-#[test]
-fn a_policy_that_is_not_understood_denies() {
-    let wire = v1::Inbound {
-        default_port: Some(v1::InboundPort {
-            authorization: vec![v1::AuthorizationPolicy {
-                resource: Some(v1::ResourceRef {
-                    kind: "AuthorizationPolicy".into(),
-                    ..v1::ResourceRef::default()
-                }),
-                rules: vec![v1::AuthorizationRule {
-                    ip_blocks: vec!["everywhere".into()],
-                    ..v1::AuthorizationRule::default()
-                }],
-                ..v1::AuthorizationPolicy::default()
-            }],
-            ..v1::InboundPort::default()
-        }),
-        ..v1::Inbound::default()
-    };
+/// Whether a call without identity is let in to port 80 by what is said of it.
+fn lets_in(port: v1::InboundPort) -> bool {
+    let wire = v1::Inbound { default_port: Some(port), ..v1::Inbound::default() };
     let inbound = inbound(&wire, &"cluster.local".parse().unwrap()).unwrap();
     let source = "127.0.0.1".parse().unwrap();
     let call = weft_mesh::authorization::Call { identity: None, source, port: 80, http: None };
-    assert!(!inbound.port(80).authorization.decide(&call).allowed);
+    inbound.port(80).authorization.decide(&call).allowed
+}
+
+fn wire_policy(
+    action: v1::AuthorizationAction,
+    rules: Vec<v1::AuthorizationRule>,
+) -> v1::AuthorizationPolicy {
+    v1::AuthorizationPolicy {
+        resource: Some(v1::ResourceRef { kind: "AuthorizationPolicy".into(), ..v1::ResourceRef::default() }),
+        action: action.into(),
+        rules,
+        ..v1::AuthorizationPolicy::default()
+    }
+}
+
+fn with_policies(authorization: Vec<v1::AuthorizationPolicy>) -> v1::InboundPort {
+    v1::InboundPort { authorization, ..v1::InboundPort::default() }
+}
+
+#[test]
+fn a_rule_that_is_not_understood_matches_where_it_denies_and_nowhere_else() {
+    use v1::AuthorizationAction::{Allow, Audit, Deny};
+    let everyone = v1::AuthorizationRule::default;
+    let unreadable = || v1::AuthorizationRule { ip_blocks: vec!["everywhere".into()], ..everyone() };
+    let told = || v1::AuthorizationRule { invalid: "a field that is not known".into(), ..everyone() };
+    let newer = || v1::AuthorizationRule { requires: weft_proto::AUTHORIZATION_REVISION + 1, ..everyone() };
+    for rule in [unreadable(), told(), newer()] {
+        assert!(!lets_in(with_policies(vec![wire_policy(Deny, vec![rule.clone()])])), "{rule:?}");
+        assert!(!lets_in(with_policies(vec![wire_policy(Allow, vec![rule.clone()])])), "{rule:?}");
+        assert!(lets_in(with_policies(vec![wire_policy(Audit, vec![rule.clone()])])), "{rule:?}");
+        let beside = vec![rule.clone(), everyone()];
+        assert!(lets_in(with_policies(vec![wire_policy(Allow, beside)])), "{rule:?}");
+    }
+}
+
+#[test]
+fn what_a_newer_control_plane_says_of_who_is_let_in_is_not_left_out() {
+    let newer = weft_proto::AUTHORIZATION_REVISION + 1;
+    let open = || wire_policy(v1::AuthorizationAction::Allow, vec![v1::AuthorizationRule::default()]);
+    assert!(lets_in(with_policies(vec![open()])));
+    let told = v1::AuthorizationPolicy { invalid: "not understood".into(), ..open() };
+    let requires = v1::AuthorizationPolicy { requires: newer, ..open() };
+    let action = v1::AuthorizationPolicy { action: 17, ..open() };
+    for policy in [told, requires, action] {
+        assert!(!lets_in(with_policies(vec![open(), policy.clone()])), "{policy:?}");
+    }
+    assert!(!lets_in(v1::InboundPort { requires: newer, ..with_policies(vec![open()]) }));
+    let mode = v1::InboundPort { tls_mode: 17, ..v1::InboundPort::default() };
+    let wire = v1::Inbound { default_port: Some(mode), ..v1::Inbound::default() };
+    let read = inbound(&wire, &"cluster.local".parse().unwrap()).unwrap();
+    assert_eq!(read.port(80).tls_mode, crate::snapshot::TlsMode::Strict);
+}
+
+#[test]
+fn a_port_of_which_something_cannot_be_read_lets_nobody_in() {
+    let wire = v1::Inbound {
+        ports: vec![v1::InboundPort {
+            port: 80,
+            proxy_protocol_from: vec!["everywhere".into()],
+            ..v1::InboundPort::default()
+        }],
+        default_port: Some(v1::InboundPort::default()),
+    };
+    let read = inbound(&wire, &"cluster.local".parse().unwrap()).unwrap();
+    let source = "127.0.0.1".parse().unwrap();
+    let allowed = |port: u16| {
+        let call = weft_mesh::authorization::Call { identity: None, source, port, http: None };
+        read.port(port).authorization.decide(&call).allowed
+    };
+    assert!(!allowed(80) && allowed(81));
+    assert_eq!(read.port(80).tls_mode, crate::snapshot::TlsMode::Strict);
+    assert!(read.unreadable.unwrap().contains("ports[0]"));
 }
 
 /// The control plane is trusted, yet a version of it that is older, newer or broken must not end the proxy.
