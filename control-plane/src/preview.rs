@@ -27,15 +27,17 @@ pub struct Preview {
     pub inbounds: Vec<(ServicePort, v1::Inbound)>,
     /// Services that the folder refers to without having them: workloads are taken to offer these.
     pub assumed: Vec<ServicePort>,
-    /// Where there is no destination: a name that may have been meant.
+    /// Where the folder has no such destination: a name that may have been meant.
     pub hint: Option<String>,
+    /// Policies of the namespaces of what is taken to be offered, of which nobody can say whether they select its workloads.
+    pub unjudged: Vec<String>,
 }
 
 /// Reads a folder as the control plane would, and asks it for the destination `name`, `host:port`, on behalf of a
 /// caller in `namespace`.
 ///
 /// Workloads register at run time; here each service has one that is made up. A service that only routes name, and
-/// `name` itself where a route is for it, is taken to be offered by one.
+/// `name` itself where a route is for it, or policies are that may refuse what is sent to it, is taken to be offered by one.
 ///
 /// Fails only when the folder can't be read.
 pub fn preview(
@@ -48,8 +50,15 @@ pub fn preview(
     let mut index = Index::default();
     index.set_objects(&objects);
     let port = name.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    let assumed: Vec<_> =
+    let mut assumed: Vec<_> =
         named(&objects, port).into_iter().filter(|named| index.service(&named.service).is_none()).collect();
+    let known: BTreeSet<String> =
+        services(&objects, &assumed).iter().map(|known| dialled(known, namespace)).collect();
+    let stranger = governed(&index, name, namespace)
+        .filter(|stranger| assumed.iter().all(|known| known.service != stranger.service));
+    let hint =
+        stranger.as_ref().filter(|_| !known.is_empty()).map(|_| hint(name, known.iter().map(String::as_str)));
+    assumed.extend(stranger);
     for service in &assumed {
         let labels = [("app".to_owned(), service.service.name().to_owned())];
         register(&mut index, service, labels.into(), trust_domain);
@@ -78,12 +87,38 @@ pub fn preview(
             Some((service, inbound))
         })
         .collect();
-    let hint = destination.is_none().then(|| {
-        let known: BTreeSet<String> =
-            services(&objects, &assumed).iter().map(|known| dialled(known, namespace)).collect();
-        hint(name, known.iter().map(String::as_str))
+    let hint = hint.or_else(|| {
+        let unknown = destination.is_none();
+        unknown.then(|| crate::resource::hint(name, known.iter().map(String::as_str)))
     });
-    Ok(Preview { report, destination, inbounds, assumed, hint })
+    let unjudged = unjudged(&index, &assumed);
+    Ok(Preview { report, destination, inbounds, assumed, hint, unjudged })
+}
+
+/// The service that is dialled, if the folder does not have it and yet has policies that may be for it.
+fn governed(index: &Index, name: &str, namespace: &str) -> Option<ServicePort> {
+    let (host, port) = name.rsplit_once(':')?;
+    let host = host.trim_end_matches('.');
+    let host = [".svc.cluster.local", ".svc"].iter().find_map(|end| host.strip_suffix(end)).unwrap_or(host);
+    let (service, of) = host.split_once('.').unwrap_or((host, namespace));
+    let service = ServiceName::new(of, service).ok()?;
+    let has_policies = |namespace: &str| !index.workload_policies(namespace).is_empty();
+    // Policies of the mesh are no sign that a name of another namespace is in it.
+    let governed = has_policies(of) || of == namespace && has_policies(compile::SYSTEM_NAMESPACE);
+    (governed && index.service(&service).is_none())
+        .then(|| Some(ServicePort::new(service, port.parse().ok()?)))?
+}
+
+/// Policies with a selector, in the namespaces of services whose workloads' labels are made up.
+fn unjudged(index: &Index, assumed: &[ServicePort]) -> Vec<String> {
+    let namespaces: BTreeSet<&str> = assumed.iter().map(|service| service.service.namespace()).collect();
+    let policies = namespaces.into_iter().flat_map(|namespace| index.workload_policies(namespace));
+    let selecting = policies.filter(|object| match &object.spec {
+        Spec::AuthorizationPolicy(spec) => spec.selector.is_some(),
+        Spec::MeshPolicy(spec) => spec.selector.is_some(),
+        _ => false,
+    });
+    selecting.map(|object| object.key.to_string()).collect()
 }
 
 /// What a caller dials for a service.
@@ -221,6 +256,30 @@ spec:
         let assumed: Vec<String> = found.assumed.iter().map(ToString::to_string).collect();
         assert_eq!(assumed, ["shop/reviews:9080", "shop/reviews-v1:9080", "shop/reviews-v2:9080"]);
         assert_eq!(found.inbounds.len(), 3);
+    }
+
+    const DENY: &str = "
+apiVersion: mesh.weft.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: nobody, namespace: shop}
+spec: {action: DENY, rules: [{}]}
+";
+
+    #[test]
+    fn what_only_policies_are_for_is_taken_to_be_offered_and_asked_about() {
+        for name in ["cart:80", "cart.shop:80", "cart.shop.svc.cluster.local:80"] {
+            let found = ask(DENY, name);
+            assert!(found.destination.is_some(), "{name}");
+            let (service, inbound) = &found.inbounds[0];
+            assert_eq!(service.to_string(), "shop/cart:80");
+            assert_eq!(inbound.default_port.as_ref().unwrap().authorization.len(), 1);
+            assert_eq!((found.hint, found.unjudged), (None, Vec::<String>::new()));
+        }
+        let selecting = DENY.replace("spec: {", "spec: {selector: {matchLabels: {tier: db}}, ");
+        assert_eq!(ask(&selecting, "cart:80").unjudged, ["AuthorizationPolicy shop/nobody"]);
+        assert!(ask(DENY, "example.com:80").destination.is_none(), "of a namespace without policies");
+        let both = format!("{DENY}---{ROUTE}");
+        assert_eq!(ask(&both, "reveiws:9080").hint.as_deref(), Some("did you mean \"reviews:9080\"?"));
     }
 
     #[test]

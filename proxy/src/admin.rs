@@ -32,6 +32,10 @@ const PATHS: &[(&str, &str)] = &[
         "GET /explain?method=METHOD&url=URL&header=NAME:VALUE",
         "what would become of a request of this workload, and why",
     ),
+    (
+        "GET /admission?method=METHOD&url=URL&caller=SPIFFE_ID&source=ADDRESS",
+        "whether a request to the URL's port of this workload would be let in, and why",
+    ),
     ("GET /log", "the log's filter"),
     ("PUT /log?filter=FILTER", "changes it: a level, or TARGET=LEVEL,..."),
     ("GET /access-log", "what the access log holds"),
@@ -89,6 +93,7 @@ impl Admin {
             ("/metrics", _) if reads => self.metrics(request),
             ("/config", _) if reads => self.config(),
             ("/explain", _) if reads => self.explain(request.uri().query()).await,
+            ("/admission", _) if reads => self.admission(request.uri().query()),
             ("/log", _) if reads => match weft_log::filter() {
                 Some(filter) => text(StatusCode::OK, format!("{filter}\n")),
                 None => text(StatusCode::NOT_FOUND, "this process logs in a way that can't be changed\n"),
@@ -101,7 +106,9 @@ impl Admin {
                 self.shared.drain.cancel();
                 text(StatusCode::ACCEPTED, format!("draining; {} under way\n", self.shared.under_way()))
             }
-            ("/ready" | "/live" | "/metrics" | "/config" | "/explain", _) => not_allowed("GET, HEAD"),
+            ("/ready" | "/live" | "/metrics" | "/config" | "/explain" | "/admission", _) => {
+                not_allowed("GET, HEAD")
+            }
             ("/log" | "/access-log", _) => not_allowed("GET, HEAD, PUT, POST"),
             ("/rotate" | "/drain", _) => not_allowed("POST"),
             (path, _) => unknown(path),
@@ -190,6 +197,35 @@ impl Admin {
         match serde_json::to_string_pretty(&explain::explain(&query, &known)) {
             Ok(json) => answer(StatusCode::OK, "application/json", json + "\n"),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("explanation: {error}\n")),
+        }
+    }
+
+    /// Whether a request would be let in.
+    fn admission(&self, query: Option<&str>) -> Answer {
+        let (callers, rest): (Vec<&str>, Vec<&str>) = query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .partition(|pair| pair.starts_with("caller="));
+        let caller = callers.first().and_then(|pair| pair.strip_prefix("caller=")).map(|caller| {
+            decoded(caller).and_then(|caller| caller.parse().ok()).ok_or("the caller is no SPIFFE id\n")
+        });
+        let caller = match caller.transpose() {
+            Ok(caller) => caller,
+            Err(problem) => return text(StatusCode::BAD_REQUEST, problem),
+        };
+        let query = match asked(&rest.join("&")) {
+            Ok(query) => query,
+            Err(problem) => return text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
+        };
+        let Some(port) = query.uri.port_u16() else {
+            return text(StatusCode::BAD_REQUEST, "the URL has no port\n");
+        };
+        let snapshot = self.shared.snapshot.load();
+        let said = explain::admission(&query, caller.as_ref(), &snapshot.inbound, port);
+        match serde_json::to_string_pretty(&said) {
+            Ok(json) => answer(StatusCode::OK, "application/json", json + "\n"),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("admission: {error}\n")),
         }
     }
 

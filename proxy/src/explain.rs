@@ -1,6 +1,6 @@
 //! What would become of a request, and why: asked of the same tables that requests are routed by.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -8,18 +8,21 @@ use http::{HeaderMap, Method, Uri};
 use serde::{Deserialize, Serialize};
 use weft_mesh::authorization::{Call, DecidedBy, HttpCall};
 use weft_mesh::balance::{Endpoint, EndpointSet};
-use weft_mesh::filter::{Filters, RedirectFrom, Scheme};
+use weft_mesh::filter::Filters;
+use weft_mesh::hash::stable_hash;
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::reason::Reason;
-use weft_mesh::route::{RequestParts, Target};
+use weft_mesh::route::{RequestParts, RuleRef, Target};
 
 use crate::snapshot::{Backend, Destination, Inbound};
 
 mod connection;
+mod outcome;
 mod words;
 
+use outcome::{answered, outcome};
+pub(crate) use words::{asks, health, hop};
 use words::{considered, promises, protection, steps};
-pub(crate) use words::{health, hop};
 
 /// A request that is asked about.
 #[derive(Clone, Debug)]
@@ -81,10 +84,27 @@ pub struct Explanation {
     pub considered: Vec<ConsideredMatch>,
     /// What the rule that was taken does before a backend is chosen, in order.
     pub steps: Vec<String>,
+    /// The share of requests that the rule aborts on purpose, in per cent.
+    #[serde(default)]
+    pub aborts: f64,
     /// Where the request may go.
     pub backends: Vec<BackendShare>,
     /// What comes of it.
     pub outcome: Outcome,
+    /// Who asks, as a SPIFFE id.
+    #[serde(default)]
+    pub caller: Option<String>,
+}
+
+impl Explanation {
+    /// Takes in what the proxies of a backend say, where the one who explained did not know it.
+    pub fn admit(&mut self, service: &str, admission: &Admission) {
+        for backend in self.backends.iter_mut().filter(|backend| backend.service.as_deref() == Some(service))
+        {
+            backend.admission = Some(admission.clone());
+        }
+        self.outcome = outcome(&self.backends, self.aborts);
+    }
 }
 
 /// A match of a rule of a route.
@@ -117,6 +137,9 @@ pub struct BackendShare {
     pub endpoints: Option<Vec<EndpointState>>,
     /// What its own proxies say, where that is known.
     pub admission: Option<Admission>,
+    /// What its filters answer to every request, so that it gets none.
+    #[serde(default)]
+    pub answered: Option<Outcome>,
 }
 
 /// An endpoint.
@@ -179,8 +202,10 @@ pub fn explain(query: &Query, known: &Known<'_>) -> Explanation {
         protocol: known.destination.map(|destination| format!("{:?}", destination.protocol).to_lowercase()),
         considered: Vec::new(),
         steps: Vec::new(),
+        aborts: 0.0,
         backends: Vec::new(),
         outcome: Outcome::sent("passed on to where the name says: it is not in the mesh"),
+        caller: known.caller.map(|caller| caller.as_str().to_owned()),
     };
     let Some(destination) = known.destination else { return explanation };
     let shares = if query.method == Method::CONNECT {
@@ -197,7 +222,7 @@ pub fn explain(query: &Query, known: &Known<'_>) -> Explanation {
     };
     let total: u64 = shares.iter().map(|share| u64::from(share.weight)).sum();
     explanation.backends = shares.iter().map(|share| describe(query, known, share, total)).collect();
-    explanation.outcome = outcome(&explanation.backends);
+    explanation.outcome = outcome(&explanation.backends, explanation.aborts);
     explanation
 }
 
@@ -207,11 +232,18 @@ struct Share<'a> {
     target: Result<&'a Backend, &'a str>,
     filters: Option<&'a Filters<Arc<Backend>>>,
     matched_prefix: usize,
+    port: u16,
 }
 
 impl<'a> Share<'a> {
     fn whole(backend: &'a Backend) -> Vec<Self> {
-        vec![Self { weight: 1, target: Ok(backend), filters: None, matched_prefix: 0 }]
+        vec![Self {
+            weight: 1,
+            target: Ok(backend),
+            filters: None,
+            matched_prefix: 0,
+            port: backend.service.port,
+        }]
     }
 }
 
@@ -235,37 +267,48 @@ fn request<'a>(
         return Err(Outcome::refused(Reason::NoRoute, &why));
     };
     let filters = &taken.rule.filters;
-    if let Some(problem) = &filters.unresolved {
-        return Err(Outcome::refused(Reason::InvalidFilter, problem));
-    }
     explanation.steps = steps(filters, query, taken.matched_prefix);
-    if let Some(redirect) = &filters.redirect {
-        let location = redirect.location(RedirectFrom {
-            scheme: Scheme::Http,
-            host: query.uri.host().unwrap_or_default(),
-            port: destination.service.port,
-            path: query.uri.path(),
-            query: query.uri.query(),
-            matched_prefix: taken.matched_prefix,
-        });
-        let location = location.as_ref().and_then(|it| it.to_str().ok()).unwrap_or_default();
-        let status = redirect.status();
-        let why = format!("the proxy answers {status} and sends the client to {location}");
-        return Err(Outcome { sent: false, status: Some(status.as_u16()), why });
+    if let Some(outcome) = answered(filters, query, destination.service.port, taken.matched_prefix) {
+        return Err(outcome);
+    }
+    if let Some((part, _)) = filters.fault.as_ref().and_then(|fault| fault.abort) {
+        explanation.aborts = part.as_percent();
     }
     explanation.steps.extend(promises(taken.rule));
-    let shares = taken.rule.backends.iter().map(|(weight, backend)| Share {
-        weight,
-        target: target(&backend.target),
-        filters: Some(&backend.filters).filter(|filters| !filters.is_empty()),
-        matched_prefix: taken.matched_prefix,
-    });
-    let shares: Vec<_> = shares.collect();
+    let shares = split(query, destination, &taken, &mut explanation.steps);
     if shares.iter().all(|share| share.weight == 0) {
         let why = format!("the rule of {} has no backend with a weight", taken.route);
         return Err(Outcome::refused(Reason::InvalidBackend, &why));
     }
     Ok(shares)
+}
+
+/// The shares of a rule; all of the one that a key leads to, where the request has one.
+fn split<'a>(
+    query: &Query,
+    destination: &Destination,
+    taken: &RuleRef<'a, Arc<Backend>>,
+    steps: &mut Vec<String>,
+) -> Vec<Share<'a>> {
+    let backends = &taken.rule.backends;
+    let key = taken.rule.sticky.as_ref().and_then(|sticky| sticky.key(&query.headers, query.source));
+    let chosen = key.and_then(|key| backends.choose_sticky(&key, stable_hash(taken.route.name.as_bytes())));
+    if let Some(chosen) = chosen {
+        let to = target(&chosen.target)
+            .map_or("a backend that does not hold".to_owned(), |it| it.service.to_string());
+        steps.push(format!("keeps this request's key at {to}"));
+    }
+    let shares = backends.iter().map(|(weight, backend)| Share {
+        weight: match chosen {
+            Some(chosen) => u32::from(std::ptr::eq(chosen, backend)),
+            None => weight,
+        },
+        target: target(&backend.target),
+        filters: Some(&backend.filters).filter(|filters| !filters.is_empty()),
+        matched_prefix: taken.matched_prefix,
+        port: destination.service.port,
+    });
+    shares.collect()
 }
 
 fn describe(query: &Query, known: &Known<'_>, share: &Share<'_>, total: u64) -> BackendShare {
@@ -277,6 +320,9 @@ fn describe(query: &Query, known: &Known<'_>, share: &Share<'_>, total: u64) -> 
         steps: share.filters.map(|filters| steps(filters, query, share.matched_prefix)).unwrap_or_default(),
         endpoints: None,
         admission: None,
+        answered: share
+            .filters
+            .and_then(|filters| answered(filters, query, share.port, share.matched_prefix)),
     };
     let backend = match share.target {
         Ok(backend) => backend,
@@ -290,7 +336,7 @@ fn describe(query: &Query, known: &Known<'_>, share: &Share<'_>, total: u64) -> 
     described.endpoints = (known.endpoints)(&backend.service)
         .map(|set| set.endpoints().iter().map(|endpoint| state(known, &backend.service, endpoint)).collect());
     described.admission = (known.inbound)(&backend.service)
-        .map(|inbound| admission(query, known.caller, &inbound, &backend.service));
+        .map(|inbound| admission(query, known.caller, &inbound, backend.service.port));
     described
 }
 
@@ -306,19 +352,22 @@ fn state(known: &Known<'_>, service: &ServicePort, endpoint: &Endpoint) -> Endpo
     }
 }
 
-fn admission(
-    query: &Query,
-    caller: Option<&Identity>,
-    inbound: &Inbound,
-    service: &ServicePort,
-) -> Admission {
-    let port = inbound.port(service.port);
-    let http = HttpCall { method: &query.method, path: query.uri.path() };
+/// What a workload's own proxy says of a request to this port of its application.
+pub fn admission(query: &Query, caller: Option<&Identity>, inbound: &Inbound, number: u16) -> Admission {
+    let port = inbound.port(number);
+    let mode = port.authorization.path_mode();
+    let path = match mode.forwarded(query.uri.path()) {
+        Ok(path) => path,
+        Err(ambiguous) => {
+            return Admission { allowed: false, why: format!("pathMode REJECT, 400: {ambiguous}") };
+        }
+    };
+    let http = HttpCall { method: &query.method, path: path.as_deref().unwrap_or(query.uri.path()) };
     let call = Call {
         identity: caller,
         // Where nothing is known of it, policies on addresses are asked about one that nobody has.
         source: query.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        port: service.port,
+        port: number,
         http: (query.method != Method::CONNECT).then_some(http),
     };
     let decision = port.authorization.decide(&call);
@@ -332,37 +381,6 @@ fn admission(
         DecidedBy::Default => "no policy says anything, so the default holds".to_owned(),
     };
     Admission { allowed: decision.allowed, why }
-}
-
-fn outcome(backends: &[BackendShare]) -> Outcome {
-    let share = |of: &dyn Fn(&BackendShare) -> bool| -> f64 {
-        backends.iter().filter(|backend| of(backend)).map(|backend| backend.percent).sum()
-    };
-    let invalid = share(&|backend| backend.invalid.is_some());
-    let denied = share(&|backend| backend.admission.as_ref().is_some_and(|it| !it.allowed));
-    let empty = share(&|backend| {
-        backend.endpoints.as_ref().is_some_and(|known| known.iter().all(|it| !it.takes_requests))
-    });
-    if invalid >= 100.0 {
-        return Outcome::refused(Reason::InvalidBackend, "no backend holds");
-    }
-    if denied >= 100.0 {
-        return Outcome::refused(Reason::Denied, "the policies of the service do not let the caller in");
-    }
-    if empty >= 100.0 {
-        return Outcome::refused(Reason::NoEndpoints, "no endpoint takes requests");
-    }
-    let mut why = "sent on".to_owned();
-    for (percent, text) in [
-        (invalid, "answered with 500: a backend that does not hold keeps its share"),
-        (denied, "denied with 403 by the service's policies"),
-        (empty, "answered with 503: no endpoint takes requests"),
-    ] {
-        if percent > 0.0 {
-            let _ = write!(why, "; {percent:.1} % {text}");
-        }
-    }
-    Outcome::sent(why)
 }
 
 #[cfg(test)]

@@ -149,7 +149,8 @@ fn judge_read(said: &Value) -> Check {
     let (errors, warnings) = (told("errors"), told("warnings"));
     let resources = said["resources"].as_array().map_or(0, Vec::len);
     if !errors.is_empty() {
-        let hint = "correct them; what they said before is in force as long as the control plane runs";
+        let hint = "correct them; policies among them deny what they could have meant, and what others said before is \
+                    in force as long as the control plane runs";
         return Check::failure(id, about, some(&errors), hint);
     }
     if !warnings.is_empty() {

@@ -8,11 +8,11 @@ use anyhow::{Context as _, bail};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use weft_control_plane::preview;
 use weft_mesh::name::{Identity, ServicePort, TrustDomain};
-use weft_proxy::explain::{Explanation, Known, Query, explain};
+use weft_proxy::explain::{Admission, Explanation, Known, Query, explain};
 use weft_proxy::snapshot::convert;
 
-use crate::admin::Place;
-use crate::cluster::{Kubeconfig, Target, percent_encoded};
+use crate::admin::{PROXY_PORT, Place};
+use crate::cluster::{Cluster, Kubeconfig, Target, percent_encoded};
 use crate::output::{self, Format};
 use crate::runtime;
 use crate::sidecar::Sidecar;
@@ -140,7 +140,17 @@ fn offline(args: &Args, folder: &Path) -> anyhow::Result<Explanation> {
     let caller = Identity::new(&args.trust_domain, namespace, account)?;
     let found = preview(folder, &name, namespace, &args.trust_domain)?;
     for error in &found.report.errors {
-        eprintln!("weft explain: left out, as the control plane would: {error}");
+        eprintln!(
+            "weft explain: as the control plane would, left out, or closed where it is a policy: {error}"
+        );
+    }
+    for warning in &found.report.warnings {
+        eprintln!("weft explain: {warning}");
+    }
+    for policy in &found.unjudged {
+        eprintln!(
+            "weft explain: whether {policy} is for the workloads depends on labels that are not known here"
+        );
     }
     if !found.assumed.is_empty() {
         let names: Vec<String> = found.assumed.iter().map(ToString::to_string).collect();
@@ -198,6 +208,50 @@ async fn live(args: &Args) -> anyhow::Result<Explanation> {
         query.push_str(&encoded(&address.to_string()));
     }
     let said = place.open().await?.json(&query).await?;
-    serde_json::from_value(said)
-        .with_context(|| format!("what answers at {} is not a sidecar of this version", place.title()))
+    let mut explanation: Explanation = serde_json::from_value(said)
+        .with_context(|| format!("what answers at {} is not a sidecar of this version", place.title()))?;
+    if let Place::Pod { cluster, .. } = &place {
+        ask_backends(args, cluster, &mut explanation).await;
+    }
+    Ok(explanation)
+}
+
+/// Asks the sidecar of one endpoint of each backend whether it would let the request in.
+async fn ask_backends(args: &Args, cluster: &Cluster, explanation: &mut Explanation) {
+    let asked = explanation.backends.iter().filter_map(|backend| {
+        let endpoints = backend.endpoints.iter().flatten();
+        let endpoint = endpoints.clone().find(|it| it.takes_requests).or(endpoints.clone().next())?;
+        let (name, namespace) = endpoint.workload.rsplit_once('.')?;
+        let port = endpoint.address.parse::<SocketAddr>().ok()?.port();
+        Some((backend.service.clone()?, name.to_owned(), namespace.to_owned(), port))
+    });
+    for (service, name, namespace, port) in asked.collect::<Vec<_>>() {
+        let place = Place::Pod { cluster: cluster.clone(), namespace, name, port: PROXY_PORT };
+        let path = args.url.path_and_query().map_or("/", |it| it.as_str());
+        let mut query = format!("/admission?method={}", percent_encoded(args.method.as_str()));
+        let url = match args.method {
+            Method::CONNECT => format!("localhost:{port}"),
+            _ => format!("http://localhost:{port}{path}"),
+        };
+        query.push_str("&url=");
+        query.push_str(&percent_encoded(&url));
+        if let Some(caller) = &explanation.caller {
+            query.push_str("&caller=");
+            query.push_str(&percent_encoded(caller));
+        }
+        if let Some(address) = args.from_address {
+            query.push_str("&source=");
+            query.push_str(&percent_encoded(&address.to_string()));
+        }
+        let said = async {
+            let said = place.open().await?.json(&query).await?;
+            anyhow::Ok(serde_json::from_value::<Admission>(said)?)
+        };
+        match said.await {
+            Ok(admission) => explanation.admit(&service, &admission),
+            Err(error) => {
+                eprintln!("weft explain: what the policies of {service} say is not known: {error:#}");
+            }
+        }
+    }
 }

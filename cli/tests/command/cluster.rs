@@ -41,8 +41,12 @@ impl Cluster {
             (
                 "/explain",
                 r#"{"request": "GET http://reviews/", "service": "shop/reviews:80", "protocol": "http",
-                "considered": [], "steps": [], "backends": [], "outcome": {"sent": true, "status": null, "why": "sent on"}}"#,
+                "considered": [], "steps": [], "backends": [{"service": "shop/reviews:80", "invalid": null, "percent": 100.0,
+                    "steps": [], "admission": null, "endpoints": [{"address": "10.0.0.7:9080", "workload": "web-7f-a.shop",
+                        "health": "ready", "takes_requests": true, "hop": "weft/1 over mTLS", "weight": 1}]}],
+                "outcome": {"sent": true, "status": null, "why": "sent on, as far as is known"}}"#,
             ),
+            ("/admission", r#"{"allowed": true, "why": "AuthorizationPolicy shop/web, rules[0]"}"#),
         ]);
         server.put("/api/v1/namespaces/shop/pods/web-7f-a", json!({
             "metadata": {"name": "web-7f-a", "namespace": "shop", "labels": {"app": "web", "pod-template-hash": "7f"},
@@ -109,7 +113,10 @@ fn a_pods_sidecar_is_asked_by_port_forward() {
         "{yaml}"
     );
     let explained = cluster.said(&["explain", "GET", "http://reviews/", "--pod", "deploy/web"]);
-    assert!(explained.contains("sent on"), "{explained}");
+    assert!(explained.trim_end().ends_with("sent on"), "{explained}");
+    assert!(explained.contains("lets the caller in: AuthorizationPolicy shop/web, rules[0]"), "{explained}");
+    let admission = "GET /admission?method=GET&url=http%3A%2F%2Flocalhost%3A9080%2F";
+    assert!(cluster.proxy.asked().iter().any(|asked| asked == admission), "{:?}", cluster.proxy.asked());
     assert!(
         cluster
             .proxy

@@ -133,7 +133,6 @@ fn covers(object: &Object, port: &ServicePort, port_name: &str) -> bool {
         parent.is_service()
             && parent.name == port.service.name()
             && namespace == port.service.namespace()
-            && parent.port.is_none_or(|number| number == port.port)
-            && parent.section_name.as_deref().is_none_or(|section| section == port_name)
+            && parent.means(port.port, port_name)
     })
 }

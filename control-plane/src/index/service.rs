@@ -50,6 +50,18 @@ impl Service {
         self.ports.iter().find(|port| port.number == number)
     }
 
+    /// Its ports, for people.
+    pub(crate) fn described(&self) -> String {
+        let port = |port: &Port| match &*port.name {
+            "" => port.number.to_string(),
+            name => format!("{} ({name})", port.number),
+        };
+        match self.ports.len() {
+            0 => "none".to_owned(),
+            _ => self.ports.iter().map(port).collect::<Vec<_>>().join(", "),
+        }
+    }
+
     pub(crate) fn is_external(&self) -> bool {
         self.members == MembersOf::External
     }

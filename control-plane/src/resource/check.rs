@@ -4,6 +4,7 @@ mod filter;
 mod policy;
 mod route;
 mod service;
+mod shadow;
 
 use http::header::{HeaderName, HeaderValue};
 use weft_mesh::pattern::Pattern;

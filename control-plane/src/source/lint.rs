@@ -7,10 +7,10 @@ use std::sync::Arc;
 use weft_mesh::name::ServiceName;
 
 use crate::compile::{Reader, check_extension, resolve};
-use crate::index::{Index, SLICE_SERVICE_LABEL, parents};
+use crate::index::{Index, SLICE_SERVICE_LABEL, parent_refs};
 use crate::resource::{
-    BackendReference, FieldPath, Key, Kind, Object, Problem, RouteBackend, RouteFilter, Segment, Severity,
-    Spec,
+    BackendReference, FieldPath, Key, Kind, Object, ParentRef, Problem, RouteBackend, RouteFilter, Segment,
+    Severity, Spec,
 };
 
 /// Tells what resources refer to that is not there, and which of them have no effect because of others.
@@ -66,8 +66,10 @@ impl Lint<'_> {
             }
             _ => {}
         }
-        for parent in parents(Some(object)) {
-            self.service(object, &path("spec.parentRefs"), parent.namespace(), parent.name());
+        for (index, parent) in parent_refs(&object.spec).iter().enumerate() {
+            if parent.is_service() {
+                self.parent(object, &item(&path("spec.parentRefs"), index), parent);
+            }
         }
     }
 
@@ -104,6 +106,23 @@ impl Lint<'_> {
         let resolved = resolve(&Reader::new(self.index), &object.key, reference);
         if let Err(reason) = resolved.map_err(|unresolved| unresolved.message) {
             self.warn(object, at, format!("{reason}; its share is answered with 500 until then"));
+        }
+    }
+
+    /// A Service, and the port of it that is meant.
+    fn parent(&mut self, object: &Object, at: &FieldPath, parent: &ParentRef) {
+        let namespace = parent.namespace.as_deref().unwrap_or(&object.key.namespace);
+        self.service(object, at, namespace, &parent.name);
+        let service = ServiceName::new(namespace, &parent.name).ok();
+        let Some(service) = service.and_then(|name| self.index.service(&name)) else { return };
+        if !service.ports.iter().any(|port| parent.means(port.number, &port.name)) {
+            let reason = format!(
+                "Service {namespace}/{} has not {}, so the route has no effect on it; it has {}",
+                parent.name,
+                parent.described(),
+                service.described()
+            );
+            self.warn(object, at, reason);
         }
     }
 

@@ -139,15 +139,16 @@ fn accepted(route: &Judged, parent: &ParentRef, index: &Index) -> Condition {
     let Some((service, name)) = found else {
         return refuse("NoMatchingParent", format!("there is no Service {namespace}/{}", parent.name));
     };
-    let mut covered = service.ports.iter().filter(|port| {
-        parent.port.is_none_or(|number| number == port.number)
-            && parent.section_name.as_deref().is_none_or(|section| section == port.name)
-    });
+    let mut covered = service.ports.iter().filter(|port| parent.means(port.number, &port.name));
     let Some(first) = covered.clone().next() else {
-        let ports: Vec<String> = service.ports.iter().map(|port| port.number.to_string()).collect();
         return refuse(
             "NoMatchingParent",
-            format!("Service {namespace}/{} has no such port; it has {}", parent.name, ports.join(", ")),
+            format!(
+                "Service {namespace}/{} has not {}; it has {}",
+                parent.name,
+                parent.described(),
+                service.described()
+            ),
         );
     };
     let reader = Reader::new(index);
@@ -167,7 +168,11 @@ fn accepted(route: &Judged, parent: &ParentRef, index: &Index) -> Condition {
             ),
         );
     }
-    Condition { kind: "Accepted", holds: true, reason: "Accepted", message: "in force".to_owned() }
+    let doubts = route.problems.iter().filter(|problem| problem.severity == Severity::Warning);
+    let doubts: Vec<String> =
+        doubts.map(|problem| format!("; {}: {}", problem.path, problem.reason)).collect();
+    let message = format!("in force{}", doubts.concat());
+    Condition { kind: "Accepted", holds: true, reason: "Accepted", message }
 }
 
 fn resolved(route: &Judged, index: &Index) -> Condition {

@@ -57,6 +57,7 @@ fn opaque(destination: &Destination) -> Vec<Share<'_>> {
 }
 
 fn of_split(split: &Split<Target<Arc<Backend>>>) -> Vec<Share<'_>> {
-    let share = |(weight, to)| Share { weight, target: target(to), filters: None, matched_prefix: 0 };
+    let share =
+        |(weight, to)| Share { weight, target: target(to), filters: None, matched_prefix: 0, port: 0 };
     split.iter().map(share).collect()
 }

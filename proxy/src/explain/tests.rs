@@ -228,3 +228,90 @@ fn policies_on_addresses_are_asked_about_the_callers() {
         assert_eq!(explain(&query, &known).outcome.sent, allowed, "{source:?}");
     }
 }
+
+/// What is made of a rule whose filters abort a share of its requests.
+fn aborting(share: u32) -> Explanation {
+    let fault = v1::Fault { abort_status: 418, abort_share: share, ..v1::Fault::default() };
+    let filter = v1::HttpFilter { filter: Some(v1::http_filter::Filter::Fault(fault)) };
+    let rule = v1::HttpRule {
+        filters: vec![filter],
+        backends: vec![valid("reviews", 1)],
+        ..v1::HttpRule::default()
+    };
+    ask(&query("GET", "http://reviews:9080/"), Some(&destination(vec![rule])))
+}
+
+#[test]
+fn what_is_aborted_always_is_never_said_to_be_sent_on() {
+    let always = aborting(1_000_000);
+    assert_eq!((always.outcome.sent, always.outcome.status), (false, Some(418)), "{always}");
+    let partly = aborting(250_000);
+    assert!(partly.outcome.sent && partly.outcome.why.contains("25.0 % are aborted on purpose"), "{partly}");
+    assert!(partly.steps.iter().any(|step| step == "aborts 25 % with 418, on purpose"), "{partly}");
+}
+
+#[test]
+fn what_the_filters_of_a_backend_answer_is_not_sent_on() {
+    let fault = v1::Fault { abort_status: 418, abort_share: 1_000_000, ..v1::Fault::default() };
+    let filter = v1::HttpFilter { filter: Some(v1::http_filter::Filter::Fault(fault)) };
+    let aborted = || v1::WeightedBackend { filters: vec![filter.clone()], ..valid("next", 1) };
+    let of = |backends| {
+        let rule = v1::HttpRule { backends, ..v1::HttpRule::default() };
+        ask(&query("GET", "http://reviews:9080/"), Some(&destination(vec![rule])))
+    };
+    let alone = of(vec![aborted()]);
+    assert_eq!((alone.outcome.sent, alone.outcome.status), (false, Some(418)), "{alone}");
+    let beside = of(vec![aborted(), valid("reviews", 1)]);
+    assert!(beside.outcome.sent && beside.outcome.why.contains("50.0 % answered by the filters"), "{beside}");
+}
+
+#[test]
+fn nothing_is_promised_where_the_policies_of_the_service_are_not_known() {
+    let destination =
+        destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
+    let mut asked = ask(&query("GET", "http://reviews:9080/"), Some(&destination));
+    assert!(asked.outcome.why.contains("policies of the service that are not known here"), "{asked}");
+    asked.admit("shop/reviews:9080", &Admission { allowed: false, why: "no".to_owned() });
+    assert_eq!((asked.outcome.sent, asked.outcome.status), (false, Some(403)), "{asked}");
+    asked.admit("shop/reviews:9080", &Admission { allowed: true, why: "yes".to_owned() });
+    assert_eq!((asked.outcome.sent, &*asked.outcome.why), (true, "sent on"));
+}
+
+#[test]
+fn a_request_with_a_key_is_told_which_backend_it_keeps() {
+    let mut wire_backend = backend("reviews");
+    let key = v1::HashKey { key: Some(v1::hash_key::Key::Header("x-user".into())) };
+    wire_backend.policy = Some(v1::BackendPolicy { split_key: Some(key), ..v1::BackendPolicy::default() });
+    let rule = v1::HttpRule { backends: vec![valid("one", 1), valid("two", 1)], ..v1::HttpRule::default() };
+    let resource = v1::ResourceRef { kind: "HTTPRoute".into(), namespace: "shop".into(), name: "r".into() };
+    let wire = v1::Destination {
+        service: Some(service("reviews")),
+        backend: Some(wire_backend),
+        http_routes: vec![v1::HttpRoute {
+            resource: Some(resource),
+            rules: vec![rule],
+            ..v1::HttpRoute::default()
+        }],
+        ..v1::Destination::default()
+    };
+    let destination = convert::destination("reviews:9080", &wire).unwrap();
+    let of = |user: Option<&'static str>| {
+        let mut query = query("GET", "http://reviews:9080/");
+        if let Some(user) = user {
+            query.headers.insert("x-user", http::HeaderValue::from_static(user));
+        }
+        ask(&query, Some(&destination))
+    };
+    let shares = |explained: &Explanation| explained.backends.iter().map(|it| it.percent).collect::<Vec<_>>();
+    assert_eq!(shares(&of(None)), [50.0, 50.0]);
+    let mut seen = std::collections::BTreeSet::new();
+    for user in ["ann", "bob", "eve", "joe", "kim", "lea", "max", "zoe"] {
+        let explained = of(Some(user));
+        let kept = explained.backends.iter().find(|it| it.percent == 100.0).unwrap();
+        let service = kept.service.clone().unwrap();
+        let step = format!("keeps this request's key at {service}");
+        assert!(explained.steps.contains(&step), "{explained}");
+        seen.insert(service);
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use weft_mesh::balance::{Health, Hop};
-use weft_mesh::filter::{Filters, LimitService};
+use weft_mesh::filter::{Abort, Filters, LimitService};
 use weft_mesh::route::{Considered, HttpMatch, HttpRule, Mismatch, PathMatch, Verdict};
 
 use super::{ConsideredMatch, EndpointState, Explanation, Query};
@@ -59,6 +59,9 @@ pub(super) fn considered(query: &Query, considered: &Considered<'_, Arc<Backend>
     let why = match &considered.verdict {
         Verdict::Taken => "taken".to_owned(),
         Verdict::Outranked => "matches too, but what was taken goes before it".to_owned(),
+        Verdict::Shadowed => {
+            "matches too, but no request can ever meet it: what was taken takes all that it would".to_owned()
+        }
         Verdict::Hostname => "the host is none of the route's".to_owned(),
         Verdict::Mismatch(mismatch) => missed(query, mismatch),
     };
@@ -84,7 +87,8 @@ fn missed(query: &Query, mismatch: &Mismatch) -> String {
     }
 }
 
-fn asks(asked: &HttpMatch) -> String {
+/// What a match asks for, in words.
+pub(crate) fn asks(asked: &HttpMatch) -> String {
     let path = match &asked.path {
         PathMatch::Exact(path) => format!("the path {path}"),
         PathMatch::Prefix(prefix) if prefix.is_empty() => "any path".to_owned(),
@@ -121,11 +125,15 @@ pub(super) fn steps(filters: &Filters<Arc<Backend>>, query: &Query, matched_pref
         ));
     }
     if let Some(fault) = &filters.fault {
-        if let Some((_, delay)) = fault.delay {
-            steps.push(format!("delays a share by {delay:?}, on purpose"));
+        if let Some((part, delay)) = fault.delay {
+            steps.push(format!("delays {} % by {delay:?}, on purpose", part.as_percent()));
         }
-        if let Some((_, abort)) = fault.abort {
-            steps.push(format!("aborts a share with {abort:?}, on purpose"));
+        if let Some((part, abort)) = fault.abort {
+            let answer = match abort {
+                Abort::Http(status) => status.as_u16().to_string(),
+                Abort::Grpc(code) => format!("gRPC status {code}"),
+            };
+            steps.push(format!("aborts {} % with {answer}, on purpose", part.as_percent()));
         }
     }
     let mut changed = query.headers.clone();
@@ -208,6 +216,9 @@ impl fmt::Display for Explanation {
             }
             for step in &backend.steps {
                 writeln!(f, "             {step}")?;
+            }
+            if let Some(answered) = &backend.answered {
+                writeln!(f, "             {}", answered.why)?;
             }
             for endpoint in backend.endpoints.iter().flatten() {
                 let EndpointState { address, workload, health, hop, weight, ejected_by, takes_requests: _ } =

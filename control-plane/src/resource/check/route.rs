@@ -3,7 +3,7 @@
 use weft_mesh::route::HostPattern;
 
 use super::filter::{Around, filters};
-use super::{backend_reference, header_name, header_value, namespace, regex};
+use super::{backend_reference, header_name, header_value, namespace, regex, shadow};
 use crate::compile::grpc_names;
 use crate::resource::problem::{At, Problems};
 use crate::resource::{
@@ -24,6 +24,7 @@ pub(super) fn http(spec: &HttpRouteSpec, of: &str, at: &At<'_>, problems: &mut P
     for (index, rule) in spec.rules.iter().enumerate() {
         http_rule(rule, &rules.item(index), problems);
     }
+    shadow::http(spec, &rules, problems);
 }
 
 fn match_count(of_rules: impl Iterator<Item = usize>, at: &At<'_>, problems: &mut Problems) {
@@ -291,6 +292,7 @@ pub(super) fn grpc(spec: &GrpcRouteSpec, of: &str, at: &At<'_>, problems: &mut P
         ends(&rule.filters, rule.backend_refs.len(), &at, problems);
         session(rule.session_persistence.as_ref(), &at, problems);
     }
+    shadow::grpc(spec, &rules, problems);
 }
 
 fn grpc_method(condition: &GrpcMethodMatch, at: &At<'_>, problems: &mut Problems) {

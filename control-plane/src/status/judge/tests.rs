@@ -74,6 +74,20 @@ fn pair(accepted: (&str, &str), resolved: (&str, &str)) -> Vec<(String, String)>
 const CART: &str = "{group: '', kind: Service, name: cart}";
 
 #[test]
+fn a_rule_that_no_request_can_meet_is_told_of_a_route_that_is_accepted() {
+    let mut route = route(CART, "{}");
+    let place = crate::resource::FieldPath(vec![crate::resource::Segment::Field("spec".to_owned())]);
+    route.problems.push(Problem {
+        severity: Severity::Warning,
+        path: place,
+        reason: "no request".to_owned(),
+    });
+    let parents = wanted(&route, &index(), "2026-01-01T00:00:00Z").unwrap();
+    assert_eq!(parents[0]["conditions"][0]["message"], "in force; spec: no request");
+    assert_eq!(parents[0]["conditions"][0]["status"], "True");
+}
+
+#[test]
 fn a_route_is_accepted_by_a_service_that_is_there_and_has_the_port() {
     let fine = ("True", "ResolvedRefs");
     assert_eq!(said(&route(CART, "{}")), pair(("True", "Accepted"), fine));
