@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use weft_mesh::name::TrustDomain;
 
-use crate::{Error, pem, x509};
+use crate::{Error, Revoked, pem, x509};
 
 const SHA256_LEN: usize = 32;
 
@@ -87,11 +87,12 @@ impl Roots {
     }
 }
 
-/// The roots of each trust domain. A trust domain may have several at once: that is how a root is replaced without
+/// The roots of each trust domain, and what is revoked. A trust domain may have several at once: that is how a root is replaced without
 /// a moment in which two workloads don't believe each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustBundle {
     roots: BTreeMap<TrustDomain, Roots>,
+    revoked: Revoked,
 }
 
 impl TrustBundle {
@@ -107,6 +108,18 @@ impl TrustBundle {
             bundle.add(trust_domain, &der)?;
         }
         Ok(bundle)
+    }
+
+    /// The same roots, with this and nothing else revoked.
+    #[must_use]
+    pub fn with_revoked(mut self, revoked: Revoked) -> Self {
+        self.revoked = revoked;
+        self
+    }
+
+    /// What is not believed though its chain leads to a root.
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
     }
 
     /// Adds a root; one that is there already is not added again.

@@ -22,7 +22,7 @@ use rustls::pki_types::CertificateDer;
 use weft_mesh::name::{Identity, TrustDomain};
 
 use crate::time::{Stamp, from_unix, unix};
-use crate::{Error, TrustBundle, tls};
+use crate::{Descent, Error, Lineage, TrustBundle, tls};
 
 /// Certificates begin this long before they are issued: clocks differ between machines, and a peer whose clock is
 /// behind would refuse a certificate that is new.
@@ -110,12 +110,36 @@ impl CertificateAuthority {
         ttl: Duration,
         now: SystemTime,
     ) -> Result<IssuedCertificate, Error> {
+        self.sign_identity(csr_der, identity, None, ttl, now)
+    }
+
+    fn sign_identity(
+        &self,
+        csr_der: &[u8],
+        identity: &Identity,
+        lineage: Option<&Lineage>,
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<IssuedCertificate, Error> {
         if identity.trust_domain_str() != self.trust_domain.as_str() {
             let problem =
                 format!("{identity} is not in {}, for which this authority signs", self.trust_domain);
             return Err(Error::invalid("identity to certify", problem));
         }
-        self.sign_names(csr_der, vec![uri_san(identity.as_str())?], ttl, now)
+        self.sign_names(csr_der, vec![uri_san(identity.as_str())?], lineage, ttl, now)
+    }
+
+    /// The same with what the certificate descends from written into it, by which its renewal and its peers go.
+    pub fn issue(
+        &self,
+        csr_der: &[u8],
+        identity: &Identity,
+        descent: &Descent,
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<IssuedCertificate, Error> {
+        let lineage = Lineage { issued_at: now, descent: descent.clone() };
+        self.sign_identity(csr_der, identity, Some(&lineage), ttl, now)
     }
 
     /// The same for a server that clients outside the mesh know by DNS names, such as the API server its webhooks. It is
@@ -132,13 +156,14 @@ impl CertificateAuthority {
                 Ia5String::try_from(*name).map_err(|error| Error::invalid("DNS name", error.to_string()))?;
             Ok(SanType::DnsName(name))
         });
-        self.sign_names(csr_der, names.collect::<Result<_, Error>>()?, ttl, now)
+        self.sign_names(csr_der, names.collect::<Result<_, Error>>()?, None, ttl, now)
     }
 
     fn sign_names(
         &self,
         csr_der: &[u8],
         names: Vec<SanType>,
+        lineage: Option<&Lineage>,
         ttl: Duration,
         now: SystemTime,
     ) -> Result<IssuedCertificate, Error> {
@@ -154,7 +179,8 @@ impl CertificateAuthority {
         }
         let begin = now.checked_sub(BACKDATE).unwrap_or(now).max(self.not_before);
         let public_key = request::public_key(csr_der)?;
-        let params = leaf_params(names, begin, end);
+        let mut params = leaf_params(names, begin, end);
+        params.custom_extensions = lineage.map(Lineage::extension).transpose()?.into_iter().collect();
         let leaf = params
             .signed_by(&public_key, &self.issuer)
             .map_err(|error| Error::invalid("certificate", error.to_string()))?;

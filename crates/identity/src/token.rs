@@ -22,7 +22,7 @@ use weft_mesh::name::{Identity, TrustDomain};
 
 pub use self::join::JoinToken;
 use crate::time::{from_unix, unix};
-use crate::{Error, Fingerprint, files, tls};
+use crate::{Error, Fingerprint, Grants, files, tls};
 
 /// The audience of a join token: a token for another purpose is refused even when the same key signed it.
 pub const AUDIENCE: &str = "weft-join";
@@ -43,6 +43,8 @@ pub struct NewToken {
     pub roots: Vec<Fingerprint>,
     /// Where the control plane is, `host:port`; without it the holder has to know.
     pub control_plane: Option<String>,
+    /// What its holder may do.
+    pub grants: Grants,
     /// For how long.
     pub ttl: Duration,
 }
@@ -56,6 +58,8 @@ pub struct TokenClaims {
     pub roots: Vec<Fingerprint>,
     /// Where the control plane is, `host:port`.
     pub control_plane: Option<String>,
+    /// What its holder may do.
+    pub grants: Grants,
     /// When it was made.
     pub issued_at: SystemTime,
     /// From when on it is refused.
@@ -134,6 +138,7 @@ impl TokenIssuer {
             td: new.identity.trust_domain_str().to_owned(),
             root: new.roots.iter().map(Fingerprint::to_string).collect(),
             cp: new.control_plane.clone(),
+            grants: new.grants.clone(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
             .map_err(|error| Error::invalid("join token", error.to_string()))
@@ -177,6 +182,8 @@ struct Wire {
     root: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cp: Option<String>,
+    #[serde(flatten)]
+    grants: Grants,
 }
 
 impl Wire {
@@ -195,10 +202,12 @@ impl Wire {
         if roots.is_empty() {
             return Err(malformed("no fingerprint of a root".to_owned()));
         }
+        self.grants.check().map_err(|error| malformed(error.to_string()))?;
         Ok(TokenClaims {
             identity,
             roots,
             control_plane: self.cp,
+            grants: self.grants,
             issued_at: from_unix(self.iat),
             expires_at: from_unix(self.exp),
             id: self.jti,

@@ -22,6 +22,7 @@ fn new_token() -> NewToken {
         identity: "spiffe://mesh.test/ns/vms/sa/db".parse().unwrap(),
         roots: vec![Fingerprint::of(&b"root".as_slice().into())],
         control_plane: Some("weft.example:15012".to_owned()),
+        grants: Grants::default(),
         ttl: HOUR,
     }
 }
@@ -202,4 +203,14 @@ fn whatever_a_token_says_it_is_refused_unless_it_was_signed() {
         let _ = JoinToken::parse(text);
         assert!(text == token || issuer.verify(text, now()).is_err(), "{text:?} passes for {token:?}");
     });
+}
+
+#[test]
+fn what_a_token_grants_is_signed_with_it() {
+    let issuer = issuer();
+    let grants = Grants::new(Some(vec!["cart".to_owned()]), vec!["10.0.0.0/8".parse().unwrap()]).unwrap();
+    let token = issuer.mint(&NewToken { grants: grants.clone(), ..new_token() }, now()).unwrap();
+    assert_eq!(issuer.verify(&token, now()).unwrap().grants, grants);
+    let plain = issuer.mint(&new_token(), now()).unwrap();
+    assert_eq!(issuer.verify(&plain, now()).unwrap().grants, Grants::default());
 }

@@ -25,6 +25,8 @@ pub enum Reason {
     SeveralUriSans,
     /// A good identity, but not one that the client expected there.
     UnexpectedIdentity,
+    /// A good identity, but it or the token that its certificate descends from is revoked.
+    Revoked,
     /// A signature in the chain or of the handshake itself does not match.
     BadSignature,
     /// Anything else, such as a peer without TLS 1.3.
@@ -33,7 +35,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, so that a metric's series can be made ahead.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoCertificate,
         Self::Expired,
         Self::NotYetValid,
@@ -42,6 +44,7 @@ impl Reason {
         Self::NoSpiffeId,
         Self::SeveralUriSans,
         Self::UnexpectedIdentity,
+        Self::Revoked,
         Self::BadSignature,
         Self::Other,
     ];
@@ -57,6 +60,7 @@ impl Reason {
             Self::NoSpiffeId => "no_spiffe_id",
             Self::SeveralUriSans => "several_uri_sans",
             Self::UnexpectedIdentity => "unexpected_identity",
+            Self::Revoked => "revoked",
             Self::BadSignature => "bad_signature",
             Self::Other => "other",
         }
@@ -171,6 +175,7 @@ fn reason_of_alert(alert: AlertDescription) -> Reason {
     match alert {
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => Reason::NoCertificate,
         AlertDescription::CertificateExpired => Reason::Expired,
+        AlertDescription::CertificateRevoked => Reason::Revoked,
         AlertDescription::UnknownCA => Reason::UnknownIssuer,
         AlertDescription::DecryptError => Reason::BadSignature,
         _ => Reason::Other,

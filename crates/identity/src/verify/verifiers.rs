@@ -174,8 +174,6 @@ impl Trust for Pinned {
     }
 }
 
-/// Verifies a chain against the roots of the trust domain that its leaf claims, so that a root can vouch for its own
-/// trust domain alone.
 /// Verifies the chain of a client outside a handshake: the roots may have changed since.
 pub(crate) fn verify_client(
     bundle: &TrustBundle,
@@ -188,6 +186,8 @@ pub(crate) fn verify_client(
     verify_in_bundle(bundle, leaf, intermediates, KeyUsage::client_auth(), now)
 }
 
+/// Verifies a chain against the roots of the trust domain that its leaf claims, so that a root can vouch for its own
+/// trust domain alone, and against what is revoked.
 fn verify_in_bundle(
     bundle: &TrustBundle,
     leaf: &CertificateDer<'_>,
@@ -202,6 +202,7 @@ fn verify_in_bundle(
         return Err(Refused::new(Reason::WrongTrustDomain, problem).into());
     };
     verify_chain(leaf, intermediates, anchors, usage, now)?;
+    bundle.revoked().check_certificate(&identity, leaf)?;
     Ok(identity)
 }
 

@@ -8,7 +8,8 @@ use proptest::sample::Index;
 use rcgen::{BasicConstraints, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use weft_identity::tls::{self, ALPN_WEFT};
 use weft_identity::{
-    ExpectedIdentities, Generation, Reason, TrustBundle, WorkloadCertificate, peer_identity,
+    Descent, ExpectedIdentities, Generation, Grants, KeyAndCsr, Reason, Revoked, TrustBundle,
+    WorkloadCertificate, peer_identity,
 };
 
 use crate::world::{
@@ -249,3 +250,62 @@ proptest! {
 /// One good certificate to spoil.
 static LEAF: LazyLock<Vec<u8>> =
     LazyLock::new(|| World::new("mesh.test").certificate_at("cart", now()).chain()[0].to_vec());
+
+/// A certificate of an account that descends from a join token.
+fn descended(world: &World, account: &str, token: &str) -> WorkloadCertificate {
+    let key = KeyAndCsr::generate().unwrap();
+    let descent = Descent::Token { id: token.to_owned(), grants: Grants::default() };
+    let identity = world.identity(account);
+    let issued = world.authority.issue(key.csr_der(), &identity, &descent, DAY, now()).unwrap();
+    key.into_certificate(issued.chain).unwrap()
+}
+
+#[test]
+fn what_is_revoked_is_refused_on_both_sides() {
+    let world = World::new("mesh.test");
+    let outcomes = |revoked: Revoked| {
+        let bundle = Arc::new(TrustBundle::clone(&world.bundle()).with_revoked(revoked));
+        let peer = Generation::new(descended(&world, "web", "stolen"), world.bundle());
+        let judge = Generation::new(world.certificate_at("cart", now()), bundle);
+        let as_client =
+            shake(&peer.client(world.expect("cart"), &[ALPN_WEFT]), &judge.mesh_server(&[ALPN_WEFT])).server;
+        let as_server =
+            shake(&judge.client(world.expect("web"), &[ALPN_WEFT]), &peer.mesh_server(&[ALPN_WEFT])).client;
+        assert_eq!(judge.verify_client(peer.certificate().chain(), now()).is_ok(), as_client.is_ok());
+        (as_client, as_server)
+    };
+    let accepted = (Ok(()), Ok(()));
+    let refused = (local(Reason::Revoked), local(Reason::Revoked));
+    let token = |id: &str| {
+        let mut revoked = Revoked::new();
+        revoked.token(id);
+        revoked
+    };
+    let identity = |account: &str, before| {
+        let mut revoked = Revoked::new();
+        revoked.identity(world.identity(account), before);
+        revoked
+    };
+    assert_eq!(outcomes(token("another")), accepted);
+    assert_eq!(outcomes(token("stolen")), refused);
+    assert_eq!(outcomes(identity("bank", None)), accepted);
+    assert_eq!(outcomes(identity("web", None)), refused);
+    assert_eq!(outcomes(identity("web", Some(now()))), accepted);
+    assert_eq!(outcomes(identity("web", Some(now() + Duration::from_secs(1)))), refused);
+}
+
+#[test]
+fn a_lineage_that_cannot_be_read_is_refused_once_anything_is_revoked() {
+    let world = World::new("mesh.test");
+    let oid = [2, 25, 7_218_467_361_092_835_177];
+    let forged = world.forge(|params| {
+        params.custom_extensions = vec![CustomExtension::from_oid_content(&oid, vec![0x0c, 1, b'{'])];
+    });
+    assert!(server_refuses(&world, &forged).accepted());
+    let mut revoked = Revoked::new();
+    revoked.token("another");
+    let bundle = Arc::new(TrustBundle::clone(&world.bundle()).with_revoked(revoked));
+    let cart = Generation::new(world.certificate_at("cart", now()), bundle);
+    let outcome = shake(&forged.client(&world, "cart"), &cart.mesh_server(&[ALPN_WEFT]));
+    assert_eq!(outcome.server, local(Reason::Other));
+}

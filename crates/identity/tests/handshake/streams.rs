@@ -84,6 +84,7 @@ fn labels_are_stable_and_all_different() {
             "no_spiffe_id",
             "several_uri_sans",
             "unexpected_identity",
+            "revoked",
             "bad_signature",
             "other"
         ]
