@@ -7,8 +7,8 @@ use clap::builder::styling::AnsiColor;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    check, completions, config, control_plane, demo, example, explain, get, guard, inject, install, logs,
-    proxy, run, token, top, uninstall, upgrade,
+    check, completions, config, control_plane, demo, example, explain, get, guard, identity, inject, install,
+    logs, proxy, run, token, top, uninstall, upgrade,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -90,9 +90,12 @@ pub(crate) enum Command {
     /// Print the whole configuration that a sidecar works by
     #[command(after_help = config::EXAMPLES)]
     Config(config::Args),
-    /// Make tokens with which sidecars join the mesh
+    /// Make tokens with which sidecars join the mesh, and revoke them
     #[command(subcommand)]
     Token(token::Command),
+    /// Revoke an identity: nobody believes any more what it shows
+    #[command(subcommand)]
+    Identity(identity::Command),
     /// Run one of the example services by itself
     #[command(subcommand)]
     Example(weft_examples::Program),
@@ -123,6 +126,7 @@ impl Command {
             Self::Logs(_) => "weft logs",
             Self::Config(_) => "weft config",
             Self::Token(_) => "weft token",
+            Self::Identity(_) => "weft identity",
             Self::Example(_) => "weft example",
             Self::Completions(_) => "weft completions",
             Self::Guard(_) => "weft guard",
@@ -147,6 +151,7 @@ impl Command {
             Self::Logs(args) => logs::run(&args),
             Self::Config(args) => config::run(&args),
             Self::Token(command) => token::run(command),
+            Self::Identity(command) => identity::run(command),
             Self::Example(program) => example::run(program),
             Self::Completions(args) => Ok(completions::run(&args)),
             Self::Guard(args) => guard::run(&args),
@@ -209,6 +214,12 @@ mod tests {
             "weft upgrade --prune --reset-values --context test",
             "weft uninstall --crds --force",
             "weft token create --identity shop/web --ttl 1h",
+            "weft token create --identity shop/web --service web,web-* --address 10.0.0.0/8",
+            "weft token revoke abc --state dir",
+            "weft token list --kubernetes --context test",
+            "weft identity revoke spiffe://cluster.local/ns/shop/sa/web --kubernetes",
+            "weft identity restore shop/web",
+            "weft identity list --output json",
             "weft example reviews --version v3",
             "weft completions fish",
         ] {
@@ -226,6 +237,11 @@ mod tests {
             ("weft run --service Web --port 80 -- x", "Web"),
             ("weft run --service web --port 0 -- x", "0"),
             ("weft token create --identity web", "web"),
+            ("weft token create --identity shop/web --service Web", "Web"),
+            ("weft token create --identity shop/web --address here", "here"),
+            ("weft token revoke a.b", "a.b"),
+            ("weft identity revoke web", "web"),
+            ("weft identity list --kubernetes --state x", "--state"),
             ("weft explain GET /x --config mesh", "names no host"),
             ("weft explain GET http://web/ --from web --config mesh", "NAMESPACE/ACCOUNT"),
             ("weft explain GET http://web/", "--config"),

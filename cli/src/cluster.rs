@@ -123,6 +123,19 @@ impl Cluster {
         }
     }
 
+    /// Adds what a document says to the object of its name, or makes that; other fields stay as they are.
+    pub(crate) async fn put(&self, list: &str, name: &str, document: &Value) -> Result<(), Trouble> {
+        let path = format!("{list}/{name}?fieldManager={FIELD_MANAGER}");
+        let patched = self.ask(Method::PATCH, &path, Some(document), "application/merge-patch+json").await;
+        match patched {
+            Err(trouble) if is_missing(&trouble) => {
+                let path = format!("{list}?fieldManager={FIELD_MANAGER}");
+                self.ask(Method::POST, &path, Some(document), "application/json").await.map(drop)
+            }
+            patched => patched.map(drop),
+        }
+    }
+
     async fn ask(
         &self,
         method: Method,

@@ -9,6 +9,7 @@ pub(crate) mod example;
 pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod guard;
+pub(crate) mod identity;
 pub(crate) mod inject;
 pub(crate) mod install;
 pub(crate) mod logs;

@@ -13,6 +13,7 @@ mod interrupts;
 mod output;
 mod process;
 mod request;
+mod revoke;
 mod run;
 mod runtime;
 mod screen;

@@ -1,5 +1,5 @@
-//! The admin interface: readiness, metrics, and what is in force. It has no authentication and so listens on loopback
-//! unless told otherwise.
+//! The admin interface: readiness, metrics, and what is in force. It has no authentication and so listens on loopback alone;
+//! what nodes and Prometheus ask for is at an address of its own, the monitor's.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use weft_xds::server::Server;
 
@@ -25,19 +25,37 @@ use crate::follow::ConfigStatus;
 use crate::metrics::{Levels, Metrics};
 use crate::registry::Registry;
 use crate::service::Traffic;
+use crate::shares::{Shares, source};
 
 /// Time for a request's head to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Longest that a connection is kept, so that none keeps its place from others for ever.
+const CONNECTION: Duration = Duration::from_mins(5);
+/// Connections at once, of all and of one source: a few probes and scrapes.
+const CONNECTIONS: usize = 256;
+const OF_SOURCE: usize = 16;
+
 const PATHS: &str = "\
 GET /ready    200 when clients are served
 GET /live     200 as long as the process works
 GET /metrics  counters, for Prometheus
+";
+const ADMIN_PATHS: &str = "\
 GET /config   resources in force, and what is wrong with the files as they are now
 GET /clients  registered workloads and discovery streams
 ";
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surface {
+    /// Somebody on this machine, or who may forward a port to it.
+    Admin,
+    /// Anybody.
+    Monitor,
+}
 
 /// Answers the admin interface's requests.
 pub(crate) struct Admin {
@@ -57,33 +75,48 @@ type Answer = Response<Full<Bytes>>;
 
 impl Admin {
     /// Serves until it is dropped.
-    pub(crate) async fn serve(self, listener: TcpListener) {
-        let admin = Arc::new(self);
-        let mut connections = JoinSet::new();
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, surface: Surface) {
+        let (places, sources) = (Arc::new(Semaphore::new(CONNECTIONS)), Shares::new(OF_SOURCE));
+        let end = CancellationToken::new();
+        let _end = end.clone().drop_guard();
         loop {
-            while connections.try_join_next().is_some() {}
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, address)) = listener.accept().await else {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            let admin = Arc::clone(&admin);
-            connections.spawn(async move {
-                let service =
-                    service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
+            // Of this machine everything comes from one address, and whoever is on it has better means.
+            let local = address.ip().is_loopback();
+            let share = (!local).then(|| sources.take(source(address.ip())));
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            if matches!(share, Some(None)) {
+                continue;
+            }
+            let (admin, end) = (Arc::clone(&self), end.clone());
+            tokio::spawn(async move {
+                let _held = (share, place);
+                let service = service_fn(|request| {
+                    std::future::ready(Ok::<_, Infallible>(admin.answer(&request, surface)))
+                });
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_TIMEOUT)
                     .serve_connection(TokioIo::new(stream), service);
                 // A client that goes away early is its own business.
-                let _ = connection.await;
+                let _ = end.run_until_cancelled(timeout(CONNECTION, connection)).await;
             });
         }
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Answer {
+    fn answer<B>(&self, request: &Request<B>, surface: Surface) -> Answer {
         let path = request.uri().path();
-        if !matches!(path, "/" | "/ready" | "/live" | "/metrics" | "/config" | "/clients") {
-            return text(StatusCode::NOT_FOUND, format!("there is no {path} here; there is:\n{PATHS}"));
+        let paths = if surface == Surface::Admin { [PATHS, ADMIN_PATHS].concat() } else { PATHS.to_owned() };
+        let known = match path {
+            "/" | "/ready" | "/live" | "/metrics" => true,
+            "/config" | "/clients" => surface == Surface::Admin,
+            _ => false,
+        };
+        if !known {
+            return text(StatusCode::NOT_FOUND, format!("there is no {path} here; there is:\n{paths}"));
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
@@ -103,7 +136,7 @@ impl Admin {
             },
             "/config" => json_answer(&self.config()),
             "/clients" => json_answer(&self.clients()),
-            _ => text(StatusCode::OK, PATHS),
+            _ => text(StatusCode::OK, paths),
         }
     }
 
@@ -146,10 +179,12 @@ impl Admin {
         let workloads = self.registry.workloads().into_iter().map(|registered| {
             let workload = registered.workload;
             json!({
-                "id": &*workload.id,
+                "id": &*workload.name,
                 "identity": workload.identity.as_str(),
                 "connected": registered.connected,
                 "health": format!("{:?}", workload.health),
+                "token": workload.token,
+                "grants": workload.grants.services(&workload.identity),
                 "proxy_version": workload.proxy_version,
                 "labels": workload.labels,
                 "offers": workload.offers.iter().map(|offer| json!({

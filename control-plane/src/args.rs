@@ -25,9 +25,12 @@ pub struct Args {
     /// Address for discovery and identity; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS", env = "WEFT_LISTEN", default_value_t = DEFAULT_LISTEN)]
     pub listen: SocketAddr,
-    /// Address for /ready, /metrics and /config; it is without authentication, so keep it local
+    /// Address for /ready, /metrics, /config and /clients, for this machine alone: it is without authentication
     #[arg(long, value_name = "ADDRESS", env = "WEFT_ADMIN", default_value_t = DEFAULT_ADMIN)]
     pub admin: SocketAddr,
+    /// Address for others than this machine, such as [::]:15020: /ready, /live and /metrics
+    #[arg(long, value_name = "ADDRESS", env = "WEFT_MONITOR")]
+    pub monitor: Option<SocketAddr>,
     /// Trust domain of all identities
     #[arg(long, value_name = "NAME", env = "WEFT_TRUST_DOMAIN", default_value = DEFAULT_TRUST_DOMAIN)]
     pub trust_domain: TrustDomain,
@@ -53,6 +56,9 @@ pub struct Args {
     /// File of the injector's settings
     #[arg(long, value_name = "FILE", requires = "kubernetes")]
     pub settings: Option<PathBuf>,
+    /// Let workloads register that are no pods, with a join token; elsewhere than in Kubernetes they always may
+    #[arg(long, env = "WEFT_REGISTRATION", requires = "kubernetes")]
+    pub registration: bool,
     /// Chain of an intermediate CA to sign with, PEM, the signing certificate first
     #[arg(long, value_name = "FILE", requires_all = ["ca_key", "ca_roots"])]
     pub ca_chain: Option<PathBuf>,
@@ -75,6 +81,7 @@ impl Args {
             ca_secret: self.ca_secret,
             webhook: self.webhook,
             settings: self.settings,
+            registration: self.registration,
         });
         // In a pod there is no home, and the root file system is read-only.
         let state = self.state.or_else(|| kubernetes.is_some().then(|| PODS_STATE.into()));
@@ -83,6 +90,7 @@ impl Args {
             kubernetes,
             listen: self.listen,
             admin: self.admin,
+            monitor: self.monitor,
             intermediate,
             certificate_life: Duration::from_secs(self.certificate_life.into()),
             ..ControlPlaneConfig::new(state.unwrap_or_else(default_state_dir), self.trust_domain)

@@ -7,10 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use tokio::sync::watch;
 use tokio::time::sleep;
 use weft_identity::ca::IntermediateFiles;
 use weft_identity::tls::ALPN_H2;
-use weft_identity::{CertificateAuthority, Generation, IssuedCertificate, KeyAndCsr, Rotation, TrustBundle};
+use weft_identity::{
+    CertificateAuthority, Descent, Error as IdentityError, Generation, IssuedCertificate, KeyAndCsr, Revoked,
+    Rotation, TrustBundle,
+};
 use weft_mesh::name::{Identity, TrustDomain};
 
 use crate::Error;
@@ -36,6 +40,7 @@ pub(crate) struct Authority {
     identity: Identity,
     life: Duration,
     current: ArcSwap<CertificateAuthority>,
+    revoked: watch::Receiver<Arc<Revoked>>,
     tls: Arc<ArcSwap<ServerConfig>>,
 }
 
@@ -45,14 +50,18 @@ impl Authority {
         source: Source,
         trust_domain: &TrustDomain,
         life: Duration,
+        revoked: watch::Receiver<Arc<Revoked>>,
     ) -> Result<(Self, Rotation), Error> {
         let now = SystemTime::now();
         let authority = source.open(trust_domain, now)?;
         let identity = Identity::new(trust_domain, SYSTEM_NAMESPACE, ACCOUNT)?;
-        let (config, rotation) = own(&authority, &identity, life, now)?;
+        let (config, rotation) = own(&authority, &revoked, &identity, life, now)?;
         let tls = Arc::new(ArcSwap::new(config));
         let current = ArcSwap::from_pointee(authority);
-        Ok((Self { source, trust_domain: trust_domain.clone(), identity, life, current, tls }, rotation))
+        Ok((
+            Self { source, trust_domain: trust_domain.clone(), identity, life, current, revoked, tls },
+            rotation,
+        ))
     }
 
     /// What the listener presents and believes; swapped when it changes.
@@ -65,33 +74,54 @@ impl Authority {
         self.current.load_full()
     }
 
-    /// Signs for a workload. `ttl` of zero is the longest.
+    /// Whom to believe now: the authority's roots, without what is revoked.
+    pub(crate) fn bundle(&self) -> TrustBundle {
+        believed(&self.current(), &self.revoked)
+    }
+
+    /// Signs for a workload, with what its certificate descends from, if that is known. `ttl` of zero is the longest. Nobody
+    /// gets the control plane's own identity, by which proxies know it.
     pub(crate) fn sign(
         &self,
         csr: &[u8],
         identity: &Identity,
+        descent: Option<&Descent>,
         ttl: Duration,
     ) -> Result<IssuedCertificate, Error> {
+        if *identity == self.identity {
+            return Err(Error::Identity(IdentityError::Invalid {
+                what: "identity to certify",
+                problem: format!("{identity} is the control plane's own; use another account"),
+            }));
+        }
         let ttl = if ttl.is_zero() { self.life } else { ttl.min(self.life) };
-        Ok(self.current().sign(csr, identity, ttl, SystemTime::now())?)
+        let (authority, now) = (self.current(), SystemTime::now());
+        Ok(match descent {
+            Some(descent) => authority.issue(csr, identity, descent, ttl, now)?,
+            None => authority.sign(csr, identity, ttl, now)?,
+        })
     }
 
     /// Renews the own certificate and follows the authority's files; tells of what is believed whenever that changes.
     /// Never returns.
     pub(crate) async fn keep(&self, mut rotation: Rotation, changed: impl Fn(&TrustBundle)) {
         let mut told = false;
+        let mut revoked = self.revoked.clone();
         loop {
             let wait = rotation.wait(SystemTime::now());
-            sleep(wait.min(RELOAD)).await;
-            let reloaded = self.reload(&mut told);
+            let revoked = tokio::select! {
+                () = sleep(wait.min(RELOAD)) => false,
+                changed = revoked.changed() => changed.is_ok(),
+            };
+            let reloaded = self.reload(&mut told) || revoked;
             if reloaded {
-                changed(self.current().bundle());
+                changed(&self.bundle());
             }
             let now = SystemTime::now();
             if !reloaded && rotation.wait(now) > Duration::ZERO {
                 continue;
             }
-            match own(&self.current(), &self.identity, self.life, now) {
+            match own(&self.current(), &self.revoked, &self.identity, self.life, now) {
                 Ok((config, renewed)) => {
                     self.tls.store(config);
                     rotation = renewed;
@@ -149,6 +179,7 @@ impl Source {
 /// The control plane's own certificate, as its listener presents it, and when to renew it.
 fn own(
     authority: &CertificateAuthority,
+    revoked: &watch::Receiver<Arc<Revoked>>,
     identity: &Identity,
     life: Duration,
     now: SystemTime,
@@ -156,7 +187,11 @@ fn own(
     let key = KeyAndCsr::generate()?;
     let issued = authority.sign(key.csr_der(), identity, life, now)?;
     let certificate = key.into_certificate(issued.chain)?;
-    let generation = Generation::new(certificate, Arc::new(authority.bundle().clone()));
+    let generation = Generation::new(certificate, Arc::new(believed(authority, revoked)));
     let rotation = Rotation::new(now, issued.not_after, fastrand::f64());
     Ok((generation.control_plane_server(&[ALPN_H2]), rotation))
+}
+
+fn believed(authority: &CertificateAuthority, revoked: &watch::Receiver<Arc<Revoked>>) -> TrustBundle {
+    authority.bundle().clone().with_revoked(Revoked::clone(&revoked.borrow()))
 }

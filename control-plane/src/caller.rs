@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+use weft_identity::{Lineage, Refused as NotBelieved, Revoked};
 use weft_mesh::name::Identity;
 use weft_xds::server::{Identify, Peer};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -30,15 +32,26 @@ pub(crate) struct Certified {
     pub(crate) identity: Identity,
     /// A connection may live longer than the certificate that opened it.
     pub(crate) not_after: SystemTime,
+    /// What the certificate descends from; `None` if it does not say.
+    pub(crate) lineage: Option<Lineage>,
 }
 
 impl Certified {
     /// Reads a chain, leaf first, that a verifier has accepted.
     pub(crate) fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let identity = weft_identity::peer_identity(chain).ok()?;
-        let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+        let certificate = chain.first()?;
+        let lineage = Lineage::of(certificate).ok()?;
+        let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
         let seconds = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
-        Some(Self { identity, not_after: UNIX_EPOCH + Duration::from_secs(seconds) })
+        Some(Self { identity, not_after: UNIX_EPOCH + Duration::from_secs(seconds), lineage })
+    }
+
+    /// Refuses a certificate that was revoked since it was shown.
+    pub(crate) fn check(&self, revoked: &Revoked) -> Result<(), NotBelieved> {
+        let lineage = self.lineage.as_ref();
+        let issued_at = lineage.map(|lineage| lineage.issued_at);
+        revoked.check(&self.identity, lineage.and_then(Lineage::token), issued_at)
     }
 }
 
@@ -46,20 +59,39 @@ impl Certified {
 #[derive(Clone)]
 pub(crate) struct Authenticator {
     refusals: Arc<Refusals>,
+    revoked: watch::Receiver<Arc<Revoked>>,
 }
 
 // A status is tonic's one way to refuse a call.
 #[allow(clippy::result_large_err)]
 impl Authenticator {
-    pub(crate) fn new(refusals: Arc<Refusals>) -> Self {
-        Self { refusals }
+    pub(crate) fn new(refusals: Arc<Refusals>, revoked: watch::Receiver<Arc<Revoked>>) -> Self {
+        Self { refusals, revoked }
+    }
+
+    /// What is revoked now.
+    pub(crate) fn revoked(&self) -> Arc<Revoked> {
+        Arc::clone(&self.revoked.borrow())
     }
 
     /// The identity that the caller's certificate proves.
     pub(crate) fn identity(&self, extensions: &http::Extensions) -> Result<Identity, Status> {
+        self.certified(extensions).map(|(certified, _)| certified.identity.clone())
+    }
+
+    /// The caller's certificate, if it is good still, and where the caller is.
+    pub(crate) fn certified<'a>(
+        &self,
+        extensions: &'a http::Extensions,
+    ) -> Result<(&'a Certified, SocketAddr), Status> {
         let caller = caller(extensions)?;
         match &caller.certified {
-            Some(certified) if certified.not_after >= SystemTime::now() => Ok(certified.identity.clone()),
+            Some(certified) if certified.not_after >= SystemTime::now() => {
+                match certified.check(&self.revoked.borrow()) {
+                    Ok(()) => Ok((certified, caller.address)),
+                    Err(revoked) => Err(self.unauthenticated(caller, revoked.to_string())),
+                }
+            }
             Some(certified) => {
                 let problem =
                     format!("the certificate of {} has expired; connect with a new one", certified.identity);

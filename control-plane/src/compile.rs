@@ -10,6 +10,7 @@ mod filter;
 mod inbound;
 mod name;
 mod reader;
+mod revoked;
 mod route;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub(crate) use filter::check_extension;
 pub(crate) use inbound::inbound;
 
 pub(crate) use reader::Reader;
+pub(crate) use revoked::revocations;
 pub(crate) use route::grpc_names;
 
 use weft_mesh::name::{ServiceName, ServicePort};

@@ -27,8 +27,11 @@ pub struct ControlPlaneConfig {
     pub state_dir: PathBuf,
     /// Address for discovery, identity, registration and telemetry; port 0 takes any.
     pub listen: SocketAddr,
-    /// Address of the admin interface, which is without authentication; port 0 takes any.
+    /// Address of the admin interface, which is without authentication and so on loopback; port 0 takes any.
     pub admin: SocketAddr,
+    /// Address of readiness and metrics for others than this machine; none means that they are on the admin interface
+    /// alone.
+    pub monitor: Option<SocketAddr>,
     /// The trust domain.
     pub trust_domain: TrustDomain,
     /// The Kubernetes cluster that resources and workloads come from, besides those that register.
@@ -41,7 +44,7 @@ pub struct ControlPlaneConfig {
     pub startup_grace: Duration,
     /// Life of the certificates that are issued, and the longest that may be asked for.
     pub certificate_life: Duration,
-    /// Connections at once.
+    /// Connections at once of clients with certificates.
     pub max_connections: usize,
 }
 
@@ -53,6 +56,7 @@ impl ControlPlaneConfig {
             state_dir: state_dir.into(),
             listen: DEFAULT_LISTEN,
             admin: DEFAULT_ADMIN,
+            monitor: None,
             trust_domain,
             kubernetes: None,
             intermediate: None,
@@ -75,6 +79,8 @@ pub struct KubernetesConfig {
     pub webhook: Option<SocketAddr>,
     /// File of the injector's settings.
     pub settings: Option<PathBuf>,
+    /// Whether workloads may register that are no pods.
+    pub registration: bool,
 }
 
 /// The state folder of this user: `$XDG_STATE_HOME/weft`, else `~/.local/state/weft`.

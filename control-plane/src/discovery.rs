@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use weft_identity::TrustBundle;
-use weft_mesh::name::{ServiceName, ServicePort, TrustDomain};
+use weft_mesh::name::{Identity, ServiceName, ServicePort, TrustDomain};
 use weft_proto::{Resource, v1};
 use weft_xds::EncodedResource;
 use weft_xds::server::{ClientContext, Lookup, Members, Notifier, ResourceSource};
@@ -104,10 +104,14 @@ impl Discovery {
         self.change(|index| index.remove_workload(id))
     }
 
-    /// Makes the roots of the trust domain the given ones.
+    /// Makes the roots of the trust domain, and what is revoked, the given ones.
     pub(crate) fn set_bundle(&self, bundle: &TrustBundle) {
         let roots = bundle.roots(&self.trust_domain).iter().map(|root| root.to_vec().into()).collect();
-        let message = v1::TrustBundle { trust_domain: self.trust_domain.as_str().to_owned(), roots };
+        let message = v1::TrustBundle {
+            trust_domain: self.trust_domain.as_str().to_owned(),
+            roots,
+            revoked: compile::revocations(bundle.revoked()),
+        };
         let encoded = EncodedResource::new(v1::TrustBundle::TYPE_URL, self.trust_domain.as_str(), &message);
         self.state.lock().bundle = Some(Arc::new(encoded));
         self.notifier.changed(v1::TrustBundle::TYPE_URL, [self.trust_domain.as_str()]);
@@ -173,28 +177,28 @@ impl Discovery {
         cache.insert_destination(name, namespace, variant, found.clone(), reader.into_facts());
         cache.sweep(|cached| match cached {
             Cached::Destination(name) => self.notifier.subscribers(v1::Destination::TYPE_URL, name) > 0,
-            Cached::Inbound(name) => self.notifier.subscribers(v1::Inbound::TYPE_URL, name) > 0,
+            Cached::Inbound(id) => {
+                self.notifier.subscribers(v1::Inbound::TYPE_URL, Workload::name_of(id)) > 0
+            }
         });
         lookup(found)
     }
 
-    /// A workload's policies are for its own proxy.
-    fn inbound(&self, identity: &str, id: &str) -> Lookup {
+    /// A workload's policies are for its own proxy: a name means a pod of the identity that asks, or what it registered.
+    fn inbound(&self, identity: &str, name: &str) -> Lookup {
+        let Ok(identity) = identity.parse::<Identity>() else { return Lookup::Absent };
+        let id = Workload::id(&identity, name);
         let mut state = self.state.lock();
         let State { index, cache, .. } = &mut *state;
-        let found = if let Some(found) = cache.inbound(id) {
-            found
-        } else {
-            let reader = Reader::new(index);
-            let built = compile::inbound(&reader, id)
-                .map(|message| Arc::new(EncodedResource::new(v1::Inbound::TYPE_URL, id, &message)));
-            cache.insert_inbound(id, built.clone(), reader.into_facts());
-            built
-        };
-        let of_pod = index.pod(id).map(|pod| &pod.identity);
-        let owner = of_pod.or_else(|| index.workload(id).map(|workload| &workload.identity));
-        let own = owner.is_some_and(|owner| owner.as_str() == identity);
-        lookup(found.filter(|_| own))
+        if let Some(found) = cache.inbound(&id) {
+            return lookup(found);
+        }
+        let reader = Reader::new(index);
+        let of_pod = reader.pod(name).is_some_and(|pod| pod.identity == identity);
+        let built = compile::inbound(&reader, if of_pod { name } else { &id })
+            .map(|message| Arc::new(EncodedResource::new(v1::Inbound::TYPE_URL, name, &message)));
+        cache.insert_inbound(&id, built.clone(), reader.into_facts());
+        lookup(built)
     }
 }
 
@@ -287,7 +291,7 @@ impl State {
         for cached in self.cache.invalidate(&changes.facts) {
             match cached {
                 Cached::Destination(name) => touched.destinations.insert(name),
-                Cached::Inbound(name) => touched.inbounds.insert(name),
+                Cached::Inbound(id) => touched.inbounds.insert(Workload::name_of(&id).into()),
             };
         }
         for ((port, id), addresses) in &changes.endpoints {

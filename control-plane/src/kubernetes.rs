@@ -3,6 +3,7 @@
 
 mod accounts;
 mod pace;
+mod revoked;
 mod roots;
 mod secrets;
 mod watched;
@@ -26,6 +27,7 @@ pub(crate) use self::watched::watched;
 use crate::Error;
 use crate::compile::SYSTEM_NAMESPACE;
 use crate::config::KubernetesConfig;
+use crate::revocations::Revocations;
 
 /// Who writes, for the API server.
 pub(crate) const FIELD_MANAGER: &str = "weft-control-plane";
@@ -126,6 +128,20 @@ impl Cluster {
     /// Where the mesh's roots go.
     pub(crate) fn roots(&self) -> Roots {
         Roots { sender: self.roots.clone(), trust_domain: self.trust_domain.clone() }
+    }
+
+    /// Takes what is revoked. Nobody is served before it is known.
+    pub(crate) async fn read_revocations(&self, revocations: &Revocations) -> Result<(), Error> {
+        revoked::read(self.client.clone(), revocations).await
+    }
+
+    /// Follows what is revoked. Never returns.
+    pub(crate) fn follow_revocations(
+        &self,
+        revocations: Arc<Revocations>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let client = self.client.clone();
+        async move { revoked::follow(client, &revocations).await }
     }
 
     /// Follows the authority's Secret, and keeps the roots in every namespace. Never returns.

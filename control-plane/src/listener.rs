@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,24 +12,36 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
-use weft_identity::Refusal;
+use weft_identity::{Refusal, Revoked};
+use weft_mesh::name::Identity;
 
 use crate::caller::{Caller, Certified};
 use crate::metrics::{Metrics, Refused};
 use crate::refusals::Refusals;
+use crate::shares::{Share, Shares, source};
 
 /// Longest TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long who has no certificate may stay: long enough to get one.
 const ANONYMOUS: Duration = Duration::from_secs(30);
-/// Of all connections, one in so many may be without a certificate, so that they can't keep the others out.
+/// Time for the first message of HTTP/2 after the handshake.
+const PREFACE: Duration = Duration::from_secs(5);
+/// Its length (RFC 9113, section 3.4). From then on HTTP/2 itself notices when the client is gone.
+const PREFACE_LEN: usize = 24;
+/// As many more as one in so many of all connections may be in their handshakes, which last for seconds at most.
+const HANDSHAKES_PART: usize = 4;
+/// As many more as one in so many may be without a certificate, so that they can't keep the others out.
 const ANONYMOUS_PART: usize = 10;
+/// As many as one in so many may be in their handshakes or without a certificate from one source.
+const SOURCE_PART: usize = 100;
+/// Of all connections, one identity may have one in so many: a single one can't keep the others out.
+const IDENTITY_PART: usize = 4;
 /// Wait after a failure to accept, such as for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -37,23 +49,96 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) tls: Arc<ArcSwap<ServerConfig>>,
+    /// Most connections of clients with certificates.
     pub(crate) max_connections: usize,
+    /// What is revoked, now and later.
+    pub(crate) revoked: watch::Receiver<Arc<Revoked>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) refusals: Arc<Refusals>,
     /// Cuts every connection off.
     pub(crate) cut: CancellationToken,
 }
 
-/// What a connection holds as long as it is open.
-struct Permits {
-    _connection: OwnedSemaphorePermit,
-    anonymous_place: Option<OwnedSemaphorePermit>,
-    metrics: Arc<Metrics>,
+/// How many connections there may be, of each kind.
+struct Places {
+    certified: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    anonymous: Arc<Semaphore>,
+    of_source: Arc<Shares<IpAddr>>,
+    of_identity: Arc<Shares<Identity>>,
 }
 
-impl Drop for Permits {
+impl Places {
+    fn new(max: usize) -> Self {
+        let part = |part: usize| (max / part).max(1);
+        Self {
+            certified: Arc::new(Semaphore::new(max)),
+            handshakes: Arc::new(Semaphore::new(part(HANDSHAKES_PART))),
+            anonymous: Arc::new(Semaphore::new(part(ANONYMOUS_PART))),
+            of_source: Shares::new(part(SOURCE_PART)),
+            of_identity: Shares::new(part(IDENTITY_PART)),
+        }
+    }
+
+    /// What a connection holds that is let in, and for how long it is; the error says what there is too much of.
+    fn admit(&self, certified: Option<&Certified>, first: First) -> Result<(Held, Option<Duration>), String> {
+        let Some(certified) = certified else {
+            let permit = Arc::clone(&self.anonymous).try_acquire_owned();
+            let permit = permit.map_err(|_| "too many connections without a certificate".to_owned())?;
+            return Ok((Held { _permit: permit, _source: first.source, _identity: None }, Some(ANONYMOUS)));
+        };
+        let identity = &certified.identity;
+        let share = self.of_identity.take(identity.clone());
+        let share = share.ok_or_else(|| format!("too many connections of {identity}"))?;
+        let permit = Arc::clone(&self.certified).try_acquire_owned();
+        let permit = permit.map_err(|_| "too many connections".to_owned())?;
+        Ok((Held { _permit: permit, _source: None, _identity: Some(share) }, None))
+    }
+
+    /// What a connection holds until its handshake is done.
+    fn first(&self, address: IpAddr) -> Result<First, &'static str> {
+        // Of this machine everything comes from one address.
+        let source = if address.is_loopback() {
+            None
+        } else {
+            Some(
+                self.of_source
+                    .take(source(address))
+                    .ok_or("too many connections without a certificate from there")?,
+            )
+        };
+        let permit =
+            Arc::clone(&self.handshakes).try_acquire_owned().map_err(|_| "too many handshakes at once")?;
+        Ok(First { _permit: permit, source })
+    }
+}
+
+/// What a connection holds until its handshake is done.
+struct First {
+    _permit: OwnedSemaphorePermit,
+    source: Option<Share<IpAddr>>,
+}
+
+/// What a connection holds as long as it is open.
+struct Held {
+    _permit: OwnedSemaphorePermit,
+    _source: Option<Share<IpAddr>>,
+    _identity: Option<Share<Identity>>,
+}
+
+/// Counts a connection as long as it is open.
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.metrics.connections.dec();
+        self.0.connections.dec();
     }
 }
 
@@ -64,8 +149,7 @@ impl Listener {
         connections: mpsc::Sender<io::Result<Connection>>,
         cancel: CancellationToken,
     ) {
-        let all = Arc::new(Semaphore::new(self.max_connections));
-        let anonymous = Arc::new(Semaphore::new((self.max_connections / ANONYMOUS_PART).max(1)));
+        let places = Arc::new(Places::new(self.max_connections));
         loop {
             let accepted = tokio::select! {
                 () = cancel.cancelled() => return,
@@ -82,19 +166,27 @@ impl Listener {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&all).try_acquire_owned() else {
-                self.refusals.refuse(address.ip(), Refused::TooManyConnections, "too many connections");
-                continue;
+            let first = match places.first(address.ip()) {
+                Ok(first) => first,
+                Err(problem) => {
+                    self.refusals.refuse(address.ip(), Refused::TooManyConnections, problem);
+                    continue;
+                }
             };
-            self.metrics.connections.inc();
-            let permits =
-                Permits { _connection: permit, anonymous_place: None, metrics: Arc::clone(&self.metrics) };
             let acceptor = TlsAcceptor::from(self.tls.load_full());
-            let refusals = Arc::clone(&self.refusals);
-            let handshake = Handshake { stream, address, permits, refusals, cut: self.cut.clone() };
-            let (connections, anonymous) = (connections.clone(), Arc::clone(&anonymous));
+            let handshake = Handshake {
+                stream,
+                address,
+                first,
+                counted: Counted::new(&self.metrics),
+                places: Arc::clone(&places),
+                refusals: Arc::clone(&self.refusals),
+                revoked: self.revoked.clone(),
+                cut: self.cut.clone(),
+            };
+            let connections = connections.clone();
             tokio::spawn(async move {
-                if let Some(connection) = handshake.finish(acceptor, anonymous).await {
+                if let Some(connection) = handshake.finish(acceptor).await {
                     // Nobody takes it: the server ends.
                     let _ = connections.send(Ok(connection)).await;
                 }
@@ -106,13 +198,16 @@ impl Listener {
 struct Handshake {
     stream: TcpStream,
     address: SocketAddr,
-    permits: Permits,
+    first: First,
+    counted: Counted,
+    places: Arc<Places>,
     refusals: Arc<Refusals>,
+    revoked: watch::Receiver<Arc<Revoked>>,
     cut: CancellationToken,
 }
 
 impl Handshake {
-    async fn finish(mut self, acceptor: TlsAcceptor, anonymous: Arc<Semaphore>) -> Option<Connection> {
+    async fn finish(self, acceptor: TlsAcceptor) -> Option<Connection> {
         let ip = self.address.ip();
         // Small messages both ways: each is sent when it is written.
         let _ = self.stream.set_nodelay(true);
@@ -130,31 +225,59 @@ impl Handshake {
             }
         };
         let certified = stream.get_ref().1.peer_certificates().and_then(Certified::of);
-        let life = if certified.is_none() {
-            let Ok(permit) = anonymous.try_acquire_owned() else {
-                self.refusals.refuse(
-                    ip,
-                    Refused::TooManyConnections,
-                    "too many connections without a certificate",
-                );
+        let (held, life) = match self.places.admit(certified.as_ref(), self.first) {
+            Ok(admitted) => admitted,
+            Err(problem) => {
+                self.refusals.refuse(ip, Refused::TooManyConnections, &problem);
                 return None;
-            };
-            self.permits.anonymous_place = Some(permit);
-            Some(ANONYMOUS)
-        } else {
-            None
-        };
-        let cut = self.cut;
-        let end = Box::pin(async move {
-            match life {
-                // Whichever comes first.
-                Some(life) => _ = timeout(life, cut.cancelled()).await,
-                None => cut.cancelled().await,
             }
-        });
-        let caller = Caller { address: self.address, certified };
-        Some(Connection { stream, caller, end, _permits: self.permits })
+        };
+        let end = Box::pin(end(life, self.cut, self.revoked, certified.clone()));
+        Some(Connection {
+            stream,
+            caller: Caller { address: self.address, certified },
+            end,
+            preface: Some(Preface { deadline: Box::pin(sleep(PREFACE)), missing: PREFACE_LEN }),
+            _held: (held, self.counted),
+        })
     }
+}
+
+/// Ready when a connection is to be closed whatever happens on it: its life is over, the control plane ends, or what its
+/// client showed is revoked.
+async fn end(
+    life: Option<Duration>,
+    cut: CancellationToken,
+    mut revoked: watch::Receiver<Arc<Revoked>>,
+    certified: Option<Certified>,
+) {
+    let over = async {
+        match life {
+            Some(life) => sleep(life).await,
+            None => std::future::pending().await,
+        }
+    };
+    let is_revoked = async {
+        // Nobody revokes any more when the control plane ends, which cuts all off itself.
+        let told = match certified {
+            Some(certified) => revoked.wait_for(|revoked| certified.check(revoked).is_err()).await.is_ok(),
+            None => false,
+        };
+        if !told {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = over => {}
+        () = cut.cancelled() => {}
+        () = is_revoked => {}
+    }
+}
+
+/// What a client has still to send before it counts as one.
+struct Preface {
+    deadline: Pin<Box<Sleep>>,
+    missing: usize,
 }
 
 /// A connection whose handshake is done.
@@ -163,7 +286,9 @@ pub(crate) struct Connection {
     caller: Caller,
     /// When it is closed whatever happens on it.
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _permits: Permits,
+    /// `None` once it has come.
+    preface: Option<Preface>,
+    _held: (Held, Counted),
 }
 
 impl Connected for Connection {
@@ -180,10 +305,19 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.end.as_mut().poll(context).is_ready() {
+        let late = self.preface.as_mut().is_some_and(|it| it.deadline.as_mut().poll(context).is_ready());
+        if late || self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Some(preface) = &mut self.preface {
+            preface.missing = preface.missing.saturating_sub(buffer.filled().len() - before);
+            if preface.missing == 0 {
+                self.preface = None;
+            }
+        }
+        read
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
+use weft_identity::Grants;
 use weft_mesh::name::{Identity, ServiceName, ServicePort, TrustDomain};
 use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
@@ -211,7 +212,10 @@ fn register(
         application_port: service.port,
     };
     index.set_workload(&Arc::new(Workload {
+        name: Arc::clone(&id),
         id,
+        grants: Grants::default(),
+        token: None,
         identity,
         labels,
         offers: offers.into_iter().chain([offer]).collect(),

@@ -5,11 +5,12 @@ mod journal;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use weft_identity::Revoked;
 use weft_mesh::name::Identity;
 
 use self::journal::Journal;
@@ -18,6 +19,8 @@ use crate::index::{Health, Workload};
 
 /// Most workloads that may be registered: a bound on memory, far above what one control plane is for.
 const WORKLOADS_MAX: usize = 100_000;
+/// Most of one identity, so that one of them alone takes no place from the others.
+const OF_IDENTITY_MAX: usize = WORKLOADS_MAX / 20;
 
 /// The registered workloads.
 ///
@@ -34,6 +37,8 @@ pub(crate) struct Registry {
 
 struct State {
     workloads: HashMap<Arc<str>, Registration>,
+    /// How many workloads each identity has.
+    of_identity: HashMap<Identity, usize>,
     journal: Journal,
     last_session: u64,
 }
@@ -58,10 +63,10 @@ pub(crate) struct Session(u64);
 /// Why a workload can't register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The id belongs to this other identity.
-    Taken(Identity),
     /// There are too many.
     Full,
+    /// There are too many of this identity.
+    FullOfIdentity,
 }
 
 /// A workload and whether its stream is open.
@@ -82,10 +87,12 @@ impl Registry {
     ) -> Self {
         let (journal, workloads) = Journal::open(path);
         let held = Held::Until(Instant::now() + startup_grace);
+        let mut of_identity = HashMap::new();
         let workloads: HashMap<Arc<str>, Registration> = workloads
             .into_values()
             .map(|workload| {
                 discovery.set_workload(&workload);
+                *of_identity.entry(workload.identity.clone()).or_default() += 1;
                 (Arc::clone(&workload.id), Registration { workload, held })
             })
             .collect();
@@ -96,7 +103,7 @@ impl Registry {
                 "registrations from before the restart wait for their workloads"
             );
         }
-        let state = Mutex::new(State { workloads, journal, last_session: 0 });
+        let state = Mutex::new(State { workloads, of_identity, journal, last_session: 0 });
         Self { state, discovery, grace, left: Notify::new() }
     }
 
@@ -110,12 +117,16 @@ impl Registry {
         let workload = Arc::new(workload);
         let mut state = self.state.lock();
         let returning = match state.workloads.get(&workload.id) {
-            Some(other) if other.workload.identity != workload.identity => {
-                return Err(Refusal::Taken(other.workload.identity.clone()));
-            }
             Some(same) => matches!(same.held, Held::Until(_)),
             None if state.workloads.len() >= WORKLOADS_MAX => return Err(Refusal::Full),
-            None => false,
+            None => {
+                let of_identity = state.of_identity.entry(workload.identity.clone()).or_default();
+                if *of_identity >= OF_IDENTITY_MAX {
+                    return Err(Refusal::FullOfIdentity);
+                }
+                *of_identity += 1;
+                false
+            }
         };
         state.last_session += 1;
         let session = state.last_session;
@@ -164,6 +175,21 @@ impl Registry {
         }
     }
 
+    /// Ends at once what was registered by what is revoked now.
+    pub(crate) fn revoke(&self, revoked: &Revoked) {
+        let mut state = self.state.lock();
+        let is_revoked = |workload: &Workload| {
+            // A stream that was let in showed a certificate of a time that is not kept here; its connection is judged by
+            // it. What is left of the registration is judged as if it were new.
+            revoked.check(&workload.identity, workload.token.as_deref(), Some(SystemTime::now())).is_err()
+        };
+        let over = state.workloads.iter().filter(|(_, registration)| is_revoked(&registration.workload));
+        let over: Vec<Arc<str>> = over.map(|(id, _)| Arc::clone(id)).collect();
+        for id in over {
+            self.remove(&mut state, &id, "workload's identity or token was revoked");
+        }
+    }
+
     /// Ends registrations whose grace is over. Never returns.
     pub(crate) async fn reap(&self) {
         loop {
@@ -194,15 +220,22 @@ impl Registry {
     }
 
     fn remove(&self, state: &mut State, id: &str, why: &'static str) {
-        state.workloads.remove(id);
+        if let Some(Registration { workload, .. }) = state.workloads.remove(id)
+            && let Some(of_identity) = state.of_identity.get_mut(&workload.identity)
+        {
+            *of_identity -= 1;
+            if *of_identity == 0 {
+                state.of_identity.remove(&workload.identity);
+            }
+        }
         state.write(None, id);
         self.discovery.remove_workload(id);
         tracing::info!(workload = id, "{why}");
     }
 
-    /// The identity that an id belongs to.
-    pub(crate) fn identity(&self, id: &str) -> Option<Identity> {
-        self.state.lock().workloads.get(id).map(|registration| registration.workload.identity.clone())
+    /// Whether an identity has registered a workload by this name.
+    pub(crate) fn is_registered(&self, identity: &Identity, name: &str) -> bool {
+        self.state.lock().workloads.contains_key(&Workload::id(identity, name))
     }
 
     /// All workloads, by id.

@@ -1,6 +1,7 @@
 //! Starting a control plane: the one place where its parts are put together.
 
 mod cluster;
+mod observed;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,11 +20,12 @@ use weft_mesh::name::TrustDomain;
 use weft_proto::v1::identity_server::IdentityServer;
 use weft_proto::v1::registration_server::RegistrationServer;
 use weft_proto::v1::telemetry_server::TelemetryServer;
-use weft_xds::server::{ClientContext, Config, Observer, Server as DiscoveryServer};
+use weft_xds::server::{Config, Server as DiscoveryServer};
 
 use self::cluster::{Injector, Joined};
+use self::observed::Watched;
 use crate::Error;
-use crate::admin::Admin;
+use crate::admin::{Admin, Surface};
 use crate::authority::{Authority, Source};
 use crate::caller::Authenticator;
 use crate::config::ControlPlaneConfig;
@@ -32,9 +34,10 @@ use crate::follow::{ConfigFolder, ConfigStatus};
 use crate::inject;
 use crate::kubernetes::{Accounts, Cluster};
 use crate::listener::Listener;
-use crate::metrics::{Metrics, of_type};
+use crate::metrics::Metrics;
 use crate::refusals::Refusals;
 use crate::registry::Registry;
+use crate::revocations::Revocations;
 use crate::service::{Issuer, Registrar, Traffic, TrafficService};
 use crate::settings::Settings;
 use crate::state::{Announcement, StateDir};
@@ -55,6 +58,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where the admin interface is.
     pub admin: SocketAddr,
+    /// Where readiness and metrics are for others than this machine.
+    pub monitor: Option<SocketAddr>,
     /// Says that it is not ready any more, before it ends.
     retire: CancellationToken,
     linger: Duration,
@@ -85,6 +90,13 @@ impl Running {
 /// Starts a control plane on the current runtime. Everything that may be wrong with its settings is an error here, and
 /// nobody is told of it before it can be used.
 pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
+    if !config.admin.ip().is_loopback() {
+        return Err(Error::Setting(format!(
+            "--admin {}: whoever reaches it is answered, so it has to be on loopback; readiness and metrics for others are \
+             at --monitor",
+            config.admin
+        )));
+    }
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     let cluster = match &config.kubernetes {
         Some(settings) => Some(Cluster::open(settings, &config.trust_domain).await?),
@@ -95,14 +107,20 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         (None, Some(cluster)) => Source::Secret(cluster.authority()),
         (None, None) => Source::Folder(state.ca()),
     };
-    let (authority, rotation) = Authority::open(source, &config.trust_domain, config.certificate_life)?;
+    let revocations = Arc::new(Revocations::new(config.trust_domain.clone()));
+    match &cluster {
+        Some(cluster) => cluster.read_revocations(&revocations).await?,
+        None => revocations.open(state.path())?,
+    }
+    let (authority, rotation) =
+        Authority::open(source, &config.trust_domain, config.certificate_life, revocations.watch())?;
     let tokens = match &cluster {
         Some(cluster) => cluster.tokens(),
         None => TokenIssuer::open(state.path())?,
     };
     let metrics = Arc::new(Metrics::default());
     let discovery = Arc::new(Discovery::new(config.trust_domain.clone()));
-    discovery.set_bundle(authority.current().bundle());
+    discovery.set_bundle(&authority.bundle());
     let folder = ConfigFolder::open(
         config.config_dir.clone(),
         Arc::clone(&state),
@@ -121,6 +139,14 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     let settings = settings_file.as_deref().map_or_else(|| Ok(Settings::default()), Settings::read)?;
     let listener = bind(config.listen, "discovery and identity", "--listen").await?;
     let admin_listener = bind(config.admin, "the admin interface", "--admin").await?;
+    let monitor_listener = match config.monitor {
+        Some(address) => Some(bind(address, "readiness and metrics", "--monitor").await?),
+        None => None,
+    };
+    let monitor = match (&monitor_listener, config.monitor) {
+        (Some(listener), Some(address)) => Some(local(listener, address)?),
+        _ => None,
+    };
     let (address, admin) = (local(&listener, config.listen)?, local(&admin_listener, config.admin)?);
     let registry = Arc::new(Registry::open(
         &state.registrations(),
@@ -128,6 +154,7 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         config.grace,
         config.startup_grace,
     ));
+    registry.revoke(&revocations.watch().borrow());
     let announcing = Announcing { address, admin, trust_domain: config.trust_domain.clone() };
     announcing.announce(&state, authority.current().bundle())?;
     tracing::info!(%address, %admin, trust_domain = %config.trust_domain, "control plane listens");
@@ -135,6 +162,7 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         status: Arc::clone(folder.status()),
         traffic: Arc::new(Traffic::new(Arc::clone(&metrics))),
         refusals: Arc::new(Refusals::new(Arc::clone(&metrics))),
+        revocations,
         authority: Arc::new(authority),
         retire: CancellationToken::new(),
         stop: CancellationToken::new(),
@@ -151,8 +179,17 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     };
     let (stop, retire, cut) = (parts.stop.clone(), parts.retire.clone(), parts.cut.clone().drop_guard());
     let linger = if parts.config.kubernetes.is_some() { LINGER } else { Duration::ZERO };
-    let tasks = parts.run(listener, admin_listener, folder, rotation);
-    Ok(Running { address, admin, retire, linger, stop, tasks, _cut: cut })
+    let listeners = Listeners { listener, admin: admin_listener, monitor: monitor_listener };
+    let tasks = parts.run(listeners, folder, rotation);
+    Ok(Running { address, admin, monitor, retire, linger, stop, tasks, _cut: cut })
+}
+
+/// What is listened on.
+struct Listeners {
+    /// For discovery and identity.
+    listener: TcpListener,
+    admin: TcpListener,
+    monitor: Option<TcpListener>,
 }
 
 /// What is announced and does not change.
@@ -204,6 +241,7 @@ struct Parts {
     status: Arc<Mutex<ConfigStatus>>,
     metrics: Arc<Metrics>,
     refusals: Arc<Refusals>,
+    revocations: Arc<Revocations>,
     announcing: Announcing,
     cluster: Option<Cluster>,
     injector: Injector,
@@ -216,17 +254,11 @@ struct Parts {
 }
 
 impl Parts {
-    fn run(
-        mut self,
-        listener: TcpListener,
-        admin: TcpListener,
-        folder: ConfigFolder,
-        rotation: Rotation,
-    ) -> JoinSet<()> {
+    fn run(mut self, listeners: Listeners, folder: ConfigFolder, rotation: Rotation) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let stop = self.stop.clone();
         let until_stopped = |work| until_stopped(&stop, work);
-        let authenticator = Authenticator::new(Arc::clone(&self.refusals));
+        let authenticator = Authenticator::new(Arc::clone(&self.refusals), self.revocations.watch());
         let observer = Watched(Arc::clone(&self.metrics));
         let notifier = self.discovery.notifier().clone();
         let source = Arc::clone(&self.discovery);
@@ -234,18 +266,25 @@ impl Parts {
             DiscoveryServer::new(Config::default(), source, notifier, authenticator.clone(), observer);
         let (connections, handshaken) = mpsc::channel(HANDSHAKEN);
         let accepting = Listener {
-            socket: listener,
+            socket: listeners.listener,
             tls: Arc::clone(self.authority.tls()),
             max_connections: self.config.max_connections,
+            revoked: self.revocations.watch(),
             metrics: Arc::clone(&self.metrics),
             refusals: Arc::clone(&self.refusals),
             cut: self.cut.clone(),
         };
         let (authority, facts) = (Arc::clone(&self.authority), Arc::clone(&self.discovery));
         let (state, announcing) = (Arc::clone(&self.state), self.announcing.clone());
+        let registered = Arc::clone(&self.registry);
+        if self.cluster.is_none() {
+            let (revocations, folder) = (Arc::clone(&self.revocations), state.path().to_owned());
+            tasks.spawn(until_stopped(Box::pin(async move { revocations.follow(folder).await })));
+        }
         let Joined { accounts, roots, mut synced } = self.join_cluster(&mut tasks);
         let changed = move |bundle: &TrustBundle| {
             facts.set_bundle(bundle);
+            registered.revoke(bundle.revoked());
             if let Some(roots) = &roots {
                 roots.set(bundle);
             }
@@ -257,7 +296,7 @@ impl Parts {
         let registry = Arc::clone(&self.registry);
         tasks.spawn(until_stopped(Box::pin(async move { registry.reap().await })));
         tasks.spawn(until_stopped(Box::pin(folder.follow())));
-        let admin_server = Admin {
+        let admin = Arc::new(Admin {
             discovery: Arc::clone(&self.discovery),
             server: discovery.clone(),
             registry: Arc::clone(&self.registry),
@@ -266,7 +305,7 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
             synced: synced.clone(),
             stop: self.retire.clone(),
-        };
+        });
         let stopping = self.stop.clone();
         tasks.spawn(async move {
             // Who knows only a part would tell proxies that the rest is gone.
@@ -275,7 +314,11 @@ impl Parts {
                 accepting.run(connections, stopping).await;
             }
         });
-        tasks.spawn(until_stopped(Box::pin(admin_server.serve(admin))));
+        if let Some(monitor) = listeners.monitor {
+            let serving = Arc::clone(&admin).serve(monitor, Surface::Monitor);
+            tasks.spawn(until_stopped(Box::pin(serving)));
+        }
+        tasks.spawn(until_stopped(Box::pin(admin.serve(listeners.admin, Surface::Admin))));
         let draining = (self.stop.clone(), discovery.clone());
         tasks.spawn(async move {
             draining.0.cancelled().await;
@@ -296,6 +339,7 @@ impl Parts {
             authority: self.authority,
             tokens: self.tokens,
             accounts,
+            reviews: Issuer::reviews(),
             trust_domain: self.config.trust_domain,
             authenticator: authenticator.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -303,6 +347,7 @@ impl Parts {
         let registrar = Registrar {
             registry: Arc::clone(&self.registry),
             authenticator: authenticator.clone(),
+            open: self.config.kubernetes.as_ref().is_none_or(|cluster| cluster.registration),
             stop: self.stop.clone(),
         };
         let traffic = TrafficService {
@@ -324,6 +369,8 @@ impl Parts {
         if let Err(error) = served {
             tracing::error!(%error, "the server ended");
         }
+        // Connections that are still open rest on it.
+        drop(self.revocations);
         // The state folder is another's from here on.
         drop(self.state);
     }
@@ -337,36 +384,5 @@ fn until_stopped(
     let stop = stop.clone();
     async move {
         let _ = stop.run_until_cancelled(work).await;
-    }
-}
-
-/// Counts what happens on discovery streams.
-struct Watched(Arc<Metrics>);
-
-impl Observer for Watched {
-    fn connected(&self, client: &ClientContext) {
-        self.0.clients.inc();
-        tracing::debug!(client = %client.node_id, identity = %client.identity, "discovery stream opened");
-    }
-
-    fn disconnected(&self, client: &ClientContext, reason: &str) {
-        self.0.clients.dec();
-        tracing::debug!(client = %client.node_id, reason, "discovery stream ended");
-    }
-
-    fn sent(&self, _: &ClientContext, type_url: &str, resources: usize, removed: usize, bytes: usize) {
-        let labels = of_type(type_url);
-        self.0.resources_sent.get_or_create(&labels).inc_by(resources as u64);
-        self.0.removals_sent.get_or_create(&labels).inc_by(removed as u64);
-        self.0.bytes_sent.get_or_create(&labels).inc_by(bytes as u64);
-    }
-
-    fn accepted(&self, _: &ClientContext, _: &str, after: Duration) {
-        self.0.ack_seconds.0.observe(after.as_secs_f64());
-    }
-
-    fn refused(&self, client: &ClientContext, type_url: &str, message: &str, _: &[weft_xds::Rejection]) {
-        self.0.refusals.get_or_create(&of_type(type_url)).inc();
-        tracing::warn!(client = %client.node_id, type_url, message, "a proxy refused resources; it keeps what it had");
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use weft_identity::{Fingerprint, NewToken, TokenIssuer};
+use weft_identity::{Fingerprint, Grants, NewToken, TokenIssuer};
 use weft_mesh::name::{Identity, TrustDomain};
 
 use crate::{Announcement, Error};
@@ -16,6 +16,8 @@ pub struct TokenRequest {
     pub namespace: String,
     /// Service account of the identity.
     pub service_account: String,
+    /// What its holder may offer, and where.
+    pub grants: Grants,
     /// How long it may be used.
     pub ttl: Duration,
     /// Where its holder finds the control plane, `host:port`; none: at the address that it listens on.
@@ -41,6 +43,7 @@ pub fn create_token(state_dir: &Path, request: &TokenRequest, now: SystemTime) -
         identity: Identity::new(&trust_domain, &request.namespace, &request.service_account)?,
         roots: roots?,
         control_plane: Some(request.control_plane.clone().unwrap_or_else(|| address.to_string())),
+        grants: request.grants.clone(),
         ttl: request.ttl,
     };
     Ok(TokenIssuer::open(state_dir)?.mint(&new, now)?)

@@ -13,6 +13,7 @@ mod identity;
 mod model;
 mod proof;
 mod registration;
+mod revoked;
 mod serial;
 mod status;
 mod telemetry;

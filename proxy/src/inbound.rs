@@ -28,7 +28,7 @@ use crate::upstream::connect::Connector;
 use crate::worker::Worker;
 
 mod adaptive;
-mod caller;
+pub(crate) mod caller;
 pub(crate) mod connection;
 mod live;
 mod load;
@@ -46,7 +46,7 @@ const IDLE: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub struct Inbound {
     strangers: Rc<Strangers>,
-    proven: Proven,
+    pub(crate) proven: Proven,
     live: Live,
     applications: RefCell<HashMap<SocketAddr, Rc<Application>>>,
 }

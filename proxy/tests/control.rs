@@ -20,6 +20,7 @@ fn token(control_plane: Option<&str>) -> String {
         identity: "spiffe://mesh.example/ns/shop/sa/web".parse().unwrap(),
         roots: authority.bundle().fingerprints(&trust_domain),
         control_plane: control_plane.map(str::to_owned),
+        grants: weft_identity::Grants::default(),
         ttl: Duration::from_mins(10),
     };
     TokenIssuer::from_key(&TokenIssuer::generate_key()).unwrap().mint(&new, now).unwrap()

@@ -119,6 +119,7 @@ mod tests {
             identity: "spiffe://cluster.local/ns/shop/sa/reviews".parse().unwrap(),
             roots: vec!["ab".repeat(32).parse().unwrap()],
             control_plane: control_plane.map(str::to_owned),
+            grants: weft_identity::Grants::default(),
             ttl: Duration::from_hours(1),
         };
         let issuer = TokenIssuer::from_key(&TokenIssuer::generate_key()).unwrap();

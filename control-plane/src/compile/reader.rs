@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
         self.index.workload(id)
     }
 
-    pub(super) fn pod(&self, id: &str) -> Option<&'a Arc<Pod>> {
+    pub(crate) fn pod(&self, id: &str) -> Option<&'a Arc<Pod>> {
         self.note(Fact::Workload(id.into()));
         self.index.pod(id)
     }

@@ -215,8 +215,14 @@ fn mesh_policy(namespace: &str, spec: &str) -> String {
     )
 }
 
+/// The inbound of the workload that calls itself so.
+fn inbound_of(index: &Index, name: &str) -> Option<v1::Inbound> {
+    let workload = index.workloads().find(|workload| *workload.name == *name)?;
+    inbound(&Reader::new(index), &workload.id)
+}
+
 fn port(index: &Index, id: &str, number: u32) -> v1::InboundPort {
-    let found = inbound(&Reader::new(index), id).unwrap();
+    let found = inbound_of(index, id).unwrap();
     found.ports.into_iter().find(|port| port.port == number).unwrap()
 }
 
@@ -226,7 +232,7 @@ fn without_policies_a_workload_lets_everybody_in() {
     let cart = port(&index, "cart-1", 80);
     assert_eq!(cart.tls_mode(), v1::TlsMode::Permissive);
     assert_eq!((cart.deny_by_default, cart.authorization.len()), (false, 0));
-    assert_eq!(inbound(&Reader::new(&index), "gone"), None);
+    assert_eq!(inbound_of(&index, "gone"), None);
 }
 
 #[test]
@@ -237,7 +243,7 @@ fn the_nearest_policy_that_says_something_decides() {
     let cart = port(&index, "cart-1", 80);
     assert_eq!(cart.tls_mode(), v1::TlsMode::Disabled);
     assert!(cart.deny_by_default, "the namespace says nothing of it");
-    let rest = inbound(&Reader::new(&index), "cart-1").unwrap().default_port.unwrap();
+    let rest = inbound_of(&index, "cart-1").unwrap().default_port.unwrap();
     assert_eq!(rest.tls_mode(), v1::TlsMode::Permissive);
     assert_eq!(port(&index, "page-1", 80).tls_mode(), v1::TlsMode::Strict);
 }
@@ -389,7 +395,7 @@ fn the_proxy_protocol_is_of_the_port_that_it_is_written_for() {
     );
     let page = port(&index, "page-1", 80);
     assert_eq!((page.proxy_protocol_from.len(), page.proxy_protocol_to()), (0, v1::ProxyProtocol::V1));
-    let rest = inbound(&Reader::new(&index), "cart-1").unwrap().default_port.unwrap();
+    let rest = inbound_of(&index, "cart-1").unwrap().default_port.unwrap();
     assert_eq!(rest.proxy_protocol_to(), v1::ProxyProtocol::None);
 }
 

@@ -16,7 +16,9 @@ const SWEEP_MIN: usize = 4096;
 pub(super) enum Cached {
     /// A destination, by the name that was dialled.
     Destination(Arc<str>),
-    /// An inbound, by the id of the workload.
+    /// An inbound, by the identity that asks and the name that it asks for, as [`Workload::id`] has them.
+    ///
+    /// [`Workload::id`]: crate::index::Workload::id
     Inbound(Arc<str>),
 }
 

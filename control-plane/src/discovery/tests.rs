@@ -37,7 +37,7 @@ fn everything(
             let found = discovery.resource(&client, v1::Destination::TYPE_URL, &name);
             seen.insert((format!("destination {namespace}"), name), format!("{found:?}"));
         }
-        for id in workloads.keys().map(|id| &**id).chain(["gone"]) {
+        for id in workloads.values().map(|workload| &*workload.name).chain(["gone"]) {
             let found = discovery.resource(&client, v1::Inbound::TYPE_URL, id);
             seen.insert((format!("inbound {namespace}"), id.to_owned()), format!("{found:?}"));
         }
@@ -124,7 +124,10 @@ fn a_changed_endpoint_touches_no_destination() {
     };
     let second = crate::index::tests::workload("shop", "cart-2", &[("cart", 80)], 2);
     let touched = discovery.set_workload(&Arc::new(second));
-    assert_eq!(touched.endpoints.iter().map(String::as_str).collect::<Vec<_>>(), ["shop/cart:80/cart-2"]);
+    assert_eq!(
+        touched.endpoints.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["shop/cart:80/shop.w~cart-2"]
+    );
     assert!(touched.destinations.is_empty());
     let Lookup::Found(again) = discovery.resource(&client, v1::Destination::TYPE_URL, "cart:80") else {
         panic!("cart:80 is still there");

@@ -130,7 +130,7 @@ impl Index {
 }
 
 fn of_workload(workload: &Workload, name: &ServiceName, service: &Service) -> Gift {
-    if workload.identity.namespace() != name.namespace() {
+    if !workload.may_serve(name) {
         return Gift::new();
     }
     let chosen = |port: &Port| match &service.members {
@@ -149,7 +149,7 @@ fn of_workload(workload: &Workload, name: &ServiceName, service: &Service) -> Gi
         weight: 1,
         health: workload.health,
         locality: workload.locality.clone(),
-        workload: Arc::clone(&workload.id),
+        workload: Arc::clone(&workload.name),
         version: workload.version().into(),
         encoded: OnceLock::new(),
     };

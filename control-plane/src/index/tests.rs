@@ -9,6 +9,8 @@ use proptest::sample::select;
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::protocol::Protocol;
 
+use weft_identity::Grants;
+
 use super::{Health, Index, Locality, Offer, Workload};
 use crate::resource::{Age, Key, Object, decode_in_part};
 
@@ -32,8 +34,11 @@ pub(crate) fn workload(namespace: &str, id: &str, offers: &[(&str, u16)], addres
         application_port: *port,
     };
     Workload {
-        id: id.into(),
+        id: Workload::id(&identity, id),
+        name: id.into(),
         identity,
+        grants: Grants::new(Some(vec!["*".to_owned()]), Vec::new()).unwrap(),
+        token: None,
         labels: BTreeMap::from([("app".to_owned(), id.split('-').next().unwrap_or_default().to_owned())]),
         offers: offers.iter().map(offer).collect(),
         locality: Locality::default(),
@@ -147,9 +152,9 @@ fn a_service_without_a_resource_is_made_of_those_who_offer_it() {
     let mut index = Index::default();
     index.set_workload(&Arc::new(workload("shop", "a", &[("cart", 80)], 1)));
     index.set_workload(&Arc::new(workload("web", "b", &[("cart", 80)], 2)));
-    assert_eq!(addresses(&index, "shop/cart:80"), ["a 10.0.0.1:15080"]);
-    assert_eq!(addresses(&index, "web/cart:80"), ["b 10.0.0.2:15080"]);
-    index.remove_workload("a");
+    assert_eq!(addresses(&index, "shop/cart:80"), ["shop.w~a 10.0.0.1:15080"]);
+    assert_eq!(addresses(&index, "web/cart:80"), ["web.w~b 10.0.0.2:15080"]);
+    index.remove_workload("shop.w~a");
     assert!(index.service(&"shop/cart".parse().unwrap()).is_none());
     assert_eq!(addresses(&index, "shop/cart:80"), [""; 0]);
 }
@@ -176,7 +181,7 @@ fn a_service_resource_decides_alone_by_its_selector() {
     index.set_workload(&Arc::new(workload("web", "cart-6", &[("cart", 80)], 6)));
     assert_eq!(
         addresses(&index, "shop/cart:80"),
-        ["cart-1 10.0.0.1:15080", "cart-2 10.0.0.2:24090", "cart-3 10.0.0.3:15070"]
+        ["shop.w~cart-1 10.0.0.1:15080", "shop.w~cart-2 10.0.0.2:24090", "shop.w~cart-3 10.0.0.3:15070"]
     );
 }
 
@@ -196,4 +201,34 @@ fn routes_are_in_the_order_of_age_then_name() {
     let names: Vec<&str> =
         index.routes(&"shop/cart".parse().unwrap()).iter().map(|route| &*route.key.name).collect();
     assert_eq!(names, ["a", "b", "d", "c"]);
+}
+
+#[test]
+fn whoever_registers_serves_only_what_it_was_granted_whatever_it_says_of_itself() {
+    let mut index = Index::default();
+    let service = object(
+        "{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop}, spec: {selector: {app: cart}, ports: [{port: 80}]}}",
+        0,
+    );
+    index.set_objects(&BTreeMap::from([(service.key.clone(), Arc::new(service))]));
+    let own = |name: &str, offers: &[(&str, u16)], address| Workload {
+        grants: Grants::default(),
+        ..workload("shop", name, offers, address)
+    };
+    // Its labels are those that the Service selects by; its account is `w`.
+    index.set_workload(&Arc::new(own("cart-1", &[("w", 80)], 1)));
+    assert_eq!(addresses(&index, "shop/cart:80"), [""; 0]);
+    assert_eq!(addresses(&index, "shop/w:80"), ["shop.w~cart-1 10.0.0.1:15080"]);
+    index.set_workload(&Arc::new(workload("shop", "cart-2", &[("w", 80)], 2)));
+    assert_eq!(addresses(&index, "shop/cart:80"), ["shop.w~cart-2 10.0.0.2:15080"]);
+}
+
+#[test]
+fn no_registration_has_the_id_of_a_pod_or_of_an_address() {
+    for name in ["10-0-0-1-8080", "cart-7f.shop", "a"] {
+        let id = workload("shop", name, &[], 1).id;
+        assert_ne!(&*id, name);
+        assert_eq!(Workload::name_of(&id), name);
+        assert_ne!(id, workload("web", name, &[], 1).id);
+    }
 }

@@ -5,18 +5,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weft_identity::Grants;
 use weft_mesh::name::{Identity, ServiceName};
 use weft_mesh::protocol::Protocol;
 
 use super::{Changes, Fact, Index, Origin};
 
+/// Stands between identity and name in the id of a workload that registered. No name has it, nor has the id of a pod or of
+/// an address, so that a registration can't take the place of either.
+const OF: char = '~';
+
 /// A workload as it registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Workload {
-    /// Unique in the mesh.
+    /// Unique in the mesh: [`Self::id`] of identity and name.
     pub id: Arc<str>,
+    /// What it calls itself: unique among the workloads of its identity.
+    pub name: Arc<str>,
     /// Who it is; its namespace is the workload's.
     pub identity: Identity,
+    /// What the join token allows that its certificate descends from.
+    pub grants: Grants,
+    /// The id of that token, if it is known.
+    pub token: Option<String>,
     /// Labels that Services and policies select by.
     pub labels: BTreeMap<String, String>,
     /// What it serves.
@@ -30,6 +41,23 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
+    /// The id of what an identity registers by a name. Two identities never have the same.
+    pub(crate) fn id(identity: &Identity, name: &str) -> Arc<str> {
+        format!("{}.{}{OF}{name}", identity.namespace(), identity.service_account()).into()
+    }
+
+    /// What the workload of an id calls itself; a pod's name is its id.
+    pub(crate) fn name_of(id: &str) -> &str {
+        id.rsplit_once(OF).map_or(id, |(_, name)| name)
+    }
+
+    /// Whether it may be an endpoint of a service: one of its own namespace that it was granted. What it offers and the
+    /// labels that a Service selects by are its own words.
+    pub(crate) fn may_serve(&self, service: &ServiceName) -> bool {
+        self.identity.namespace() == service.namespace()
+            && self.grants.allow_service(&self.identity, service.name())
+    }
+
     /// The service that an offer is of.
     pub(crate) fn service(&self, offer: &Offer) -> Option<ServiceName> {
         ServiceName::new(self.identity.namespace(), &offer.service).ok()

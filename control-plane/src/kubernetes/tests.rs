@@ -87,6 +87,7 @@ async fn replicas_and_restarts_share_authority_and_tokens() {
         identity: "spiffe://cluster.local/ns/shop/sa/vm".parse().unwrap(),
         roots: vec![weft_identity::Fingerprint::of(&b"root".to_vec().into())],
         control_plane: None,
+        grants: weft_identity::Grants::default(),
         ttl: Duration::from_mins(1),
     };
     let now = std::time::SystemTime::now();

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weft_identity::Grants;
+use weft_mesh::name::Identity;
 use weft_mesh::protocol::Protocol;
 
 use crate::index::{Health, Locality, Offer, Workload};
@@ -26,13 +28,21 @@ const RETRY_PART: usize = 10;
 #[serde(rename_all = "camelCase")]
 enum Line {
     Put(Stored),
+    /// By the id that identity and name make.
     Remove(String),
 }
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
-    id: String,
+    /// What the workload calls itself.
+    #[serde(rename = "id")]
+    name: String,
     identity: String,
+    /// What is not written was not granted: the service that is named as the account.
+    #[serde(default)]
+    grants: Grants,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -79,7 +89,12 @@ impl Journal {
                         workloads.insert(Arc::clone(&workload.id), Arc::new(workload));
                     }
                 }
-                Ok(Line::Remove(id)) => _ = workloads.remove(id.as_str()),
+                Ok(Line::Remove(id)) => {
+                    // Earlier versions wrote the name alone.
+                    if workloads.remove(id.as_str()).is_none() {
+                        workloads.retain(|_, workload: &mut Arc<Workload>| *workload.name != *id);
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(%error, "a registration that was not written to its end is left out");
                 }
@@ -152,8 +167,10 @@ impl Stored {
             application_port: offer.application_port,
         };
         Self {
-            id: workload.id.to_string(),
+            name: workload.name.to_string(),
             identity: workload.identity.to_string(),
+            grants: workload.grants.clone(),
+            token: workload.token.clone(),
             labels: workload.labels.clone(),
             offers: workload.offers.iter().map(offer).collect(),
             locality: workload.locality.clone(),
@@ -171,11 +188,17 @@ impl Stored {
             address: offer.address,
             application_port: offer.application_port,
         };
+        let identity: Identity = self.identity.parse().ok()?;
+        let offers = self.offers.into_iter().map(offer);
+        let granted = |offer: &Offer| self.grants.allow_service(&identity, &offer.service);
         Some(Workload {
-            id: self.id.into(),
-            identity: self.identity.parse().ok()?,
+            id: Workload::id(&identity, &self.name),
+            name: self.name.into(),
             labels: self.labels,
-            offers: self.offers.into_iter().map(offer).collect(),
+            offers: offers.filter(granted).collect(),
+            identity,
+            grants: self.grants,
+            token: self.token,
             locality: self.locality,
             health: self.health,
             proxy_version: self.proxy_version,

@@ -42,7 +42,8 @@ pub(crate) struct Traffic {
 #[derive(Default)]
 struct State {
     edges: HashMap<Key, Sums>,
-    certificates: HashMap<String, (Option<prost_types::Timestamp>, String)>,
+    /// By identity and name of a workload.
+    certificates: HashMap<(Identity, String), (Option<prost_types::Timestamp>, String)>,
     /// Reports so far: the time by which edges are old.
     reports: u64,
 }
@@ -109,7 +110,7 @@ impl Traffic {
             // Those who are there come back with their next report.
             state.certificates.clear();
         }
-        state.certificates.insert(report.workload_id.clone(), certificate);
+        state.certificates.insert((identity.clone(), report.workload_id.clone()), certificate);
         for edge in report.edges {
             let key = Key::of(&report.workload_id, identity, &edge);
             if state.edges.len() >= EDGES_MAX && !state.edges.contains_key(&key) {
@@ -133,13 +134,14 @@ impl Traffic {
             traffic: Some(sums.report(key)),
         });
         let workloads = registered.iter().map(|Registered { workload, connected }| {
-            let (not_after, serial) = state.certificates.get(&*workload.id).cloned().unwrap_or_default();
+            let known = (workload.identity.clone(), workload.name.to_string());
+            let (not_after, serial) = state.certificates.get(&known).cloned().unwrap_or_default();
             let services = workload
                 .offers
                 .iter()
                 .filter_map(|offer| Some(format!("{}:{}", workload.service(offer)?, offer.port)));
             v1::WorkloadSummary {
-                workload_id: workload.id.to_string(),
+                workload_id: workload.name.to_string(),
                 identity: workload.identity.as_str().to_owned(),
                 services: services.collect(),
                 certificate_not_after: not_after,
@@ -238,7 +240,6 @@ impl telemetry_server::Telemetry for TrafficService {
         request: Request<Streaming<TelemetryReport>>,
     ) -> Result<Response<ReportResponse>, Status> {
         let identity = self.authenticator.identity(request.extensions())?;
-        let extensions = request.extensions().clone();
         let mut reports = request.into_inner();
         loop {
             let report = tokio::select! {
@@ -246,19 +247,12 @@ impl telemetry_server::Telemetry for TrafficService {
                 () = self.stop.cancelled() => return Err(Status::unavailable("the control plane ends")),
             };
             let Some(report) = report else { return Ok(Response::new(ReportResponse {})) };
-            match self.registry.identity(&report.workload_id) {
-                Some(owner) if owner == identity => self.traffic.add(&identity, report),
-                Some(owner) => {
-                    let problem =
-                        format!("workload {} belongs to {owner}, not to {identity}", report.workload_id);
-                    return Err(self.authenticator.forbidden(&extensions, problem));
-                }
-                // It comes before the registration, or after its end: nobody would know whose it is.
-                None => {
-                    let problem = format!("workload {} is not registered", report.workload_id);
-                    return Err(Status::failed_precondition(problem));
-                }
+            // It may come before the registration, or after its end: it would be of no workload.
+            if !self.registry.is_registered(&identity, &report.workload_id) {
+                let problem = format!("{identity} has registered no workload {}", report.workload_id);
+                return Err(Status::failed_precondition(problem));
             }
+            self.traffic.add(&identity, report);
         }
     }
 

@@ -69,6 +69,8 @@ impl Parts {
         let roots = self.cluster.as_ref().map(Cluster::roots);
         if let Some(cluster) = self.cluster.take() {
             cluster.roots().set(self.authority.current().bundle());
+            let revocations = cluster.follow_revocations(Arc::clone(&self.revocations));
+            tasks.spawn(until_stopped(&self.stop, Box::pin(revocations)));
             let watches = Watches::new(
                 cluster.client(),
                 Arc::clone(&self.discovery),

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tonic::Code;
 use weft_control_plane::{ControlPlaneConfig, start};
+use weft_identity::Grants;
 use weft_proto::v1;
 use weft_proto::v1::register_request::Message;
 
-use crate::fixture::{Folders, config_is, refused, shares, soon, split};
+use crate::fixture::{Folders, config_is, join, refused, shares, soon, split};
 
 const CARTS: &str = "shop/cart:80/*";
-const CART: &str = "shop/cart:80/cart-1";
+const CART: &str = "shop/cart:80/shop.cart~cart-1";
 
 #[tokio::test]
 async fn a_client_is_told_what_it_asks_for() {
@@ -126,19 +127,68 @@ async fn who_does_not_come_back_is_gone_after_the_grace() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_another_identity_stays_its_own() {
+async fn a_service_is_offered_by_whom_it_was_granted_to_and_by_nobody_else() {
+    let folders = Folders::new();
+    folders.write("shop.yaml", &split(90, 10));
+    let _running = folders.start().await;
+    let evil = folders.join("evil").await;
+    let problem =
+        refused(evil.register("evil-1", "cart", "10.0.0.66:80").await.map(|_| ()), Code::PermissionDenied);
+    assert!(
+        problem.contains("services[0].service: \"cart\"") && problem.contains("may offer evil"),
+        "{problem}"
+    );
+    let cart = folders.join("cart").await;
+    let _cart = cart.register("cart-1", "cart", "10.0.0.1:80").await.unwrap();
+    // Labels are words of its own: a Service that selects by them is served by whom it was granted to.
+    let _evil = evil.register_labelled("evil-1", "evil", "10.0.0.66:80", "cart-v1").await.unwrap();
+    let granted = Grants::new(Some(vec!["cart-*".to_owned()]), vec!["10.0.0.0/8".parse().unwrap()]).unwrap();
+    let second = join(&folders.token_granting("second", granted)).await.unwrap();
+    let _second = second.register_labelled("v1", "cart-v1", "10.0.0.2:80", "cart-v1").await.unwrap();
+    let mut client = folders.join("web").await.discover("web-1");
+    for collection in [CARTS, "shop/cart-v1:80/*"] {
+        client.endpoints.subscriptions.subscribe(collection);
+    }
+    let held = client.endpoints.until(|held| held.resources.len() == 2).await;
+    let served: Vec<_> =
+        held.resources.values().map(|it| (it.address.as_str(), it.identities[0].as_str())).collect();
+    let (second, cart) = (second.identity().as_str(), cart.identity().as_str());
+    assert_eq!(served, [("10.0.0.2", second), ("10.0.0.1", cart)]);
+}
+
+#[tokio::test]
+async fn a_name_of_another_identity_is_another_workload_whatever_it_is() {
     let folders = Folders::new();
     let _running = folders.start().await;
-    let _cart = folders.join("cart").await.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
-    let web = folders.join("web").await;
-    let problem =
-        refused(web.register("cart-1", "web", "10.0.0.2:80").await.map(|_| ()), Code::AlreadyExists);
-    assert!(problem.contains("spiffe://cluster.local/ns/shop/sa/cart"), "{problem}");
-    let mut client = web.discover("web-1");
-    client.inbounds.subscriptions.subscribe("cart-1");
-    client.inbounds.until(|held| held.absent.contains(&"cart-1".to_owned())).await;
+    let both = Grants::new(Some(vec!["cart".to_owned()]), vec!["10.0.0.0/8".parse().unwrap()]).unwrap();
+    let cart = folders.join("cart").await;
+    let _cart = cart.register("10-0-0-1-8080", "cart", "10.0.0.1:8080").await.unwrap();
+    let other = join(&folders.token_granting("other", both)).await.unwrap();
+    let _other = other.register("10-0-0-1-8080", "cart", "10.0.0.2:8080").await.unwrap();
+    let mut client = folders.join("web").await.discover("10-0-0-1-8080");
+    client.endpoints.subscriptions.subscribe(CARTS);
+    let held = client.endpoints.until(|held| held.resources.len() == 2).await;
+    let names: Vec<_> = held.resources.keys().map(String::as_str).collect();
+    assert_eq!(names, ["shop/cart:80/shop.cart~10-0-0-1-8080", "shop/cart:80/shop.other~10-0-0-1-8080"]);
+    // Nobody hears of another's policies by asking for its name.
+    client.inbounds.subscriptions.subscribe("10-0-0-1-8080");
+    client.inbounds.until(|held| held.absent.contains(&"10-0-0-1-8080".to_owned())).await;
+    assert_eq!(other.discover("10-0-0-1-8080").inbounds.get("10-0-0-1-8080").await.ports[0].port, 80);
+}
+
+#[tokio::test]
+async fn clients_are_sent_to_no_address_that_is_not_the_workloads_own() {
+    let folders = Folders::new();
+    let _running = folders.start().await;
+    let cart = join(&folders.token_granting("cart", Grants::default())).await.unwrap();
+    for address in ["10.0.0.9:8080", "169.254.169.254:80"] {
+        let problem =
+            refused(cart.register("cart-1", "cart", address).await.map(|_| ()), Code::PermissionDenied);
+        assert!(problem.starts_with("services[0].address"), "{problem}");
+    }
+    cart.register("cart-1", "cart", "127.0.0.1:8080").await.unwrap();
     let problem = refused(
-        web.register("web-1", "no such name", "10.0.0.2:80").await.map(|_| ()),
+        cart.register("cart-1", "no such name", "127.0.0.1:80").await.map(|_| ()),
         Code::InvalidArgument,
     );
     assert!(problem.starts_with("services[0].service"), "{problem}");

@@ -14,12 +14,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 use weft_control_plane::{ControlPlaneConfig, Running, TokenRequest, create_token, start};
 use weft_identity::tls::{ALPN_H2, pinned_client};
-use weft_identity::{ExpectedIdentities, Generation, JoinToken, KeyAndCsr, TrustBundle};
+use weft_identity::{ExpectedIdentities, Generation, Grants, JoinToken, KeyAndCsr, TrustBundle};
 use weft_mesh::name::Identity;
 use weft_proto::v1;
 use weft_proto::v1::identity_client::IdentityClient;
@@ -96,6 +97,11 @@ impl Folders {
         token_of(&self.state(), namespace, account, ttl, now)
     }
 
+    /// A token for an account of the namespace `shop` that grants this.
+    pub(crate) fn token_granting(&self, account: &str, grants: Grants) -> JoinToken {
+        token_with(&self.state(), "shop", account, grants, LIFE, SystemTime::now())
+    }
+
     /// Someone with a certificate for an account of the namespace `shop`.
     pub(crate) async fn join(&self, account: &str) -> Member {
         join(&self.token(account)).await.unwrap()
@@ -114,9 +120,23 @@ pub(crate) fn token_of(
     ttl: Duration,
     now: SystemTime,
 ) -> JoinToken {
+    // Its own service, at addresses that tests make up.
+    let grants = Grants::new(None, vec!["10.0.0.0/8".parse().unwrap()]).unwrap();
+    token_with(state, namespace, account, grants, ttl, now)
+}
+
+fn token_with(
+    state: &Path,
+    namespace: &str,
+    account: &str,
+    grants: Grants,
+    ttl: Duration,
+    now: SystemTime,
+) -> JoinToken {
     let request = TokenRequest {
         namespace: namespace.to_owned(),
         service_account: account.to_owned(),
+        grants,
         ttl,
         control_plane: None,
     };
@@ -181,7 +201,7 @@ pub(crate) async fn join(token: &JoinToken) -> Result<Member, Status> {
 }
 
 /// Someone with a certificate.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) generation: Generation,
     pub(crate) address: String,
@@ -196,12 +216,38 @@ impl Member {
         channel(&self.address, self.generation.client(control_plane(), &[ALPN_H2])).await
     }
 
+    /// A TLS connection on which nothing is sent.
+    pub(crate) async fn stream(&self) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        let tls = self.generation.client(control_plane(), &[ALPN_H2]);
+        let name = ServerName::try_from("control-plane").expect("it is a name");
+        TlsConnector::from(tls).connect(name, stream).await.unwrap()
+    }
+
+    /// Whether another connection is closed as soon as its handshake is done.
+    pub(crate) async fn refused_a_place(&self) -> bool {
+        let Ok(channel) = self.channel().await else { return true };
+        let key = KeyAndCsr::generate().unwrap();
+        issue(channel, None, &key, Duration::ZERO).await.is_err()
+    }
+
     /// Registers a workload that serves port 80 of a service at an address.
     pub(crate) async fn register(
         &self,
         id: &str,
         service: &str,
         address: &str,
+    ) -> Result<Registration, Status> {
+        self.register_labelled(id, service, address, service).await
+    }
+
+    /// The same with another label `app` than the service.
+    pub(crate) async fn register_labelled(
+        &self,
+        id: &str,
+        service: &str,
+        address: &str,
+        app: &str,
     ) -> Result<Registration, Status> {
         let address: SocketAddr = address.parse().unwrap();
         let offer = v1::ServiceOffer {
@@ -215,7 +261,7 @@ impl Member {
         let workload = v1::Workload {
             workload_id: id.to_owned(),
             services: vec![offer],
-            labels: [("app".to_owned(), service.to_owned())].into(),
+            labels: [("app".to_owned(), app.to_owned())].into(),
             ..v1::Workload::default()
         };
         let (requests, queue) = mpsc::channel(4);

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tonic::{Code, Request};
+use weft_control_plane::{Revocable, restore, revoke};
 use weft_identity::tls::{ALPN_H2, pinned_client};
 use weft_identity::{ExpectedIdentities, Generation, KeyAndCsr};
 use weft_proto::v1;
+use weft_proto::v1::revocation::What;
 use weft_proto::v1::telemetry_client::TelemetryClient;
 use weft_xds::client::Connection;
 
@@ -160,4 +162,86 @@ fn builder_without_certificate(
         let token = token.clone();
         async move { Ok::<_, tonic::transport::Error>(stranger(&token).await) }
     })
+}
+
+/// Whether what is asked for is refused as revoked. A connection that is cut off under a call says nothing more.
+async fn revoked(member: &Member) -> bool {
+    let key = KeyAndCsr::generate().unwrap();
+    match member.channel().await {
+        Ok(channel) => issue(channel, None, &key, Duration::ZERO).await.is_err(),
+        Err(_) => true,
+    }
+}
+
+#[tokio::test]
+async fn what_descends_from_a_revoked_token_is_refused_everywhere_and_over_a_restart() {
+    let folders = Folders::new();
+    let running = folders.start().await;
+    let token = folders.token("cart");
+    let (stolen, honest) = (join(&token).await.unwrap(), folders.join("cart").await);
+    let mut registration = stolen.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
+    let _honest = honest.register("cart-2", "cart", "10.0.0.2:8080").await.unwrap();
+    // A renewal hands on what it descends from.
+    let key = KeyAndCsr::generate().unwrap();
+    let renewed = issue(stolen.channel().await.unwrap(), None, &key, Duration::ZERO).await.unwrap();
+    let chain = renewed.chain.iter().map(|der| der.to_vec().into()).collect();
+    let bundle = Arc::clone(stolen.generation.bundle());
+    let generation = Generation::new(key.into_certificate(chain).unwrap(), bundle);
+    let renewed = Member { generation, ..stolen.clone() };
+    let mut client = honest.discover("cart-2");
+    client.endpoints.subscriptions.subscribe("shop/cart:80/*");
+    client.endpoints.until(|held| held.resources.len() == 2).await;
+    assert!(client.bundles.get("cluster.local").await.revoked.is_empty());
+
+    let id = Revocable::token(token.as_str()).unwrap();
+    assert!(revoke(&folders.state(), &id, SystemTime::now()).unwrap());
+    let told = client.bundles.until(|held| !held.resources["cluster.local"].revoked.is_empty()).await;
+    let told = &told.resources["cluster.local"].revoked;
+    assert_eq!(told[0].what, Some(What::Token(token.claims().id.clone())));
+    // The registration goes at once, and the connection with it.
+    client.endpoints.until(|held| held.resources.len() == 1).await;
+    soon(async { while let Ok(Some(_)) = registration.answers.message().await {} }).await;
+    let key = KeyAndCsr::generate().unwrap();
+    let again = issue(stranger(&token).await, Some(token.as_str()), &key, Duration::ZERO).await;
+    assert!(refused(again, Code::Unauthenticated).contains("is revoked"));
+    assert!(revoked(&stolen).await && revoked(&renewed).await);
+    assert!(!revoked(&honest).await, "another token of the same identity is not concerned");
+    running.stop().await;
+    let running = folders.start().await;
+    let at = |member: &Member| Member { address: running.address.to_string(), ..member.clone() };
+    assert!(revoked(&at(&renewed)).await);
+    assert!(!revoked(&at(&honest)).await);
+}
+
+#[tokio::test]
+async fn a_revoked_identity_is_refused_until_it_is_given_back_and_then_needs_what_is_new() {
+    let folders = Folders::new();
+    let _running = folders.start().await;
+    let old = folders.token("cart");
+    let cart = join(&old).await.unwrap();
+    let mut client = folders.join("web").await.discover("web-1");
+    client.bundles.get("cluster.local").await;
+    let identity: Revocable = cart.identity().as_str().parse().unwrap();
+    revoke(&folders.state(), &identity, SystemTime::now()).unwrap();
+    client.bundles.until(|held| held.resources["cluster.local"].revoked.len() == 1).await;
+    assert!(revoked(&cart).await);
+    let problem = refused(join(&folders.token("cart")).await, Code::Unauthenticated);
+    assert!(problem.contains("sa/cart is revoked"), "{problem}");
+    restore(&folders.state(), &identity, SystemTime::now()).unwrap();
+    client.bundles.until(|held| held.resources["cluster.local"].revoked[0].issued_before.is_some()).await;
+    assert!(revoked(&cart).await, "its certificate is from before");
+    assert!(join(&old).await.is_err(), "so is its token");
+    // Moments are whole seconds: one made within the same as the end of the revocation counts as from before.
+    let later = SystemTime::now() + Duration::from_secs(2);
+    let new = folders.token_in("shop", "cart", Duration::from_hours(1), later);
+    assert!(join(&new).await.is_ok());
+}
+
+#[tokio::test]
+async fn nobody_gets_the_identity_by_which_the_control_plane_is_known() {
+    let folders = Folders::new();
+    let _running = folders.start().await;
+    let token = folders.token_in("weft-system", "control-plane", Duration::from_hours(1), SystemTime::now());
+    let problem = refused(join(&token).await, Code::InvalidArgument);
+    assert!(problem.contains("is the control plane's own"), "{problem}");
 }

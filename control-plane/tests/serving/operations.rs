@@ -1,12 +1,14 @@
 //! What operators see: refusals of files and settings, the admin interface, traffic.
 
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio_stream::iter;
 use tonic::{Code, Request};
 use weft_control_plane::{Announcement, ControlPlaneConfig, start};
 use weft_proto::v1;
 use weft_proto::v1::telemetry_client::TelemetryClient;
 
-use crate::fixture::{Folders, admin, config_is, refused, shares, soon, split};
+use crate::fixture::{Folders, admin, any_port, config_is, refused, shares, soon, split};
 
 const BROKEN: &str = "apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -147,7 +149,7 @@ async fn reports_are_summed_for_operators_and_nobody_reports_for_another() {
     soon(client.report(reports)).await.unwrap();
     refused(soon(client.report(iter([report("unknown", 1)]))).await, Code::FailedPrecondition);
     let mut web = TelemetryClient::new(folders.join("web").await.channel().await.unwrap());
-    refused(soon(web.report(iter([report("cart-1", 1)]))).await, Code::PermissionDenied);
+    refused(soon(web.report(iter([report("cart-1", 1)]))).await, Code::FailedPrecondition);
     let mut operator = TelemetryClient::new(folders.operator().await.channel().await.unwrap());
     let request = Request::new(v1::WatchRequest { interval_ms: 100 });
     let mut summaries = soon(operator.watch(request)).await.unwrap().into_inner();
@@ -156,4 +158,62 @@ async fn reports_are_summed_for_operators_and_nobody_reports_for_another() {
     assert_eq!(summary.edges[0].traffic.as_ref().unwrap().requests, 5);
     assert_eq!(summary.workloads[0].workload_id, "cart-1");
     assert!(summary.workloads[0].connected);
+}
+
+#[tokio::test]
+async fn the_monitor_shows_others_readiness_and_metrics_alone() {
+    let folders = Folders::new();
+    let settings = ControlPlaneConfig { monitor: Some(any_port()), ..folders.settings() };
+    let running = start(settings).await.unwrap();
+    let at = running.monitor.unwrap();
+    for path in ["/ready", "/live", "/metrics"] {
+        assert_eq!(admin(at, path).await.0, 200, "{path}");
+    }
+    for path in ["/config", "/clients"] {
+        let (status, body) = admin(at, path).await;
+        assert_eq!(status, 404, "{path}");
+        assert!(!body.contains("GET /config") && !body.contains("GET /clients"), "{body}");
+    }
+    let (_, body) = admin(running.admin, "/").await;
+    assert!(body.contains("GET /config"), "{body}");
+}
+
+#[tokio::test]
+async fn the_admin_interface_is_on_loopback_alone() {
+    let folders = Folders::new();
+    for address in ["0.0.0.0:0", "[::]:0", "10.0.0.1:0"] {
+        let settings = ControlPlaneConfig { admin: address.parse().unwrap(), ..folders.settings() };
+        let error = start(settings).await.unwrap_err().to_string();
+        assert!(error.contains("--admin") && error.contains("--monitor"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_identity_that_takes_all_that_it_can_leaves_others_their_places() {
+    let folders = Folders::new();
+    let settings = ControlPlaneConfig { max_connections: 8, ..folders.settings() };
+    let running = start(settings).await.unwrap();
+    let (greedy, other) = (folders.join("greedy").await, folders.join("cart").await);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(greedy.register(&format!("g-{}", held.len()), "greedy", "10.0.0.1:80").await.unwrap());
+    }
+    assert!(greedy.refused_a_place().await);
+    let _cart = other.register("cart-1", "cart", "10.0.0.2:80").await.unwrap();
+    let (_, metrics) = admin(running.admin, "/metrics").await;
+    assert!(!metrics.contains("refused_total{reason=\"TooManyConnections\"} 0"), "{metrics}");
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_comes_is_closed() {
+    let folders = Folders::new();
+    let running = folders.start().await;
+    let cart = folders.join("cart").await;
+    // One that never begins its handshake, and one that says nothing after it.
+    let mut silent = TcpStream::connect(running.address).await.unwrap();
+    let mut idle = cart.stream().await;
+    let mut byte = [0];
+    assert!(!matches!(soon(silent.read(&mut byte)).await, Ok(1..)));
+    soon(async { while matches!(idle.read(&mut byte).await, Ok(1..)) {} }).await;
 }

@@ -13,7 +13,7 @@ use weft_identity::ca::rotate;
 use crate::fixture::{Folders, any_port, join, shares, soon, split, token_of};
 
 const CARTS: &str = "shop/cart:80/*";
-const CART: &str = "shop/cart:80/cart-1";
+const CART: &str = "shop/cart:80/shop.cart~cart-1";
 
 /// A control plane that is a process of its own.
 struct Process(Child);

@@ -78,7 +78,7 @@ impl Mesh {
     pub fn sidecar(&self, sidecar: &Sidecar<'_>) -> anyhow::Result<Process> {
         let weft = self.weft.display();
         let script = format!(
-            "WEFT_TOKEN=$({weft} token create --identity default/{} --state {}) exec {weft} proxy --workload-id {} \
+            "WEFT_TOKEN=$({weft} token create --identity default/{} --service '*' --state {}) exec {weft} proxy --workload-id {} \
              --workers {} --admin {} {}",
             sidecar.account,
             self.folder.join("state").display(),

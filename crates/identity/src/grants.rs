@@ -78,7 +78,9 @@ fn check_service(service: &str) -> Result<(), Error> {
         Some(beginning) => format!("{beginning}x"),
         None => service.to_owned(),
     };
-    ServiceName::new("default", &whole).map(drop).map_err(|error| Error::invalid("service", error.to_string()))
+    ServiceName::new("default", &whole)
+        .map(drop)
+        .map_err(|error| Error::invalid("service", error.to_string()))
 }
 
 #[cfg(test)]

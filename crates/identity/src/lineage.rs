@@ -14,7 +14,7 @@ use crate::{Error, Grants, x509};
 
 /// Of the extension: in the arc that needs no registration (ITU-T X.667, 2.25), with a number drawn at random.
 const OID: [u64; 3] = [2, 25, 7_218_467_361_092_835_177];
-/// DER's tag of a UTF8String.
+/// DER's tag of a `UTF8String`.
 const UTF8_STRING: u8 = 0x0c;
 /// Longest content: that of a token with all that it may grant is shorter, and a peer's longer one isn't worth parsing.
 const MAX_LEN: usize = 16 * 1024;
@@ -89,9 +89,13 @@ impl Lineage {
             Descent::Token { id, grants } => (Some(id.clone()), grants.clone()),
         };
         let wire = Wire { iat: unix(self.issued_at), tok, grants };
-        let text = serde_json::to_string(&wire).map_err(|error| Error::invalid("lineage", error.to_string()))?;
+        let text =
+            serde_json::to_string(&wire).map_err(|error| Error::invalid("lineage", error.to_string()))?;
         if text.len() > MAX_LEN {
-            return Err(Error::invalid("lineage", format!("{} bytes, at most {MAX_LEN} are allowed", text.len())));
+            return Err(Error::invalid(
+                "lineage",
+                format!("{} bytes, at most {MAX_LEN} are allowed", text.len()),
+            ));
         }
         // DER wants the shortest form of a length (X.690, 10.1).
         let [high, low] = (text.len() as u16).to_be_bytes();
@@ -106,7 +110,7 @@ impl Lineage {
     }
 }
 
-/// The text of a UTF8String in DER that is all of the bytes.
+/// The text of a `UTF8String` in DER that is all of the bytes.
 fn utf8(der: &[u8]) -> Option<&str> {
     let (&tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;
@@ -135,7 +139,8 @@ mod tests {
 
     fn authority() -> CertificateAuthority {
         let domain = "cluster.local".parse().unwrap();
-        CertificateAuthority::from_pem(&CaMaterial::generate(&domain, now()).unwrap(), "", &domain, now()).unwrap()
+        CertificateAuthority::from_pem(&CaMaterial::generate(&domain, now()).unwrap(), "", &domain, now())
+            .unwrap()
     }
 
     fn token(id: &str, services: &[String]) -> Descent {

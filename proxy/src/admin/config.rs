@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use weft_identity::{Fingerprint, TrustBundle, Validity};
+use weft_identity::{Fingerprint, Revoked, TrustBundle, Validity};
 use weft_mesh::authorization::{Action, Policy};
 use weft_mesh::balance::Endpoint;
 use weft_mesh::filter::{Filters, GlobalLimit, HeaderChanges, LimitService};
@@ -41,6 +41,7 @@ pub(super) fn describe(shared: &Shared, status: &Status, workload: &str, control
             "not_after": time_text(tls.not_after()),
         })),
         "trust": snapshot.tls.as_ref().map(|tls| trust(tls.generation().bundle())),
+        "revoked": snapshot.tls.as_ref().map(|tls| revoked(tls.generation().bundle().revoked())),
         "destinations": destinations
             .into_iter()
             .map(|(name, known)| match known {
@@ -81,6 +82,14 @@ pub(super) fn listeners(config: &ProxyConfig) -> Value {
         Some(listener(config.admin, "this, the admin server")),
     ];
     fixed.into_iter().flatten().chain(upstreams).chain(offers).collect()
+}
+
+/// What the workload believes no longer, though its certificates may not have expired.
+fn revoked(revoked: &Revoked) -> Value {
+    let identities = revoked.identities().map(
+        |(identity, before)| json!({ "identity": identity.as_str(), "issued_before": before.map(time_text) }),
+    );
+    json!({ "tokens": revoked.tokens().collect::<Vec<_>>(), "identities": identities.collect::<Vec<_>>() })
 }
 
 /// The roots that the workload believes.

@@ -14,6 +14,7 @@ use weft_xds::client::{Builder, Changes, Config, Handler, Subscriptions};
 
 use super::credentials::Credentials;
 use super::model::{Asked, Model, NAMES_MAX, Wish};
+use super::revoked::revoked;
 use super::status::Status;
 use super::transport::Transport;
 use crate::shared::{Lookup, Shared};
@@ -215,7 +216,11 @@ impl Handler<v1::Endpoint> for Endpoints {
                 };
                 match convert::endpoint(id, &wire) {
                     Ok(mut endpoint) => {
-                        endpoint.own = self.1.as_ref() == Some(&endpoint.workload);
+                        // Names are each identity's own.
+                        let identity = self.0.0.credentials.tls();
+                        let identity = identity.as_ref().map(|tls| tls.generation().identity());
+                        endpoint.own = self.1.as_ref() == Some(&endpoint.workload)
+                            && identity.is_some_and(|own| endpoint.identities.contains(own));
                         model.endpoint(&service, endpoint);
                     }
                     Err(error) => refused.push(reject(&update.name, &error)),
@@ -284,7 +289,8 @@ impl Handler<v1::TrustBundle> for Bundles {
                         tracing::info!(
                             trust_domain = wire.trust_domain,
                             roots = wire.roots.len(),
-                            "roots changed"
+                            revoked = wire.revoked.len(),
+                            "whom to believe changed"
                         );
                     }
                 }
@@ -308,7 +314,7 @@ fn bundle(wire: &v1::TrustBundle) -> Result<weft_identity::TrustBundle, String> 
     if bundle.is_empty() {
         return Err("roots: there is none, and so nobody could be believed".to_owned());
     }
-    Ok(bundle)
+    Ok(bundle.with_revoked(revoked(&wire.revoked)?))
 }
 
 /// The service port and the id of an endpoint's name; the id of a collection is `*`.

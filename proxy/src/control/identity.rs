@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::credentials::Credentials;
 use super::error::Error;
 use super::proof::Proof;
+use super::revoked::revoked;
 use super::serial;
 use super::status::Status;
 use super::transport::Transport;
@@ -25,7 +26,8 @@ const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks for certificates: the first one with the join token, later ones with the certificate itself as long as peers
 /// accept that. When the control plane refuses one of the two, the other is tried: it may know of a token what it has
-/// lost of certificates, and a token ends sooner.
+/// lost of certificates, and a token ends sooner. The token of a service account is shown each time, so that Kubernetes is
+/// asked whether it is still good.
 #[derive(Debug)]
 pub(super) struct Issuance {
     pub(super) transport: Arc<Transport>,
@@ -108,15 +110,15 @@ impl Issuance {
             ..v1::IssueRequest::default()
         });
         request.set_timeout(ISSUE_TIMEOUT);
-        let channel = if by_token {
+        let shows_token = by_token || self.proof.lasts();
+        if shows_token {
             request.metadata_mut().insert("authorization", self.bearer(now)?);
-            self.transport.join(&self.proof).await?
-        } else {
-            self.transport.connect().await?
-        };
+        }
+        let channel =
+            if by_token { self.transport.join(&self.proof).await? } else { self.transport.connect().await? };
         let answered = tokio::time::timeout(ISSUE_TIMEOUT, IdentityClient::new(channel).issue(request)).await;
         let address = self.transport.address();
-        let what = if by_token { self.proof.what() } else { "to renew the certificate" };
+        let what = if shows_token { self.proof.what() } else { "to renew the certificate" };
         let response = answered
             .map_err(|_| Error::Silent { address: address.to_owned(), after: ISSUE_TIMEOUT })?
             .map_err(|status| Error::of_call(address, what, &status))?
@@ -147,6 +149,7 @@ impl Issuance {
         for root in response.roots {
             bundle.add(&trust_domain, &root.to_vec().into()).map_err(|error| unusable(error.to_string()))?;
         }
+        let bundle = bundle.with_revoked(revoked(&response.revoked).map_err(unusable)?);
         self.credentials.issued(certificate.clone(), bundle);
         tracing::info!(
             identity = %certificate.identity(),

@@ -39,6 +39,11 @@ impl Proof {
         }
     }
 
+    /// Whether it is shown for every certificate: that of a service account is kept fresh by the kubelet.
+    pub(super) fn lasts(&self) -> bool {
+        matches!(self, Self::Account(_))
+    }
+
     /// What it is called in messages.
     pub(super) fn what(&self) -> &'static str {
         match self {

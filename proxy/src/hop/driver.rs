@@ -51,11 +51,21 @@ where
         broken: false,
         lingering: None,
     };
+    // Also when this is dropped before its end: whoever waits for a stream hears of it.
+    let _closing = Closing(link);
     let ended = std::future::poll_fn(|cx| driver.poll(cx, &mut arrived)).await;
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended with an error");
     }
-    link.close();
+}
+
+/// Closes a link when its connection is driven no longer.
+struct Closing(Rc<Link>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 struct Driver<S> {

@@ -220,7 +220,7 @@ async fn meshed<S>(
     drop(tls);
     // Large, and handed on from one future to the next, each of which would have room for all of it.
     let stream = Box::new(stream);
-    by_alpn(worker, stream, arrival, port, &caller, alpn.as_deref()).await;
+    caller.serve(by_alpn(worker, stream, arrival, port, &caller, alpn.as_deref())).await;
 }
 
 async fn by_alpn<S>(

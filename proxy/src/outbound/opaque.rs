@@ -16,9 +16,11 @@ use super::{Downstream, Target};
 use crate::access::Entry;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
+use crate::inbound::caller::Caller;
 use crate::overload;
-use crate::snapshot::Destination;
+use crate::snapshot::{Destination, Tls};
 use crate::stats::{Direction, Edge, EdgeKey};
+use crate::stream::announced::Peer;
 use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::refuse::Refuse;
 use crate::stream::relay::{Carried, relay as copy};
@@ -41,6 +43,8 @@ pub(super) struct Place {
     destination: ServicePort,
     backend: ServicePort,
     identity: Option<Identity>,
+    /// What it proved that by; `None` in plain text.
+    proof: Option<Caller>,
 }
 
 /// A connection to where another one is meant to go, and what is told of it; of what is outside the mesh, nothing.
@@ -151,6 +155,8 @@ async fn to_service(
         match attempt.peer.connect_tcp(tls.as_ref(), source, backend.policy.announce).await {
             Ok((far, identity)) => {
                 attempt.answered(Outcome::Success);
+                let proof =
+                    proof(worker, tls.as_ref(), identity.as_ref(), &far, attempt.peer.endpoint().address);
                 let endpoint = attempt.peer.endpoint();
                 let edge = worker.shared.stats.edge(EdgeKey {
                     direction: Direction::Outbound,
@@ -166,6 +172,7 @@ async fn to_service(
                     destination: destination.service.clone(),
                     backend: backend.service.clone(),
                     identity,
+                    proof,
                     attempt,
                 };
                 return Ok((far, place));
@@ -182,7 +189,20 @@ async fn to_service(
     }
 }
 
-/// Carries bytes both ways until both sides have ended.
+/// What the other end of a connection proved who it is by, to be asked again when whom to believe changes.
+fn proof(
+    worker: &Worker,
+    tls: Option<&Arc<Tls>>,
+    identity: Option<&Identity>,
+    far: &Stream,
+    address: SocketAddr,
+) -> Option<Caller> {
+    let (tls, identity, chain) = (tls?, identity?.clone(), far.peer_certificates()?);
+    let peer = Peer { address, announced: false };
+    Some(worker.inbound.proven.caller(peer, identity, chain, tls.generation(), &worker.shared.drain))
+}
+
+/// Carries bytes both ways until both sides have ended, or who is at the far one is believed no longer.
 pub(super) async fn carry<S, F>(
     worker: &Worker,
     downstream: &Downstream,
@@ -203,14 +223,24 @@ pub(super) async fn carry<S, F>(
         describe(downstream, place.as_ref(), &mut log.entry);
     }
     let mut carried = Carried::default();
-    let result = copy(near, far, IDLE, &worker.pipes, &mut carried).await;
+    let proof = place.as_ref().and_then(|place| place.proof.as_ref());
+    let disbelieved = async {
+        match proof {
+            Some(proof) => proof.disbelieved().await,
+            None => std::future::pending().await,
+        }
+    };
+    let failed = tokio::select! {
+        copied = copy(near, far, IDLE, &worker.pipes, &mut carried) => copied.is_err(),
+        () = disbelieved => true,
+    };
     if let Some(Place { edge, .. }) = &place {
         edge.sent(carried.forth);
         edge.received(carried.back);
-        edge.connection_closed(result.is_err(), since(began));
+        edge.connection_closed(failed, since(began));
     }
     if let Some(mut log) = log {
-        log.relayed(&carried, result.is_err());
+        log.relayed(&carried, failed);
         log.end(&worker.shared);
     }
 }

@@ -199,3 +199,91 @@ async fn an_opaque_connection_ends_with_the_trust_in_its_peer_and_not_with_a_new
     })
     .await;
 }
+
+/// What `authority` makes everybody believe, but for an account.
+fn without(authority: &Authority, account: &str) -> weft_identity::TrustBundle {
+    let mut revoked = weft_identity::Revoked::new();
+    revoked.identity(identity(account).parse().unwrap(), None);
+    authority.bundle().clone().with_revoked(revoked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_revoked_ends_at_once_and_others_go_on() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard] {
+        local(async {
+            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
+            let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+            sweep(&sidecar);
+            // Never answers: whoever waits for it waits until the connection ends.
+            application(2, |request| async move {
+                if request.uri().path() == "/still" {
+                    std::future::pending::<()>().await;
+                }
+                Response::new(Body::full("whole"))
+            });
+            let caller = Caller::new();
+            let revoked = async {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                // Another account is no concern of this one.
+                put_tls(
+                    &sidecar,
+                    mesh.authority.tls_believing(8, "reviews", &without(&mesh.authority, "cart")),
+                );
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                assert_eq!(sidecar.shared.stats.open_connections(Direction::Inbound), 1, "{hop:?}");
+                put_tls(
+                    &sidecar,
+                    mesh.authority.tls_believing(9, "reviews", &without(&mesh.authority, "web")),
+                );
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                assert_eq!(sidecar.shared.stats.open_connections(Direction::Inbound), 0, "{hop:?}");
+                assert_ne!(sidecar.shared.stats.retirements(Retirement::Trust), 0, "{hop:?}");
+            };
+            let (answer, ()) = tokio::join!(caller.get("/still"), revoked);
+            assert!(answer.status().is_server_error(), "{hop:?}: {answer:?}");
+            assert!(caller.get("/").await.status().is_server_error(), "{hop:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opaque_connection_ends_when_its_peer_is_revoked() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+        let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        sweep(&sidecar);
+        let mut near = echoed_connection(&mesh);
+        let mut echoed = [0; 4];
+        for account in ["cart", "web"] {
+            near.write_all(b"\x00one").await.unwrap();
+            near.read_exact(&mut echoed).await.unwrap();
+            put_tls(&sidecar, mesh.authority.tls_believing(8, "reviews", &without(&mesh.authority, account)));
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        assert!(matches!(near.read(&mut echoed).await, Ok(0) | Err(_)), "the connection lives on");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opaque_connection_ends_when_whoever_answered_it_is_revoked() {
+    local(async {
+        let mesh = Mesh::with_sidecars(&[]);
+        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+        let _sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        sweep(&mesh.worker);
+        let mut near = echoed_connection(&mesh);
+        let mut echoed = [0; 4];
+        for (number, account) in [(8, "cart"), (9, "reviews")] {
+            near.write_all(b"\x00one").await.unwrap();
+            near.read_exact(&mut echoed).await.unwrap();
+            let tls = mesh.authority.tls_believing(number, "web", &without(&mesh.authority, account));
+            put_tls(&mesh.worker, tls);
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        assert!(matches!(near.read(&mut echoed).await, Ok(0) | Err(_)), "the connection lives on");
+    })
+    .await;
+}

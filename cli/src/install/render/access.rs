@@ -111,6 +111,8 @@ fn own_rules(values: &Values) -> Vec<Value> {
     vec![
         rule("", &["secrets"], &["create"]),
         named("", &["secrets"], &[authority, "weft-tokens"], &["get", "list", "watch"]),
+        // What is revoked.
+        named("", &["configmaps"], &["weft-revocations"], &["get", "list", "watch"]),
         rule("coordination.k8s.io", &["leases"], &["create"]),
         named("coordination.k8s.io", &["leases"], &["weft-status"], &["get", "update"]),
     ]

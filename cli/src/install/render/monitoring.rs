@@ -60,7 +60,7 @@ fn pod_monitors(values: &Values) -> Vec<Value> {
             "kind": "PodMonitor",
             "metadata": labels(metadata(CONTROL_PLANE)),
             "spec": {
-                "podMetricsEndpoints": endpoint(15014),
+                "podMetricsEndpoints": endpoint(15020),
                 "selector": { "matchLabels": selected() },
             },
         }),

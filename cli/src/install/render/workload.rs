@@ -9,8 +9,9 @@ use crate::install::values::{AntiAffinity, TrustDomain};
 
 /// Discovery and identity, gRPC in mutual TLS.
 const DISCOVERY: u16 = 15012;
-/// `/ready`, `/live`, `/metrics`.
-const ADMIN: u16 = 15014;
+/// `/ready`, `/live`, `/metrics`, for nodes and Prometheus. What operators ask for is on loopback, where a port is forwarded
+/// to by the API server for those who may.
+const MONITOR: u16 = 15020;
 /// The injector, HTTPS.
 const WEBHOOK: u16 = 15017;
 /// Nobody's user id on a node, and nobody's in particular.
@@ -42,7 +43,7 @@ pub(super) fn documents(values: &Values) -> Vec<Value> {
             "metadata": metadata(CONTROL_PLANE),
             // The API server and the kubelet have addresses that no selector names, so anyone may come to these ports.
             "spec": {
-                "ingress": [{ "ports": [port(DISCOVERY), port(ADMIN), port(WEBHOOK)] }],
+                "ingress": [{ "ports": [port(DISCOVERY), port(MONITOR), port(WEBHOOK)] }],
                 "podSelector": { "matchLabels": selected() },
                 "policyTypes": ["Ingress"],
             },
@@ -60,7 +61,7 @@ fn service() -> Value {
         "spec": {
             "ports": [
                 port("discovery", DISCOVERY, "discovery", "tls"),
-                port("admin", ADMIN, "admin", "http"),
+                port("monitor", MONITOR, "monitor", "http"),
                 port("webhook", 443, "webhook", "https"),
             ],
             "selector": selected(),
@@ -96,7 +97,7 @@ fn pod_metadata(values: &Values) -> Value {
     annotations["mesh.weft.dev/settings"] = json!(settings::digest(values));
     if values.monitoring.scrape_annotations {
         annotations["prometheus.io/path"] = json!("/metrics");
-        annotations["prometheus.io/port"] = json!(ADMIN.to_string());
+        annotations["prometheus.io/port"] = json!(MONITOR.to_string());
         annotations["prometheus.io/scrape"] = json!("true");
     }
     json!({ "annotations": annotations, "labels": labels })
@@ -153,7 +154,7 @@ fn container(values: &Values) -> Value {
     let probe = |path: &str, period: u32, failures: u32| {
         json!({
             "failureThreshold": failures,
-            "httpGet": { "path": path, "port": "admin" },
+            "httpGet": { "path": path, "port": "monitor" },
             "periodSeconds": period,
             "timeoutSeconds": 3,
         })
@@ -173,7 +174,7 @@ fn container(values: &Values) -> Value {
             field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
         ],
-        "ports": [port("discovery", DISCOVERY), port("admin", ADMIN), port("webhook", WEBHOOK)],
+        "ports": [port("discovery", DISCOVERY), port("monitor", MONITOR), port("webhook", WEBHOOK)],
         // A minute to read a large cluster for the first time.
         "startupProbe": probe("/live", 1, 60),
         "livenessProbe": probe("/live", 10, 3),
@@ -204,7 +205,8 @@ fn arguments(values: &Values) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "--kubernetes",
         "--listen=[::]:15012",
-        "--admin=[::]:15014",
+        "--admin=127.0.0.1:15014",
+        "--monitor=[::]:15020",
         "--webhook=[::]:15017",
         "--settings=/etc/weft/settings.yaml",
     ]

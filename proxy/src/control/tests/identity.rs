@@ -152,7 +152,38 @@ async fn a_pod_proves_itself_with_its_service_account_and_does_not_register() {
     assert!(sidecar.shared.is_ready(), "{:?}", sidecar.status.waiting_for());
     assert_eq!(plane.issued(), ["token"]);
     assert!(plane.registration().is_empty());
-    // The roots of its files are for the first contact alone.
+    // Each renewal proves the account again, over the connection that it has.
     sleep(Duration::from_mins(35)).await;
-    assert_eq!(plane.issued(), ["token", "certificate"]);
+    assert_eq!(plane.issued(), ["token", "token by certificate"]);
+    // The account is gone: the certificate, which is good for less than the half of an hour still, does not renew itself.
+    plane.refuse(Some(tonic::Status::unauthenticated("the account is gone")), None);
+    sleep(Duration::from_mins(15)).await;
+    assert_eq!(plane.issued(), ["token", "token by certificate"]);
+    let troubles = sidecar.status.troubles().join("\n");
+    assert!(troubles.contains("the account is gone"), "{troubles}");
+    sleep(Duration::from_mins(35)).await;
+    assert!(!sidecar.shared.is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_revoked_is_believed_no_longer_from_the_first_certificate_on() {
+    let plane = Plane::start();
+    let revoked = |sidecar: &Sidecar| {
+        let snapshot = sidecar.snapshot();
+        let bundle = snapshot.tls.as_ref().unwrap().generation().bundle().clone();
+        bundle.revoked().tokens().map(str::to_owned).collect::<Vec<_>>()
+    };
+    plane.revoke("first");
+    let sidecar = Sidecar::start(&plane).await;
+    assert_eq!(revoked(&sidecar), ["first"], "it came with the certificate");
+    let mut bundle = plane.bundle_with_another_root();
+    let token = |id: &str| v1::Revocation {
+        what: Some(v1::revocation::What::Token(id.to_owned())),
+        issued_before: None,
+    };
+    // One of a kind that is not known here keeps nothing of the others.
+    bundle.revoked = vec![token("first"), v1::Revocation::default(), token("second")];
+    plane.set("mesh.example", &bundle);
+    settle().await;
+    assert_eq!(revoked(&sidecar), ["first", "second"]);
 }

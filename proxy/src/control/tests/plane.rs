@@ -20,7 +20,8 @@ use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 use weft_identity::tls::ALPN_H2;
 use weft_identity::{
-    CaMaterial, CertificateAuthority, Generation, JoinToken, KeyAndCsr, NewToken, TokenIssuer, peer_identity,
+    CaMaterial, CertificateAuthority, Generation, Grants, JoinToken, KeyAndCsr, NewToken, TokenIssuer,
+    peer_identity,
 };
 use weft_mesh::name::TrustDomain;
 use weft_proto::{Resource, v1};
@@ -40,6 +41,7 @@ struct State {
     refuse: (Option<Status>, Option<Status>),
     connections: Vec<JoinHandle<()>>,
     issued: Vec<&'static str>,
+    revoked: Vec<String>,
     registration: Vec<String>,
     refuse_registration: Option<Status>,
     reports: Vec<v1::TelemetryReport>,
@@ -122,6 +124,7 @@ impl Plane {
             identity: "spiffe://mesh.example/ns/shop/sa/web".parse().unwrap(),
             roots: self.authority.bundle().fingerprints(&trust_domain()),
             control_plane: None,
+            grants: Grants::default(),
             ttl: Duration::from_hours(24),
         };
         let issuer = TokenIssuer::from_key(&TokenIssuer::generate_key()).unwrap();
@@ -179,6 +182,11 @@ impl Plane {
         self.state.lock().refuse = (token, certificate);
     }
 
+    /// Tells of a revoked token with each certificate.
+    pub(super) fn revoke(&self, token: &str) {
+        self.state.lock().revoked.push(token.to_owned());
+    }
+
     pub(super) fn refuse_registration(&self, status: Status) {
         self.state.lock().refuse_registration = Some(status);
     }
@@ -233,7 +241,7 @@ impl Plane {
     pub(super) fn bundle_with_another_root(&self) -> v1::TrustBundle {
         let roots = [&*self.authority, &authority()]
             .map(|authority| authority.bundle().roots(&trust_domain())[0].to_vec().into());
-        v1::TrustBundle { trust_domain: trust_domain().to_string(), roots: roots.into() }
+        v1::TrustBundle { trust_domain: trust_domain().to_string(), roots: roots.into(), revoked: Vec::new() }
     }
 }
 
@@ -282,7 +290,15 @@ impl v1::identity_server::Identity for Plane {
         if !by_token && certified.is_none() {
             return Err(Status::unauthenticated("neither token nor certificate"));
         }
-        state.issued.push(if by_token { "token" } else { "certificate" });
+        state.issued.push(match (by_token, certified.is_some()) {
+            (true, false) => "token",
+            (true, true) => "token by certificate",
+            (false, _) => "certificate",
+        });
+        let revoked = state.revoked.iter().map(|id| v1::Revocation {
+            what: Some(v1::revocation::What::Token(id.clone())),
+            issued_before: None,
+        });
         let identity = "spiffe://mesh.example/ns/shop/sa/web";
         let csr = request.into_inner().csr;
         let issued = self.authority.sign(&csr, &identity.parse().unwrap(), LIFE, SystemTime::now()).unwrap();
@@ -290,6 +306,7 @@ impl v1::identity_server::Identity for Plane {
             chain: issued.chain.iter().map(|der| der.to_vec().into()).collect(),
             roots: vec![self.authority.bundle().roots(&trust_domain())[0].to_vec().into()],
             spiffe_id: identity.to_owned(),
+            revoked: revoked.collect(),
             ..v1::IssueResponse::default()
         }))
     }
