@@ -66,6 +66,9 @@ pub enum Connection {
     Connected {
         /// Since when.
         since: Instant,
+        /// How many names and collections may be subscribed to, over all types; none: the server did not say. Who has more is
+        /// cut off, and has to end some before the next attempt.
+        max_subscriptions: Option<usize>,
     },
     /// There is none; what was received last stays in use.
     Disconnected {
@@ -151,7 +154,10 @@ impl<C: Connect> Client<C> {
             let error = match self.open().await {
                 Ok(mut stream) => {
                     let since = Instant::now();
-                    self.connection.send_replace(Connection::Connected { since });
+                    self.connection.send_replace(Connection::Connected {
+                        since,
+                        max_subscriptions: stream.max_subscriptions,
+                    });
                     tracing::info!(node = %self.config.node_id, "discovery connected");
                     let error = stream.serve(&mut self.resources).await;
                     if since.elapsed() >= self.config.backoff.longest {

@@ -74,6 +74,9 @@
 //! as refused. What was refused is sent again once it has another version, or on the next stream, where the client
 //! says truthfully which version it holds, so that a new server learns of the refusal too.
 //!
+//! **Limits.** The server says in the metadata that begins its answer how many names and collections a stream may subscribe
+//! to ([`MAX_SUBSCRIPTIONS`]). A client that keeps to it ([`client::Connection::Connected`]) is not cut off.
+//!
 //! **Ends.** The server ends a stream with `RESOURCE_EXHAUSTED` beyond its limits, `DEADLINE_EXCEEDED` without an ACK in
 //! time, and with `OK` when it drains or the stream has reached its age. The client keeps what it has, and comes back
 //! after a jittered exponential delay.
@@ -85,6 +88,9 @@ mod error;
 mod rejection;
 mod resource;
 pub mod server;
+
+/// Metadata of a server's answer: how many names and collections, over all types, the stream may subscribe to.
+pub const MAX_SUBSCRIPTIONS: &str = "weft-max-subscriptions";
 
 pub use self::error::Error;
 pub use self::rejection::Rejection;

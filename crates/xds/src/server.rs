@@ -27,6 +27,7 @@ use tonic::{Request, Status, Streaming};
 
 use self::codec::{Response, ServerCodec};
 use self::stream::StreamState;
+use crate::MAX_SUBSCRIPTIONS;
 
 pub use self::notifier::Notifier;
 pub use self::source::{ClientContext, Identify, Lookup, Members, Observer, Peer, ResourceSource};
@@ -35,7 +36,8 @@ pub use self::stats::{ClientStats, TypeStats};
 /// The limits of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Names and collections that one stream may subscribe to, over all types.
+    /// Names and collections that one stream may subscribe to, over all types. Clients are told of it when a stream begins
+    /// ([`MAX_SUBSCRIPTIONS`](crate::MAX_SUBSCRIPTIONS)), so that they can keep to it.
     pub max_subscriptions: usize,
     /// Types that one stream may carry.
     pub max_types: usize,
@@ -55,7 +57,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_subscriptions: 10_000,
+            // A client's 10,000 names, each with the collections that it leads to, several times over.
+            max_subscriptions: 100_000,
             max_types: 16,
             max_resumed: 1_000_000,
             // About 200,000 names of 60 bytes with their versions.
@@ -189,6 +192,8 @@ impl StreamingService<DeltaDiscoveryRequest> for Delta {
         // One response of each type is on its way at most, and then the status that ends the stream.
         let (sender, receiver) = mpsc::channel(shared.config.max_types + 1);
         tokio::spawn(stream::serve(Arc::clone(shared), peer, request.into_inner(), sender));
-        std::future::ready(Ok(tonic::Response::new(ReceiverStream::new(receiver))))
+        let mut response = tonic::Response::new(ReceiverStream::new(receiver));
+        response.metadata_mut().insert(MAX_SUBSCRIPTIONS, shared.config.max_subscriptions.into());
+        std::future::ready(Ok(response))
     }
 }

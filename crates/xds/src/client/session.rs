@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 use super::Config;
 use super::connect::Connect;
 use super::resources::Resources;
-use crate::Error;
+use crate::{Error, MAX_SUBSCRIPTIONS};
 
 /// Requests that wait for the transport. More wait in the stream's own queue, of which each holds the next response
 /// back, so that a server that does not read is not read from either.
@@ -26,6 +26,8 @@ pub(super) struct Stream {
     /// Goes with the first request.
     node: Option<Node>,
     queue: VecDeque<DeltaDiscoveryRequest>,
+    /// How many subscriptions the server takes on it; none: it did not say.
+    pub(super) max_subscriptions: Option<usize>,
 }
 
 impl Stream {
@@ -52,7 +54,10 @@ impl Stream {
         let mut client = AggregatedDiscoveryServiceClient::new(service)
             .max_decoding_message_size(config.max_response_bytes);
         let responses = client.delta_aggregated_resources(outgoing).await.map_err(|status| ended(&status))?;
-        Ok(Self { requests: sender, responses: responses.into_inner(), node, queue: VecDeque::new() })
+        let limit = responses.metadata().get(MAX_SUBSCRIPTIONS).and_then(|limit| limit.to_str().ok());
+        let max_subscriptions = limit.and_then(|limit| limit.parse().ok());
+        let responses = responses.into_inner();
+        Ok(Self { requests: sender, responses, node, queue: VecDeque::new(), max_subscriptions })
     }
 
     /// Passes responses on and wishes back until the stream ends; the error says why it did.

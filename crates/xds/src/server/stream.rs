@@ -184,6 +184,9 @@ impl ClientStream {
                 "{subscriptions} subscriptions on one stream, the limit is {max}; unsubscribe from what is not used \
                  or raise the server's limit"
             );
+            let client = &self.state.client;
+            tracing::warn!(client = %client.node_id, identity = %client.identity, subscriptions, max,
+                "a client subscribes to more than it may and is cut off; raise the limit, or have it use less");
             return Err(Status::resource_exhausted(reason));
         }
         Ok(())

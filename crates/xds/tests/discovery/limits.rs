@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tonic::Code;
+use weft_xds::client::Connection;
 use weft_xds::server;
 
 use crate::fixture::{FRUIT, Mesh, STONE, settle};
@@ -59,17 +60,27 @@ async fn subscriptions_have_a_bound_over_all_types() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_subscriptions_are_fine_and_one_more_is_not() {
-    let mesh = Mesh::new();
+async fn a_client_knows_how_many_subscriptions_it_may_have_and_is_served_again_with_fewer() {
+    let limited = |max_subscriptions| server::Config { max_subscriptions, ..server::Config::default() };
+    let mesh = Mesh::with(limited(100));
     let client = mesh.client("c");
-    for index in 0..10_000 {
+    for index in 0..100 {
         client.fruits.subscribe(&index.to_string());
     }
     settle().await;
-    assert_eq!(client.view().absent.len(), 10_000);
+    assert_eq!(client.view().absent.len(), 100);
+    let limit = |connection: &Connection| match connection {
+        Connection::Connected { max_subscriptions, .. } => *max_subscriptions,
+        Connection::Disconnected { .. } => None,
+    };
+    assert_eq!(limit(&client.connection.borrow()), Some(100));
     client.fruits.subscribe("one more");
     settle().await;
-    assert!(mesh.seen.take().ends[0].contains("the limit is 10000"));
+    assert!(mesh.seen.take().ends[0].contains("the limit is 100"));
+    client.fruits.unsubscribe("7");
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(limit(&client.connection.borrow()), Some(100));
+    assert_eq!(mesh.store.notifier.subscribers(FRUIT, "one more"), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -166,7 +166,7 @@ async fn the_state_of_the_connection_is_told_with_its_time() {
     assert!(matches!(*client.connection.borrow_and_update(), Connection::Disconnected { error: None, .. }));
     settle().await;
     let connected = client.connection.borrow_and_update().clone();
-    assert_eq!(connected, Connection::Connected { since: start });
+    assert_eq!(connected, Connection::Connected { since: start, max_subscriptions: Some(100_000) });
     *mesh.wire.refuse.lock() = true;
     let lost = Instant::now();
     mesh.wire.cut();
