@@ -22,10 +22,11 @@ use weft_xds::server::Server;
 
 use crate::discovery::Discovery;
 use crate::follow::ConfigStatus;
-use crate::metrics::{Levels, Metrics};
+use crate::metrics::{KindLabels, Levels, Metrics};
 use crate::registry::Registry;
 use crate::service::Traffic;
 use crate::shares::{Shares, source};
+use crate::source::kubernetes::WatchHealth;
 
 /// Time for a request's head to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +68,8 @@ pub(crate) struct Admin {
     pub(crate) metrics: Arc<Metrics>,
     /// Whether all that is to be told has been read.
     pub(crate) synced: watch::Receiver<bool>,
+    /// How the watches on a cluster are doing.
+    pub(crate) watches: Option<WatchHealth>,
     /// Cancelled when the end is near.
     pub(crate) stop: CancellationToken,
 }
@@ -150,12 +153,26 @@ impl Admin {
                 "not ready\nnot everything in the cluster has been read yet; the log says what can't be watched\n",
             );
         }
-        text(StatusCode::OK, "ready\n")
+        let failing = self.watches.as_ref().map(WatchHealth::failing).unwrap_or_default();
+        if failing.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        let mut said = "not ready\n".to_owned();
+        for (kind, why) in failing {
+            said.push_str("the watch on kind ");
+            said.extend([&*kind, " fails, so that what is known of it is old, ", &*why, "\n"]);
+        }
+        text(StatusCode::SERVICE_UNAVAILABLE, said)
     }
 
     fn levels(&self) -> Levels {
         let counts = self.discovery.counts();
+        self.metrics.watches_failing.clear();
+        for (kind, _) in self.watches.as_ref().map(WatchHealth::failing).unwrap_or_default() {
+            self.metrics.watches_failing.get_or_create(&KindLabels { kind }).set(1);
+        }
         Levels {
+            withheld: counts.withheld,
             resources: counts.objects,
             services: counts.services,
             endpoints: counts.endpoints,
@@ -167,11 +184,13 @@ impl Admin {
 
     fn config(&self) -> Value {
         let status = self.status.lock().clone();
+        let warnings: Vec<_> =
+            status.warnings.iter().cloned().chain(status.together(&self.discovery)).collect();
         json!({
             "version": status.version,
             "resources": self.discovery.keys(),
             "errors": status.errors,
-            "warnings": status.warnings,
+            "warnings": warnings,
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use weft_identity::ca::IntermediateFiles;
 use weft_mesh::name::TrustDomain;
 
-use crate::config::{DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_TRUST_DOMAIN};
+use crate::config::{DEFAULT_ADMIN, DEFAULT_LISTEN, DEFAULT_MAX_SUBSCRIPTIONS, DEFAULT_TRUST_DOMAIN};
 use crate::{ControlPlaneConfig, KubernetesConfig, default_state_dir};
 
 /// State folder in a pod: an empty volume, as everything that matters is in the cluster.
@@ -43,6 +43,16 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(60..=365 * 24 * 3600)
     )]
     pub certificate_life: u32,
+    /// Names and collections that one proxy may subscribe to; one that uses more destinations leaves out those that it used
+    /// longest ago
+    #[arg(
+        long,
+        value_name = "N",
+        env = "WEFT_MAX_SUBSCRIPTIONS",
+        default_value_t = DEFAULT_MAX_SUBSCRIPTIONS,
+        value_parser = clap::value_parser!(u32).range(16..)
+    )]
+    pub max_subscriptions: u32,
     /// Take resources and pods from Kubernetes: from the cluster that this runs in, or that KUBECONFIG names
     #[arg(long, env = "WEFT_KUBERNETES", conflicts_with = "config")]
     pub kubernetes: bool,
@@ -93,6 +103,7 @@ impl Args {
             monitor: self.monitor,
             intermediate,
             certificate_life: Duration::from_secs(self.certificate_life.into()),
+            max_subscriptions: usize::try_from(self.max_subscriptions).unwrap_or(usize::MAX),
             ..ControlPlaneConfig::new(state.unwrap_or_else(default_state_dir), self.trust_domain)
         }
     }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::Error;
+use crate::index::Index;
 use crate::resource::{Key, Object, Severity};
-use crate::source::{Diagnostic, Folder, read};
+use crate::source::{Diagnostic, Folder, Registered, in_order, lint, read};
 
 /// What is wrong with a folder of resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -69,7 +70,12 @@ pub(crate) fn folder(path: &Path) -> Result<(BTreeMap<Key, Arc<Object>>, Report)
     for object in outcome.objects.values() {
         *report.resources.entry(object.key.kind.to_string()).or_default() += 1;
     }
+    let mut index = Index::default();
+    index.set_objects(&outcome.objects);
+    let mut diagnostics = outcome.diagnostics;
+    diagnostics.extend(outcome.places.locate(lint(&index, Registered::Unknown)));
+    in_order(&mut diagnostics);
     (report.errors, report.warnings) =
-        outcome.diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+        diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
     Ok((outcome.objects, report))
 }

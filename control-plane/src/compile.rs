@@ -6,6 +6,7 @@
 mod backend;
 mod destination;
 mod endpoint;
+mod external;
 mod filter;
 mod inbound;
 mod name;
@@ -15,9 +16,10 @@ mod route;
 
 use std::time::Duration;
 
-pub(crate) use backend::resolve;
-pub(crate) use destination::{Target, destination, find, has_consumer_routes, in_force};
+pub(crate) use backend::{Referrer, Unresolved, resolve};
+pub(crate) use destination::{Found, Target, destination, find, has_consumer_routes, in_force};
 pub(crate) use endpoint::endpoint;
+pub(crate) use external::conflicts;
 pub(crate) use filter::check_extension;
 pub(crate) use inbound::inbound;
 

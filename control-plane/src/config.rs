@@ -18,6 +18,10 @@ pub(crate) const DEFAULT_ADMIN: SocketAddr =
 /// in a cluster.
 pub(crate) const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
 
+/// Subscriptions of one proxy unless told otherwise: for the 10,000 destinations that a proxy follows unless it is told
+/// otherwise, with several services that each of them leads to.
+pub(crate) const DEFAULT_MAX_SUBSCRIPTIONS: u32 = 100_000;
+
 /// What a control plane is told at its start.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneConfig {
@@ -46,6 +50,9 @@ pub struct ControlPlaneConfig {
     pub certificate_life: Duration,
     /// Connections at once of clients with certificates.
     pub max_connections: usize,
+    /// Names and collections that one proxy may subscribe to: each destination that it uses is a name, and what it leads to
+    /// are collections.
+    pub max_subscriptions: usize,
 }
 
 impl ControlPlaneConfig {
@@ -65,6 +72,7 @@ impl ControlPlaneConfig {
             startup_grace: Duration::from_secs(40),
             certificate_life: Duration::from_hours(24),
             max_connections: 10_000,
+            max_subscriptions: DEFAULT_MAX_SUBSCRIPTIONS as usize,
         }
     }
 }

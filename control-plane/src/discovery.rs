@@ -5,12 +5,12 @@
 
 mod cache;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use weft_identity::TrustBundle;
 use weft_mesh::name::{Identity, ServiceName, ServicePort, TrustDomain};
 use weft_proto::{Resource, v1};
@@ -18,17 +18,41 @@ use weft_xds::EncodedResource;
 use weft_xds::server::{ClientContext, Lookup, Members, Notifier, ResourceSource};
 
 use self::cache::{Cache, Cached};
-use crate::compile::{self, Reader, Target};
-use crate::index::{Change, Changes, Endpoint, EndpointId, Index, Workload, direct_name, parse_direct_name};
+use crate::compile::{self, Found, Reader, Target};
+use crate::index::{
+    Change, Changes, Endpoint, EndpointId, Fact, Index, Workload, direct_name, parse_direct_name,
+};
 use crate::resource::{Key, Object};
 
 /// The index and what was compiled of it.
 pub(crate) struct Discovery {
     state: Mutex<State>,
     notifier: Notifier,
-    /// Counts changes of what there is.
-    changes: watch::Sender<u64>,
+    /// Those who want to hear of what changed, as long as they do.
+    listeners: Mutex<Vec<Weak<Heard>>>,
     trust_domain: TrustDomain,
+}
+
+/// What has changed since it was last looked at. Gathered as long as this is held.
+#[derive(Debug)]
+pub(crate) struct FactsChanged(Arc<Heard>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    facts: Mutex<HashSet<Fact>>,
+    wake: Notify,
+}
+
+impl FactsChanged {
+    /// Waits until something may have changed. May be dropped at any time.
+    pub(crate) async fn wait(&self) {
+        self.0.wake.notified().await;
+    }
+
+    /// What has changed since this was last called.
+    pub(crate) fn take(&self) -> HashSet<Fact> {
+        std::mem::take(&mut self.0.facts.lock())
+    }
 }
 
 #[derive(Default)]
@@ -55,18 +79,19 @@ pub(crate) struct Counts {
     pub(crate) objects: usize,
     pub(crate) services: usize,
     pub(crate) endpoints: usize,
+    pub(crate) withheld: usize,
     pub(crate) workloads: usize,
     pub(crate) compiled: usize,
 }
 
 impl Discovery {
     pub(crate) fn new(trust_domain: TrustDomain) -> Self {
-        Self {
-            state: Mutex::default(),
-            notifier: Notifier::new(),
-            changes: watch::Sender::new(0),
-            trust_domain,
-        }
+        Self { state: Mutex::default(), notifier: Notifier::new(), listeners: Mutex::default(), trust_domain }
+    }
+
+    /// From here on pods are known; to be said before there is anything else.
+    pub(crate) fn watch_pods(&self) {
+        self.state.lock().index.watch_pods();
     }
 
     /// Through which streams hear of changes.
@@ -74,9 +99,11 @@ impl Discovery {
         &self.notifier
     }
 
-    /// Changes whenever what there is does.
-    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+    /// Gathers what changes from now on.
+    pub(crate) fn changes(&self) -> FactsChanged {
+        let heard = Arc::default();
+        self.listeners.lock().push(Arc::downgrade(&heard));
+        FactsChanged(heard)
     }
 
     /// Looks at what there is.
@@ -135,6 +162,7 @@ impl Discovery {
             objects: state.index.objects().count(),
             services: state.index.service_count(),
             endpoints: state.index.endpoint_count(),
+            withheld: state.index.withheld().count(),
             workloads: state.index.workloads().count() + state.index.pod_count(),
             compiled: state.cache.len(),
         }
@@ -145,21 +173,39 @@ impl Discovery {
         let changes = change(&mut state.index);
         let touched = state.touched(&changes);
         drop(state);
-        self.changes.send_modify(|count| *count += 1);
+        self.tell(&changes.facts);
         self.notifier.changed(v1::Destination::TYPE_URL, touched.destinations.iter().map(|name| &**name));
         self.notifier.changed(v1::Inbound::TYPE_URL, touched.inbounds.iter().map(|name| &**name));
         self.notifier.changed(v1::Endpoint::TYPE_URL, touched.endpoints.iter().map(String::as_str));
         touched
     }
 
+    fn tell(&self, facts: &HashSet<Fact>) {
+        self.listeners.lock().retain(|listener| {
+            let Some(heard) = listener.upgrade() else { return false };
+            if !facts.is_empty() {
+                heard.facts.lock().extend(facts.iter().cloned());
+                heard.wake.notify_one();
+            }
+            true
+        });
+    }
+
     fn destination(&self, namespace: &Arc<str>, name: &str) -> Lookup {
         let mut state = self.state.lock();
         let State { index, cache, .. } = &mut *state;
         if let Some(found) = cache.destination(name, namespace) {
-            return lookup(found);
+            return found;
         }
         let reader = Reader::new(index);
-        let target = compile::find(&reader, name, namespace);
+        let target = match compile::find(&reader, name, namespace) {
+            Found::Target(target) => Some(target),
+            Found::Nothing => None,
+            Found::Waits => {
+                cache.insert_destination(name, namespace, None, Lookup::Pending, reader.into_facts());
+                return Lookup::Pending;
+            }
+        };
         let consumer = match &target {
             Some(Target::Service(port)) => {
                 compile::has_consumer_routes(&reader, &port.service, namespace).then(|| Arc::clone(namespace))
@@ -171,17 +217,18 @@ impl Discovery {
             let message = compile::destination(&reader, target, consumer.as_deref())?;
             Some(Arc::new(EncodedResource::new(v1::Destination::TYPE_URL, name, &message)))
         };
+        let build = || lookup(build());
         // Callers of other namespaces may have had it built; its facts are the same then, and were noted.
         let variant = (target.clone(), consumer.clone());
         let found = cache.variant(name, &variant).unwrap_or_else(build);
-        cache.insert_destination(name, namespace, variant, found.clone(), reader.into_facts());
+        cache.insert_destination(name, namespace, Some(variant), found.clone(), reader.into_facts());
         cache.sweep(|cached| match cached {
             Cached::Destination(name) => self.notifier.subscribers(v1::Destination::TYPE_URL, name) > 0,
             Cached::Inbound(id) => {
                 self.notifier.subscribers(v1::Inbound::TYPE_URL, Workload::name_of(id)) > 0
             }
         });
-        lookup(found)
+        found
     }
 
     /// A workload's policies are for its own proxy: a name means a pod of the identity that asks, or what it registered.
@@ -238,12 +285,13 @@ enum Place {
 impl State {
     fn place(&mut self, text: &str) -> Option<Place> {
         let port: ServicePort = text.parse().ok()?;
-        if let Some(service) = self.index.service(&port.service) {
-            return service.port(port.port).map(|_| Place::Service(port));
+        // An ExternalService may have such a name, and does not get who dials the address.
+        if let Some((service, address)) = parse_direct_name(&port.service) {
+            self.direct = true;
+            return Some(Place::Address(ServicePort::new(service, port.port), address));
         }
-        let (service, address) = parse_direct_name(&port.service)?;
-        self.direct = true;
-        Some(Place::Address(ServicePort::new(service, port.port), address))
+        let service = self.index.service(&port.service)?;
+        service.port(port.port).map(|_| Place::Service(port))
     }
 
     fn endpoint(&mut self, name: &str) -> Option<Arc<EncodedResource>> {

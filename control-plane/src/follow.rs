@@ -1,10 +1,11 @@
 //! The configuration folder, from its files to what is in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -12,8 +13,11 @@ use crate::Error;
 use crate::discovery::Discovery;
 use crate::metrics::Metrics;
 use crate::resource::Severity;
-use crate::source::{Diagnostic, Folder, Outcome, Watcher, read};
+use crate::source::{Diagnostic, Folder, Outcome, Places, Registered, Watcher, claims, lint, read};
 use crate::state::StateDir;
+
+/// Time that what is said of all resources together has to hold before it is logged.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// What is in force of the configuration, and what is wrong with it as it is written now.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +25,58 @@ pub(crate) struct ConfigStatus {
     /// A hash of what is in force.
     pub(crate) version: String,
     pub(crate) errors: Vec<Diagnostic>,
+    /// Of each resource by itself.
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Where the resources of a folder stand; none: they are those of a cluster.
+    pub(crate) places: Option<Arc<Places>>,
+}
+
+impl ConfigStatus {
+    /// What can be said only of all resources together, and with the workloads that there are now.
+    pub(crate) fn together(&self, discovery: &Discovery) -> Vec<Diagnostic> {
+        if let Some(places) = &self.places {
+            return places.locate(discovery.inspect(|index| lint(index, Registered::Known)));
+        }
+        let found = discovery.inspect(claims);
+        found.iter().map(|(key, problem)| Diagnostic::of_cluster(key, problem)).collect()
+    }
+
+    /// Takes what is wrong now, and logs what was not before.
+    pub(crate) fn set(&mut self, errors: Vec<Diagnostic>, warnings: Vec<Diagnostic>) {
+        let known: HashSet<&Diagnostic> = self.errors.iter().chain(&self.warnings).collect();
+        for error in errors.iter().filter(|error| !known.contains(error)) {
+            tracing::error!("refused: {error}");
+        }
+        for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        self.errors = errors;
+        self.warnings = warnings;
+    }
+}
+
+/// Logs what is said of all resources together, once, and after it has held for a while: at a start the workloads come one
+/// after the other. Never returns.
+pub(crate) async fn tell_together(status: Arc<Mutex<ConfigStatus>>, discovery: Arc<Discovery>) {
+    let mut before: HashSet<Diagnostic> = HashSet::new();
+    let mut told: HashSet<Diagnostic> = HashSet::new();
+    let changed = discovery.changes();
+    loop {
+        // Twice, so that what holds at the end of a change is told without another one.
+        for _ in 0..2 {
+            tokio::time::sleep(SETTLED).await;
+            changed.take();
+            let status = status.lock().clone();
+            let now: HashSet<Diagnostic> = status.together(&discovery).into_iter().collect();
+            let holds = |it: &&Diagnostic| before.contains(*it) && !told.contains(*it);
+            for warning in now.iter().filter(holds) {
+                tracing::warn!("{warning}");
+            }
+            told = now.iter().filter(|it| before.contains(*it)).cloned().collect();
+            before = now;
+        }
+        changed.wait().await;
+    }
 }
 
 /// The folder of resources.
@@ -108,15 +163,11 @@ impl ConfigFolder {
         let (errors, warnings): (Vec<_>, Vec<_>) =
             outcome.diagnostics.iter().cloned().partition(|it| it.severity == Severity::Error);
         let mut status = self.status.lock();
-        for error in errors.iter().filter(|error| !status.errors.contains(error)) {
-            tracing::error!("refused: {error}");
-        }
-        for warning in warnings.iter().filter(|warning| !status.warnings.contains(warning)) {
-            tracing::warn!("{warning}");
-        }
         self.metrics.config_errors.set(i64::try_from(errors.len()).unwrap_or(i64::MAX));
         let new_version = status.version != outcome.version;
-        *status = ConfigStatus { version: outcome.version.clone(), errors, warnings };
+        status.set(errors, warnings);
+        status.version.clone_from(&outcome.version);
+        status.places = Some(Arc::new(outcome.places.clone()));
         drop(status);
         if new_version {
             self.metrics.config_loads.inc();

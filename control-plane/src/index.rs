@@ -4,6 +4,8 @@
 //! compiler notes the facts that it reads, so that a change reaches the resources it concerns and no others.
 
 mod address;
+mod claim;
+mod departed;
 mod endpoint;
 mod object;
 mod pod;
@@ -16,9 +18,11 @@ use std::sync::Arc;
 
 use weft_mesh::name::{ServiceName, ServicePort};
 
+use self::departed::Departed;
 use crate::resource::{Key, Object};
 
 pub(crate) use address::{direct_name, parse_direct_name};
+pub(crate) use claim::{Standing, Withheld};
 pub(crate) use endpoint::{Endpoint, EndpointId, Hop, selects};
 pub(crate) use object::{parent_refs, parents};
 pub(crate) use pod::Pod;
@@ -47,9 +51,9 @@ pub(crate) enum Fact {
     Workload(Arc<str>),
     /// Which service a host name stands for.
     Host(Arc<str>),
-    /// Which service an address stands for.
+    /// Which service an address stands for, and whether it is a node's or a pod's.
     Ip(IpAddr),
-    /// Which endpoint an address and port belong to.
+    /// Which endpoints have an address and port.
     Address(SocketAddr),
     /// The Services of a namespace that select pods, with their ports.
     Selecting(Arc<str>),
@@ -81,11 +85,14 @@ impl Changes {
 }
 
 /// Where endpoints come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Origin {
     Workload(Arc<str>),
     Object(Key),
 }
+
+/// What is said of one endpoint, and by whom.
+type Said = Vec<(Origin, Arc<Endpoint>)>;
 
 /// Resources and workloads, and what follows from them.
 #[derive(Debug, Default)]
@@ -110,16 +117,34 @@ pub(crate) struct Index {
     slices: HashMap<ServiceName, BTreeSet<Key>>,
     /// The EndpointSlices that speak of a pod, by its id.
     slices_of_pod: HashMap<Arc<str>, BTreeSet<Key>>,
+    /// Pods by the addresses that are their own, and by those of their nodes.
+    pods_at: HashMap<IpAddr, BTreeSet<Arc<str>>>,
+    nodes_at: HashMap<IpAddr, BTreeSet<Arc<str>>>,
+    /// EndpointSlices and ExternalServices by the addresses that they speak of without naming a pod.
+    claimants: HashMap<IpAddr, BTreeSet<Key>>,
+    /// Whether pods are known, so that an EndpointSlice's pod that is not is awaited.
+    watches_pods: bool,
     offering: HashMap<ServiceName, BTreeSet<Arc<str>>>,
     by_namespace: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Services that workloads offered, and that nobody offers now.
+    departed: Departed,
 
-    endpoints: HashMap<ServicePort, BTreeMap<EndpointId, Arc<Endpoint>>>,
+    /// What is said of each endpoint and by whom, what is in force first.
+    endpoints: HashMap<ServicePort, BTreeMap<EndpointId, Said>>,
     addresses: HashMap<SocketAddr, BTreeSet<(ServicePort, EndpointId)>>,
+    /// Endpoints that proxies are not told of.
+    withheld: BTreeSet<(ServicePort, EndpointId)>,
     /// The endpoints that each origin gives to each service.
     given: HashMap<(Origin, ServiceName), Vec<(ServicePort, EndpointId)>>,
 }
 
 impl Index {
+    /// From here on pods are known, those that an EndpointSlice names first among them: one that is not known yet is awaited.
+    /// To be said before there is anything else.
+    pub(crate) fn watch_pods(&mut self) {
+        self.watches_pods = true;
+    }
+
     /// Makes the resources the given ones.
     pub(crate) fn set_objects(&mut self, objects: &BTreeMap<Key, Arc<Object>>) -> Changes {
         let mut changes = Changes::default();
@@ -193,6 +218,10 @@ impl Index {
         self.services.get(name)
     }
 
+    pub(crate) fn service_names(&self) -> impl Iterator<Item = &ServiceName> {
+        self.services.keys()
+    }
+
     pub(crate) fn service_count(&self) -> usize {
         self.services.len()
     }
@@ -220,19 +249,9 @@ impl Index {
         self.workload_policies.get(namespace).map_or(&[], Vec::as_slice)
     }
 
-    /// The service that a host name from outside the mesh stands for.
-    pub(crate) fn host(&self, host: &str) -> Option<&ServiceName> {
-        self.hosts.get(host).and_then(BTreeSet::first)
-    }
-
     /// The service that an address stands for.
     pub(crate) fn ip(&self, ip: IpAddr) -> Option<&ServiceName> {
         self.ips.get(&ip).and_then(BTreeSet::first)
-    }
-
-    /// The endpoint that an address and port belong to; the first by name when there are several.
-    pub(crate) fn address(&self, address: SocketAddr) -> Option<&(ServicePort, EndpointId)> {
-        self.addresses.get(&address).and_then(BTreeSet::first)
     }
 
     /// The endpoints of a service's port with this address.
@@ -245,16 +264,23 @@ impl Index {
         found.filter(move |(at, _)| at == port).map(|(_, id)| id)
     }
 
+    /// An endpoint, if proxies are told of it.
     pub(crate) fn endpoint(&self, port: &ServicePort, id: &str) -> Option<&Arc<Endpoint>> {
-        self.endpoints.get(port)?.get(id)
+        in_force(self.endpoints.get(port)?.get(id)?)
     }
 
+    /// The endpoints of a service's port that proxies are told of.
     pub(crate) fn endpoints(
         &self,
         port: &ServicePort,
     ) -> impl Iterator<Item = (&EndpointId, &Arc<Endpoint>)> {
-        self.endpoints.get(port).into_iter().flatten()
+        let places = self.endpoints.get(port).into_iter().flatten();
+        places.filter_map(|(id, claims)| Some((id, in_force(claims)?)))
     }
+}
+
+fn in_force(claims: &[(Origin, Arc<Endpoint>)]) -> Option<&Arc<Endpoint>> {
+    claims.first().map(|(_, endpoint)| endpoint).filter(|endpoint| endpoint.is_told())
 }
 
 #[cfg(test)]

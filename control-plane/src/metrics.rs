@@ -67,6 +67,11 @@ pub(crate) struct TypeLabels {
     pub(crate) r#type: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct KindLabels {
+    pub(crate) kind: String,
+}
+
 /// Everything that is counted.
 #[derive(Default)]
 pub(crate) struct Metrics {
@@ -79,6 +84,8 @@ pub(crate) struct Metrics {
     pub(crate) config_errors: Gauge,
     /// 1 while the API server of the cluster does not answer.
     pub(crate) api_server_unreachable: Gauge,
+    /// 1 for each kind whose watch has failed for long while the API server answers.
+    pub(crate) watches_failing: Family<KindLabels, Gauge>,
     pub(crate) telemetry_reports: Counter,
     pub(crate) telemetry_dropped: Counter,
     pub(crate) clients: Gauge,
@@ -104,6 +111,7 @@ pub(crate) struct Levels {
     pub(crate) resources: usize,
     pub(crate) services: usize,
     pub(crate) endpoints: usize,
+    pub(crate) withheld: usize,
     pub(crate) workloads: usize,
     pub(crate) compiled: usize,
     pub(crate) edges: usize,
@@ -129,6 +137,11 @@ impl Metrics {
             "1 while the API server of the cluster does not answer",
             self.api_server_unreachable.clone(),
         );
+        registry.register(
+            "watch_failing",
+            "1 for a kind whose watch has failed for more than a minute while the API server answers",
+            self.watches_failing.clone(),
+        );
         registry.register("telemetry_reports", "Reports taken from proxies", self.telemetry_reports.clone());
         registry.register(
             "telemetry_dropped",
@@ -149,6 +162,11 @@ impl Metrics {
             ("resources", "Resources in force", levels.resources),
             ("services", "Services", levels.services),
             ("endpoints", "Endpoints", levels.endpoints),
+            (
+                "endpoints_withheld",
+                "Endpoints that proxies are not told of, because it is not known who is there or may be",
+                levels.withheld,
+            ),
             ("workloads", "Registered workloads", levels.workloads),
             ("compiled", "Compiled resources in memory", levels.compiled),
             ("telemetry_edges", "Edges with traffic", levels.edges),

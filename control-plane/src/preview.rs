@@ -73,7 +73,7 @@ pub fn preview(
         }
     }
     let reader = Reader::new(&index);
-    let target = compile::find(&reader, name, namespace);
+    let target = compile::find(&reader, name, namespace).target();
     let consumer = match &target {
         Some(Target::Service(port)) if compile::has_consumer_routes(&reader, &port.service, namespace) => {
             Some(namespace)

@@ -11,5 +11,6 @@ mod yaml;
 
 pub use diagnostic::Diagnostic;
 pub(crate) use files::read;
-pub(crate) use folder::{Folder, Outcome};
+pub(crate) use folder::{Folder, Outcome, Places, in_order};
+pub(crate) use lint::{Registered, claims, lint};
 pub(crate) use watch::Watcher;

@@ -30,7 +30,7 @@ use crate::authority::{Authority, Source};
 use crate::caller::Authenticator;
 use crate::config::ControlPlaneConfig;
 use crate::discovery::Discovery;
-use crate::follow::{ConfigFolder, ConfigStatus};
+use crate::follow::{ConfigFolder, ConfigStatus, tell_together};
 use crate::inject;
 use crate::kubernetes::{Accounts, Cluster};
 use crate::listener::Listener;
@@ -121,6 +121,9 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     let metrics = Arc::new(Metrics::default());
     let discovery = Arc::new(Discovery::new(config.trust_domain.clone()));
     discovery.set_bundle(&authority.bundle());
+    if cluster.is_some() {
+        discovery.watch_pods();
+    }
     let folder = ConfigFolder::open(
         config.config_dir.clone(),
         Arc::clone(&state),
@@ -262,8 +265,8 @@ impl Parts {
         let observer = Watched(Arc::clone(&self.metrics));
         let notifier = self.discovery.notifier().clone();
         let source = Arc::clone(&self.discovery);
-        let discovery =
-            DiscoveryServer::new(Config::default(), source, notifier, authenticator.clone(), observer);
+        let limits = Config { max_subscriptions: self.config.max_subscriptions, ..Config::default() };
+        let discovery = DiscoveryServer::new(limits, source, notifier, authenticator.clone(), observer);
         let (connections, handshaken) = mpsc::channel(HANDSHAKEN);
         let accepting = Listener {
             socket: listeners.listener,
@@ -281,7 +284,7 @@ impl Parts {
             let (revocations, folder) = (Arc::clone(&self.revocations), state.path().to_owned());
             tasks.spawn(until_stopped(Box::pin(async move { revocations.follow(folder).await })));
         }
-        let Joined { accounts, roots, mut synced } = self.join_cluster(&mut tasks);
+        let Joined { accounts, roots, mut synced, watches } = self.join_cluster(&mut tasks);
         let changed = move |bundle: &TrustBundle| {
             facts.set_bundle(bundle);
             registered.revoke(bundle.revoked());
@@ -296,6 +299,8 @@ impl Parts {
         let registry = Arc::clone(&self.registry);
         tasks.spawn(until_stopped(Box::pin(async move { registry.reap().await })));
         tasks.spawn(until_stopped(Box::pin(folder.follow())));
+        let together = tell_together(Arc::clone(&self.status), Arc::clone(&self.discovery));
+        tasks.spawn(until_stopped(Box::pin(together)));
         let admin = Arc::new(Admin {
             discovery: Arc::clone(&self.discovery),
             server: discovery.clone(),
@@ -304,6 +309,7 @@ impl Parts {
             status: Arc::clone(&self.status),
             metrics: Arc::clone(&self.metrics),
             synced: synced.clone(),
+            watches,
             stop: self.retire.clone(),
         });
         let stopping = self.stop.clone();

@@ -38,10 +38,19 @@ impl Unresolved {
     }
 }
 
+/// Who refers to a backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Referrer<'a> {
+    /// The route, or what else it is.
+    pub(crate) route: &'a Key,
+    /// The Service whose requests are led by it.
+    pub(crate) parent: Option<&'a ServiceName>,
+}
+
 /// Resolves a reference that a route makes; the error says why its share is answered with 500.
 pub(crate) fn resolve(
     reader: &Reader<'_>,
-    from: &Key,
+    Referrer { route: from, parent }: Referrer<'_>,
     reference: &BackendReference,
 ) -> Result<v1::Backend, Unresolved> {
     let namespace = reference.namespace.as_deref().unwrap_or(&from.namespace);
@@ -55,11 +64,12 @@ pub(crate) fn resolve(
         let message = format!("{group}/{kind} is no kind of backend; refer to a Service");
         return Err(Unresolved::new("InvalidKind", message));
     }
-    // Whoever sends requests to a Service may send them there by a route, too: no grant is needed for a parent.
+    // Requests that were sent to a Service may go on there: no grant is needed. That the Service is another parent of the same
+    // route says nothing of requests to this one.
     let is_parent =
-        || ServiceName::new(namespace, &reference.name).is_ok_and(|name| reader.is_parent(from, &name));
+        parent.is_some_and(|parent| parent.namespace() == namespace && parent.name() == reference.name);
     if *namespace != *from.namespace
-        && !is_parent()
+        && !is_parent
         && !is_granted(reader, from, group, kind, namespace, &reference.name)
     {
         let message = format!(
@@ -96,7 +106,14 @@ pub(crate) fn resolve(
 }
 
 /// ReferenceGrant: the namespace referred to has to allow it.
-fn is_granted(reader: &Reader<'_>, from: &Key, group: &str, kind: &str, namespace: &str, name: &str) -> bool {
+pub(super) fn is_granted(
+    reader: &Reader<'_>,
+    from: &Key,
+    group: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+) -> bool {
     let allows_from = |grant: &GrantFrom| {
         grant.group == from.kind.group()
             && grant.kind == from.kind.as_str()

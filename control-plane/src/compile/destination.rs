@@ -6,10 +6,11 @@ use std::sync::Arc;
 use weft_mesh::name::{ServiceName, ServicePort};
 use weft_proto::v1;
 
+use super::backend::Referrer;
 use super::name::{DialledName, parse, readings};
-use super::{Reader, backend, protocol, route, service_port};
-use crate::index::{direct_name, parent_refs};
-use crate::resource::{Kind, Object, Spec};
+use super::{Reader, SYSTEM_NAMESPACE, backend, protocol, route, service_port};
+use crate::index::{Standing, Withheld, direct_name, parent_refs};
+use crate::resource::{Key, Kind, Object, Spec};
 
 /// What a dialled name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,30 +21,117 @@ pub(crate) enum Target {
     Endpoint(ServicePort, SocketAddr),
 }
 
-/// Finds what a name stands for when a workload of this namespace dials it; `None` is not in the mesh.
-pub(crate) fn find(reader: &Reader<'_>, name: &str, caller_namespace: &str) -> Option<Target> {
-    match parse(name)? {
-        DialledName::Address(address) => find_address(reader, address),
-        DialledName::Host { host, port } => {
-            let external = reader.host(&host).cloned();
-            let read = readings(&host, caller_namespace).into_iter();
-            let services = read.filter_map(|(namespace, name)| ServiceName::new(namespace, name).ok());
-            // What workloads call each other goes before what an ExternalService claims to be called.
-            let found = services.chain(external).find(|service| reader.service(service).is_some())?;
-            has_port(reader, found, port).map(Target::Service)
+/// What is known of a dialled name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It stands for this.
+    Target(Target),
+    /// It stands for nothing in the mesh.
+    Nothing,
+    /// A pod is said to have the address, and is not known yet. Callers wait for as long as for a name that was never
+    /// answered.
+    Waits,
+}
+
+impl Found {
+    /// What the name stands for.
+    pub(crate) fn target(self) -> Option<Target> {
+        match self {
+            Self::Target(target) => Some(target),
+            Self::Nothing | Self::Waits => None,
         }
     }
 }
 
-fn find_address(reader: &Reader<'_>, address: SocketAddr) -> Option<Target> {
-    if let Some(service) = reader.ip(address.ip()) {
-        return has_port(reader, service.clone(), address.port()).map(Target::Service);
+impl From<Option<Target>> for Found {
+    fn from(target: Option<Target>) -> Self {
+        target.map_or(Self::Nothing, Self::Target)
     }
-    let port = reader.address(address)?;
-    Some(Target::Endpoint(port.clone(), address))
 }
 
-fn has_port(reader: &Reader<'_>, service: ServiceName, port: u16) -> Option<ServicePort> {
+/// Finds what a name stands for when a workload of this namespace dials it.
+pub(crate) fn find(reader: &Reader<'_>, name: &str, caller_namespace: &str) -> Found {
+    match parse(name) {
+        None => Found::Nothing,
+        Some(DialledName::Address(address)) => find_address(reader, address, caller_namespace),
+        Some(DialledName::Host { host, port }) => {
+            let read = readings(&host, caller_namespace).into_iter();
+            let mut services = read.filter_map(|(namespace, name)| ServiceName::new(namespace, name).ok());
+            // What workloads call each other goes before what an ExternalService claims to be called.
+            let found = services
+                .find(|service| is_for(reader, service, caller_namespace))
+                .or_else(|| claimant(reader, &host, caller_namespace));
+            has_port(reader, found, port).map(Target::Service).into()
+        }
+    }
+}
+
+/// Whether there is a service of this name for callers of a namespace.
+fn is_for(reader: &Reader<'_>, name: &ServiceName, namespace: &str) -> bool {
+    let service = reader.service(name);
+    service.is_some_and(|service| !service.is_external() || may_use(reader, name, namespace))
+}
+
+/// Whether an ExternalService is for callers of a namespace: their own, or one that exports it to them and that they take
+/// it from. The mesh's own namespace needs nobody's leave.
+fn may_use(reader: &Reader<'_>, name: &ServiceName, namespace: &str) -> bool {
+    let owner = name.namespace();
+    let exported = || reader.export_to(name).iter().any(|to| to == "*" || to == namespace);
+    owner == namespace || exported() && (owner == SYSTEM_NAMESPACE || is_taken(reader, name, namespace))
+}
+
+/// Whether a namespace takes an ExternalService that another exports to it.
+pub(super) fn is_taken(reader: &Reader<'_>, name: &ServiceName, namespace: &str) -> bool {
+    let kind = Kind::ExternalService;
+    let from = Key { kind, namespace: name.namespace().into(), name: name.name().into() };
+    backend::is_granted(reader, &from, kind.group(), kind.as_str(), namespace, name.name())
+}
+
+/// The ExternalService that has a host name for callers of a namespace: one of their own, else one that is exported to them;
+/// of several the oldest. A name without a dot is a name within a namespace, and of nobody else's.
+pub(super) fn claimant(reader: &Reader<'_>, host: &str, namespace: &str) -> Option<ServiceName> {
+    let claims = || reader.claiming(host).map(|(name, age)| (age, name));
+    let own = claims().filter(|(_, name)| name.namespace() == namespace).min();
+    let exported = || {
+        let others = claims().filter(|(_, name)| name.namespace() != namespace && host.contains('.'));
+        others.filter(|(_, name)| may_use(reader, name, namespace)).min()
+    };
+    own.or_else(exported).map(|(_, name)| name.clone())
+}
+
+/// An address is its Service's, else that of who is known to be there. Then come claims: those of the caller's namespace, and
+/// what others export to it; none of them on an address of a node or of a pod.
+fn find_address(reader: &Reader<'_>, address: SocketAddr, namespace: &str) -> Found {
+    let ip = address.ip();
+    if let Some(service) = reader.ip(ip) {
+        return has_port(reader, Some(service.clone()), address.port()).map(Target::Service).into();
+    }
+    let of_pod = reader.is_pod(ip);
+    let there = |standing| match standing {
+        Standing::Pod | Standing::Withheld(Withheld::PodGone) => true,
+        Standing::Registered => !of_pod,
+        _ => false,
+    };
+    let first = |holds: &dyn Fn(&ServicePort, Standing) -> bool| {
+        let held = reader.at(address).filter(|(port, endpoint)| holds(port, endpoint.standing));
+        let first = held.map(|(port, _)| port).min()?;
+        Some(Found::Target(Target::Endpoint(first.clone(), address)))
+    };
+    let waits = |standing| standing == Standing::Withheld(Withheld::PodUnknown);
+    let claimed = |standing| standing == Standing::Claimed && !reader.is_node(ip);
+    let own = |port: &ServicePort| port.service.namespace() == namespace;
+    let exported = |port: &ServicePort| may_use(reader, &port.service, namespace);
+    first(&|_, standing| there(standing))
+        .or_else(|| first(&|port, standing| own(port) && (waits(standing) || claimed(standing))))
+        .or_else(|| first(&|port, standing| claimed(standing) && exported(port)))
+        .unwrap_or_else(|| {
+            let awaited = reader.at(address).any(|(_, endpoint)| waits(endpoint.standing));
+            if awaited && !of_pod { Found::Waits } else { Found::Nothing }
+        })
+}
+
+fn has_port(reader: &Reader<'_>, service: Option<ServiceName>, port: u16) -> Option<ServicePort> {
+    let service = service?;
     reader.service(&service)?.port(port)?;
     Some(ServicePort::new(service, port))
 }
@@ -74,7 +162,7 @@ pub(crate) fn destination(
         Target::Service(_) => {
             let namespace = consumer.unwrap_or(port.service.namespace());
             for object in in_force(reader, port, &spoken.name, namespace) {
-                routes.add(reader, object);
+                routes.add(reader, object, &port.service);
             }
         }
     }
@@ -113,13 +201,14 @@ struct Routes {
 }
 
 impl Routes {
-    fn add(&mut self, reader: &Reader<'_>, object: &Arc<Object>) {
+    fn add(&mut self, reader: &Reader<'_>, object: &Arc<Object>, parent: &ServiceName) {
+        let from = Referrer { route: &object.key, parent: Some(parent) };
         match &object.spec {
-            Spec::HttpRoute(spec) => self.http.push(route::http(reader, &object.key, spec)),
-            Spec::GrpcRoute(spec) => self.http.push(route::grpc(reader, &object.key, spec)),
-            Spec::TlsRoute(spec) => self.tls.push(route::tls(reader, &object.key, spec)),
+            Spec::HttpRoute(spec) => self.http.push(route::http(reader, from, spec)),
+            Spec::GrpcRoute(spec) => self.http.push(route::grpc(reader, from, spec)),
+            Spec::TlsRoute(spec) => self.tls.push(route::tls(reader, from, spec)),
             Spec::TcpRoute(spec) if self.tcp.is_none() => {
-                self.tcp = Some(route::connections(reader, &object.key, spec));
+                self.tcp = Some(route::connections(reader, from, spec));
             }
             _ => {}
         }

@@ -6,7 +6,7 @@ use weft_proto::v1::http_filter::Filter;
 use weft_proto::v1::path_modifier;
 use weft_proto::v1::rate_limit_entry::Value;
 
-use super::backend::{hash_key, resolve};
+use super::backend::{Referrer, hash_key, resolve};
 use super::{Reader, duration, wire_duration};
 use crate::resource::{
     BackendReference, Cors, FailureMode, FaultFilterSpec, GlobalRateLimit, HeaderField, HeaderModifier, Key,
@@ -17,16 +17,20 @@ use crate::resource::{
 /// Shares of faults travel in millionths.
 const MILLION: f64 = 1_000_000.0;
 
-pub(super) fn filters(reader: &Reader<'_>, key: &Key, filters: &[RouteFilter]) -> Vec<v1::HttpFilter> {
+pub(super) fn filters(
+    reader: &Reader<'_>,
+    from: Referrer<'_>,
+    filters: &[RouteFilter],
+) -> Vec<v1::HttpFilter> {
     let wire =
-        |filter: &RouteFilter| Some(v1::HttpFilter { filter: Some(wire_filter(reader, key, filter)?) });
+        |filter: &RouteFilter| Some(v1::HttpFilter { filter: Some(wire_filter(reader, from, filter)?) });
     filters.iter().filter_map(wire).collect()
 }
 
 /// None for a mirror whose backend does not hold: Gateway API wants it left out, as the request itself is served.
-fn wire_filter(reader: &Reader<'_>, key: &Key, filter: &RouteFilter) -> Option<Filter> {
+fn wire_filter(reader: &Reader<'_>, from: Referrer<'_>, filter: &RouteFilter) -> Option<Filter> {
     if let Some(mirror) = &filter.request_mirror {
-        return wire_mirror(reader, key, mirror);
+        return wire_mirror(reader, from, mirror);
     }
     // Exactly one of the fields is set: what is decoded was checked.
     let request =
@@ -43,9 +47,9 @@ fn wire_filter(reader: &Reader<'_>, key: &Key, filter: &RouteFilter) -> Option<F
         })
     };
     let cors = || filter.cors.as_ref().map(|it| Filter::Cors(cors(it)));
-    let extension = || filter.extension_ref.as_ref().map(|it| extension(reader, key, it));
+    let extension = || filter.extension_ref.as_ref().map(|it| extension(reader, from.route, it));
     let found = request.or_else(response).or_else(redirect).or_else(rewrite).or_else(cors).or_else(extension);
-    Some(found.unwrap_or_else(|| Filter::Invalid(format!("{key} has a filter without content"))))
+    Some(found.unwrap_or_else(|| Filter::Invalid(format!("{} has a filter without content", from.route))))
 }
 
 fn header_modifier(modifier: &HeaderModifier) -> v1::HeaderModifier {
@@ -60,13 +64,13 @@ fn header_modifier(modifier: &HeaderModifier) -> v1::HeaderModifier {
     }
 }
 
-fn wire_mirror(reader: &Reader<'_>, key: &Key, mirror: &RequestMirror) -> Option<Filter> {
+fn wire_mirror(reader: &Reader<'_>, from: Referrer<'_>, mirror: &RequestMirror) -> Option<Filter> {
     let (numerator, denominator) = match (mirror.percent, mirror.fraction) {
         (_, Some(fraction)) => (fraction.numerator, fraction.denominator.unwrap_or(100)),
         (Some(percent), None) => (percent, 100),
         (None, None) => (0, 0),
     };
-    let backend = resolve(reader, key, &mirror.backend_ref).ok()?;
+    let backend = resolve(reader, from, &mirror.backend_ref).ok()?;
     Some(Filter::Mirror(v1::Mirror { backend: Some(backend), numerator, denominator }))
 }
 
@@ -158,7 +162,11 @@ pub(super) fn rate_limit(reader: &Reader<'_>, from: &Key, spec: &RateLimitFilter
 }
 
 fn global_rate_limit(reader: &Reader<'_>, from: &Key, global: &GlobalRateLimit) -> v1::GlobalRateLimit {
-    let by_reference = |reference: &BackendReference| match resolve(reader, from, reference) {
+    let by_reference = |reference: &BackendReference| match resolve(
+        reader,
+        Referrer { route: from, parent: None },
+        reference,
+    ) {
         Ok(backend) => Service::Backend(backend),
         Err(unresolved) => Service::Invalid(unresolved.message),
     };

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use weft_mesh::name::{ServiceName, ServicePort};
 use weft_mesh::protocol::Protocol;
 
-use crate::index::{Fact, Index, Pod, Service, Workload, parents};
-use crate::resource::{Key, Object};
+use crate::index::{Endpoint, Fact, Index, Pod, Service, Workload};
+use crate::resource::{Age, Key, Object};
 
 /// The index, and the facts that were read of it so far. What is not there was read too: it may appear.
 pub(crate) struct Reader<'a> {
@@ -27,7 +27,7 @@ impl<'a> Reader<'a> {
         self.read.into_inner()
     }
 
-    pub(super) fn service(&self, name: &ServiceName) -> Option<&'a Arc<Service>> {
+    pub(crate) fn service(&self, name: &ServiceName) -> Option<&'a Arc<Service>> {
         self.note(Fact::Service(name.clone()));
         self.index.service(name)
     }
@@ -35,11 +35,6 @@ impl<'a> Reader<'a> {
     pub(super) fn routes(&self, service: &ServiceName) -> &'a [Arc<Object>] {
         self.note(Fact::Routes(service.clone()));
         self.index.routes(service)
-    }
-
-    /// Whether a route belongs to a service. Its own change is the service's routes'.
-    pub(super) fn is_parent(&self, route: &Key, service: &ServiceName) -> bool {
-        parents(self.index.object(route)).contains(service)
     }
 
     pub(super) fn policies(&self, service: &ServiceName) -> &'a [Arc<Object>] {
@@ -78,9 +73,16 @@ impl<'a> Reader<'a> {
         self.index.ports_of(pod)
     }
 
-    pub(super) fn host(&self, host: &str) -> Option<&'a ServiceName> {
+    /// The ExternalServices that claim a host name, with since when.
+    pub(super) fn claiming(&self, host: &str) -> impl Iterator<Item = (&'a ServiceName, &'a Age)> {
         self.note(Fact::Host(host.into()));
-        self.index.host(host)
+        self.index.claiming(host)
+    }
+
+    /// The namespaces that an ExternalService is exported to; none of any other service.
+    pub(super) fn export_to(&self, name: &ServiceName) -> &'a [String] {
+        self.note(Fact::Service(name.clone()));
+        self.index.export_to(name)
     }
 
     pub(super) fn ip(&self, ip: IpAddr) -> Option<&'a ServiceName> {
@@ -88,9 +90,25 @@ impl<'a> Reader<'a> {
         self.index.ip(ip)
     }
 
-    pub(super) fn address(&self, address: SocketAddr) -> Option<&'a ServicePort> {
+    /// Whether an address is that of a pod.
+    pub(super) fn is_pod(&self, ip: IpAddr) -> bool {
+        self.note(Fact::Ip(ip));
+        self.index.is_pod(ip)
+    }
+
+    /// Whether an address is that of a node.
+    pub(super) fn is_node(&self, ip: IpAddr) -> bool {
+        self.note(Fact::Ip(ip));
+        self.index.is_node(ip)
+    }
+
+    /// The endpoints at an address, those that proxies are not told of among them.
+    pub(super) fn at(
+        &self,
+        address: SocketAddr,
+    ) -> impl Iterator<Item = (&'a ServicePort, &'a Arc<Endpoint>)> + use<'a> {
         self.note(Fact::Address(address));
-        self.index.address(address).map(|(port, _)| port)
+        self.index.at(address)
     }
 
     fn note(&self, fact: Fact) {

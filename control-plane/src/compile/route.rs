@@ -4,7 +4,7 @@ use weft_mesh::route::{GrpcMatch, NameMatch, PathMatch as CompiledPath};
 use weft_proto::v1;
 use weft_proto::v1::{http_match, value_match, weighted_backend};
 
-use super::backend::{resolve, route_retry};
+use super::backend::{Referrer, resolve, route_retry};
 use super::filter::filters;
 use super::{Reader, duration, resource_ref};
 use crate::resource::{
@@ -17,17 +17,17 @@ use crate::resource::{
 const DEFAULT_WEIGHT: u32 = 1;
 
 /// `hostnames` are left out: Gateway API gives them no meaning for a route of a Service (GEP-1294).
-pub(super) fn http(reader: &Reader<'_>, key: &Key, spec: &HttpRouteSpec) -> v1::HttpRoute {
-    let rule = |(index, rule)| http_rule(reader, key, index, rule);
+pub(super) fn http(reader: &Reader<'_>, from: Referrer<'_>, spec: &HttpRouteSpec) -> v1::HttpRoute {
+    let rule = |(index, rule)| http_rule(reader, from, index, rule);
     let rules = if spec.rules.is_empty() {
         vec![rule((0, &HttpRouteRule::default()))]
     } else {
         spec.rules.iter().enumerate().map(rule).collect()
     };
-    v1::HttpRoute { resource: Some(resource_ref(key)), hostnames: Vec::new(), rules, grpc: false }
+    v1::HttpRoute { resource: Some(resource_ref(from.route)), hostnames: Vec::new(), rules, grpc: false }
 }
 
-fn http_rule(reader: &Reader<'_>, key: &Key, index: usize, rule: &HttpRouteRule) -> v1::HttpRule {
+fn http_rule(reader: &Reader<'_>, from: Referrer<'_>, index: usize, rule: &HttpRouteRule) -> v1::HttpRule {
     let timeouts = rule.timeouts.clone().unwrap_or_default();
     // The default of `matches` is a prefix, and so comes before a regular expression.
     let everything = [HttpRouteMatch::default()];
@@ -35,15 +35,15 @@ fn http_rule(reader: &Reader<'_>, key: &Key, index: usize, rule: &HttpRouteRule)
     v1::HttpRule {
         name: rule.name.clone().unwrap_or_default(),
         matches: matches.iter().map(http_match).collect(),
-        filters: filters(reader, key, &rule.filters),
-        backends: backends(reader, key, &rule.backend_refs),
+        filters: filters(reader, from, &rule.filters),
+        backends: backends(reader, from, &rule.backend_refs),
         request_timeout: duration(timeouts.request),
         backend_request_timeout: duration(timeouts.backend_request),
         retry: rule.retry.as_ref().map(route_retry),
         session_persistence: rule
             .session_persistence
             .as_ref()
-            .map(|session| persistence(key, rule.name.as_deref(), index, session)),
+            .map(|session| persistence(from.route, rule.name.as_deref(), index, session)),
     }
 }
 
@@ -72,19 +72,19 @@ fn value_match(condition: &ValueMatch) -> v1::ValueMatch {
     v1::ValueMatch { name: condition.name.clone(), value: Some(value) }
 }
 
-pub(super) fn grpc(reader: &Reader<'_>, key: &Key, spec: &GrpcRouteSpec) -> v1::HttpRoute {
+pub(super) fn grpc(reader: &Reader<'_>, from: Referrer<'_>, spec: &GrpcRouteSpec) -> v1::HttpRoute {
     let rule = |(index, rule): (usize, &GrpcRouteRule)| {
         let everything = [GrpcRouteMatch::default()];
         let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
         v1::HttpRule {
             name: rule.name.clone().unwrap_or_default(),
             matches: matches.iter().map(grpc_match).collect(),
-            filters: filters(reader, key, &rule.filters),
-            backends: backends(reader, key, &rule.backend_refs),
+            filters: filters(reader, from, &rule.filters),
+            backends: backends(reader, from, &rule.backend_refs),
             session_persistence: rule
                 .session_persistence
                 .as_ref()
-                .map(|session| persistence(key, rule.name.as_deref(), index, session)),
+                .map(|session| persistence(from.route, rule.name.as_deref(), index, session)),
             ..v1::HttpRule::default()
         }
     };
@@ -93,7 +93,7 @@ pub(super) fn grpc(reader: &Reader<'_>, key: &Key, spec: &GrpcRouteSpec) -> v1::
     } else {
         spec.rules.iter().enumerate().map(rule).collect()
     };
-    v1::HttpRoute { resource: Some(resource_ref(key)), hostnames: Vec::new(), rules, grpc: true }
+    v1::HttpRoute { resource: Some(resource_ref(from.route)), hostnames: Vec::new(), rules, grpc: true }
 }
 
 fn grpc_match(condition: &GrpcRouteMatch) -> v1::HttpMatch {
@@ -129,17 +129,17 @@ pub(crate) fn grpc_names(condition: &GrpcMethodMatch) -> GrpcMatch<'_> {
     }
 }
 
-fn backends(reader: &Reader<'_>, key: &Key, refs: &[RouteBackend]) -> Vec<v1::WeightedBackend> {
+fn backends(reader: &Reader<'_>, from: Referrer<'_>, refs: &[RouteBackend]) -> Vec<v1::WeightedBackend> {
     let weighted = refs.iter().map(|backend| v1::WeightedBackend {
         weight: backend.weight.unwrap_or(DEFAULT_WEIGHT),
-        target: Some(target(reader, key, &backend.reference())),
-        filters: filters(reader, key, &backend.filters),
+        target: Some(target(reader, from, &backend.reference())),
+        filters: filters(reader, from, &backend.filters),
     });
     weighted.collect()
 }
 
-fn target(reader: &Reader<'_>, key: &Key, reference: &BackendReference) -> weighted_backend::Target {
-    match resolve(reader, key, reference) {
+fn target(reader: &Reader<'_>, from: Referrer<'_>, reference: &BackendReference) -> weighted_backend::Target {
+    match resolve(reader, from, reference) {
         Ok(backend) => weighted_backend::Target::Backend(backend),
         Err(unresolved) => weighted_backend::Target::Invalid(unresolved.message),
     }
@@ -147,24 +147,24 @@ fn target(reader: &Reader<'_>, key: &Key, reference: &BackendReference) -> weigh
 
 /// Unlike those of an HTTPRoute, the hostnames of a TLSRoute have a meaning for a Service, too: nothing else of such a
 /// connection can be matched.
-pub(super) fn tls(reader: &Reader<'_>, key: &Key, spec: &ConnectionRouteSpec) -> v1::TlsRoute {
+pub(super) fn tls(reader: &Reader<'_>, from: Referrer<'_>, spec: &ConnectionRouteSpec) -> v1::TlsRoute {
     v1::TlsRoute {
-        resource: Some(resource_ref(key)),
+        resource: Some(resource_ref(from.route)),
         hostnames: spec.hostnames.clone(),
-        backends: connections(reader, key, spec),
+        backends: connections(reader, from, spec),
     }
 }
 
 /// Where the connections of a TCPRoute or TLSRoute go: its first rule takes all of them.
 pub(super) fn connections(
     reader: &Reader<'_>,
-    key: &Key,
+    from: Referrer<'_>,
     spec: &ConnectionRouteSpec,
 ) -> Vec<v1::WeightedBackend> {
     let backends = spec.rules.first().map(|rule| rule.backend_refs.as_slice()).unwrap_or_default();
     let weighted = backends.iter().map(|backend| v1::WeightedBackend {
         weight: backend.weight.unwrap_or(DEFAULT_WEIGHT),
-        target: Some(target(reader, key, &backend.reference())),
+        target: Some(target(reader, from, &backend.reference())),
         filters: Vec::new(),
     });
     weighted.collect()

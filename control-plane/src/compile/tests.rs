@@ -16,7 +16,7 @@ use crate::index::Index;
 use crate::index::tests::{object, workload};
 
 /// An index of these resources, and of a workload of each service of `shop` that they speak of.
-pub(super) fn index(resources: &[&str]) -> Index {
+pub(crate) fn index(resources: &[&str]) -> Index {
     let mut index = Index::default();
     let objects: BTreeMap<_, _> = (0..).zip(resources).map(|(age, yaml)| object(yaml, age)).fold(
         BTreeMap::new(),
@@ -35,9 +35,9 @@ pub(super) fn index(resources: &[&str]) -> Index {
 }
 
 /// What a workload of this namespace gets for what it dials.
-pub(super) fn dialled(index: &Index, name: &str, namespace: &str) -> Option<v1::Destination> {
+pub(crate) fn dialled(index: &Index, name: &str, namespace: &str) -> Option<v1::Destination> {
     let reader = Reader::new(index);
-    let target = find(&reader, name, namespace)?;
+    let target = find(&reader, name, namespace).target()?;
     let consumer = match &target {
         Target::Service(port) => has_consumer_routes(&reader, &port.service, namespace).then_some(namespace),
         Target::Endpoint(..) => None,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use weft_xds::EncodedResource;
+use weft_xds::server::Lookup;
 
 use crate::compile::Target;
 use crate::index::Fact;
@@ -39,8 +40,8 @@ pub(super) struct Cache {
 /// A name of a destination.
 #[derive(Default)]
 struct Names {
-    by_caller: HashMap<Arc<str>, Resource>,
-    variants: HashMap<Variant, Resource>,
+    by_caller: HashMap<Arc<str>, Lookup>,
+    variants: HashMap<Variant, Lookup>,
     facts: HashSet<Fact>,
 }
 
@@ -50,12 +51,12 @@ impl Cache {
     }
 
     /// A destination as callers of this namespace get it, if it was compiled.
-    pub(super) fn destination(&self, name: &str, namespace: &str) -> Option<Resource> {
+    pub(super) fn destination(&self, name: &str, namespace: &str) -> Option<Lookup> {
         self.destinations.get(name)?.by_caller.get(namespace).cloned()
     }
 
     /// One of the contents of a name, if it was compiled.
-    pub(super) fn variant(&self, name: &str, variant: &Variant) -> Option<Resource> {
+    pub(super) fn variant(&self, name: &str, variant: &Variant) -> Option<Lookup> {
         self.destinations.get(name)?.variants.get(variant).cloned()
     }
 
@@ -63,12 +64,13 @@ impl Cache {
         self.inbounds.get(id).map(|(resource, _)| resource.clone())
     }
 
+    /// Notes what callers of a namespace get; without a variant nobody else gets the same because of it.
     pub(super) fn insert_destination(
         &mut self,
         name: &str,
         namespace: &Arc<str>,
-        variant: Variant,
-        resource: Resource,
+        variant: Option<Variant>,
+        resource: Lookup,
         facts: HashSet<Fact>,
     ) {
         let name: Arc<str> =
@@ -79,7 +81,7 @@ impl Cache {
         }
         let names = self.destinations.entry(name).or_default();
         names.by_caller.insert(Arc::clone(namespace), resource.clone());
-        names.variants.insert(variant, resource);
+        names.variants.extend(variant.map(|variant| (variant, resource)));
         names.facts.extend(facts);
     }
 

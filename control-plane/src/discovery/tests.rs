@@ -75,6 +75,8 @@ proptest! {
         let kept = discovery();
         let mut objects: BTreeMap<Key, Arc<Object>> = BTreeMap::new();
         let mut workloads: BTreeMap<Arc<str>, Arc<Workload>> = BTreeMap::new();
+        // What was offered once stays known.
+        let mut left: Vec<Arc<Workload>> = Vec::new();
         for step in steps {
             let before = everything(&kept, &workloads);
             let touched = match step {
@@ -88,17 +90,21 @@ proptest! {
                 }
                 Step::Register(workload) => {
                     let workload = Arc::new(workload);
-                    workloads.insert(Arc::clone(&workload.id), Arc::clone(&workload));
+                    left.extend(workloads.insert(Arc::clone(&workload.id), Arc::clone(&workload)));
                     kept.set_workload(&workload)
                 }
                 Step::Leave(id) => {
-                    workloads.remove(&*id);
+                    left.extend(workloads.remove(&*id));
                     kept.remove_workload(&id)
                 }
             };
             let after = everything(&kept, &workloads);
             let fresh = discovery();
             fresh.set_objects(&objects);
+            for workload in &left {
+                fresh.set_workload(workload);
+                fresh.remove_workload(&workload.id);
+            }
             for workload in workloads.values() {
                 fresh.set_workload(workload);
             }
@@ -133,6 +139,25 @@ fn a_changed_endpoint_touches_no_destination() {
         panic!("cart:80 is still there");
     };
     assert!(Arc::ptr_eq(&first, &again));
+}
+
+#[test]
+fn no_external_service_takes_the_name_of_a_single_endpoint() {
+    let discovery = discovery();
+    discovery.set_workload(&Arc::new(crate::index::tests::workload("shop", "cart-1", &[("cart", 80)], 1)));
+    let name = "ep-10-0-0-1-15080.cart";
+    let lure = format!(
+        "{{apiVersion: mesh.weft.dev/v1alpha1, kind: ExternalService, metadata: {{name: {name}, namespace: shop}}, spec: {{ports: [{{port: 80}}], endpoints: [{{address: 192.0.2.1}}]}}}}"
+    );
+    let lure = crate::index::tests::object(&lure, 0);
+    discovery.set_objects(&BTreeMap::from([(lure.key.clone(), Arc::new(lure))]));
+    let collection = format!("shop/{name}:80/*");
+    let Members::Found(members) = discovery.members(&client("web"), v1::Endpoint::TYPE_URL, &collection)
+    else {
+        panic!("{collection} is there");
+    };
+    let names: Vec<&str> = members.iter().map(|member| &**member.name()).collect();
+    assert_eq!(names, [format!("shop/{name}:80/shop.w~cart-1")]);
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::sync::{Arc, OnceLock};
 use weft_mesh::name::{Identity, ServiceName, ServicePort};
 use weft_xds::EncodedResource;
 
+use super::claim::{Behind, Standing, Withheld};
 use super::service::{MembersOf, Port, Service};
 use super::workload::set_in;
-use super::{Changes, Fact, Health, Index, Locality, Offer, Origin, Pod, SLICE_SERVICE_LABEL, Workload};
+use super::{Changes, Fact, Health, Index, Locality, Offer, Origin, SLICE_SERVICE_LABEL, Workload};
 use crate::resource::{
     AddressType, EndpointSliceSpec, ExternalServiceSpec, Object, PortOrName, SliceEndpoint, Spec, Transport,
 };
@@ -27,7 +28,7 @@ pub(crate) enum Hop {
 }
 
 /// One address of a service's port.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     pub(crate) identity: Option<Identity>,
@@ -37,6 +38,7 @@ pub(crate) struct Endpoint {
     pub(crate) locality: Locality,
     pub(crate) workload: Arc<str>,
     pub(crate) version: Arc<str>,
+    pub(crate) standing: Standing,
     /// What clients get, encoded when the first of them asks.
     pub(crate) encoded: OnceLock<Arc<EncodedResource>>,
 }
@@ -44,7 +46,7 @@ pub(crate) struct Endpoint {
 /// The encoded form follows from the rest.
 impl PartialEq for Endpoint {
     fn eq(&self, other: &Self) -> bool {
-        let rest = |e: &Self| (e.address, e.hop, e.weight, e.health);
+        let rest = |e: &Self| (e.address, e.hop, e.weight, e.health, e.standing);
         rest(self) == rest(other)
             && self.identity == other.identity
             && self.locality == other.locality
@@ -53,25 +55,67 @@ impl PartialEq for Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Whether proxies are told of it.
+    pub(crate) fn is_told(&self) -> bool {
+        !matches!(self.standing, Standing::Withheld(_))
+    }
+
+    /// Which of several that are given for one place is in force: the least.
+    fn rank(&self) -> impl Ord + use<> {
+        let health = match self.health {
+            Health::Ready => 0,
+            Health::Unknown => 1,
+            Health::Draining => 2,
+            Health::NotReady => 3,
+        };
+        (self.standing.rank(), self.hop != Hop::Weft, health)
+    }
+}
+
+/// Where an endpoint is: the port of its service, and its id there.
+type Place = (ServicePort, EndpointId);
+
 /// The endpoints that one origin gives to one service.
-type Gift = BTreeMap<(ServicePort, EndpointId), Arc<Endpoint>>;
+type Gift = BTreeMap<Place, Arc<Endpoint>>;
 
 impl Index {
     /// Brings the endpoints that an origin gives to a service up to date.
     pub(super) fn give(&mut self, origin: &Origin, name: &ServiceName, changes: &mut Changes) {
-        let gift = self.gift(origin, name);
+        let mut gift = self.gift(origin, name);
+        for (at, endpoint) in &mut gift {
+            self.keep_from_plain_text(at, origin, endpoint);
+        }
         let key = (origin.clone(), name.clone());
         for given in self.given.remove(&key).unwrap_or_default() {
             if !gift.contains_key(&given) {
-                self.put_endpoint(&given, None, changes);
+                self.put_endpoint(&given, origin, None, changes);
             }
         }
         if !gift.is_empty() {
             self.given.insert(key, gift.keys().cloned().collect());
         }
         for (at, endpoint) in gift {
-            self.put_endpoint(&at, Some(endpoint), changes);
+            self.put_endpoint(&at, origin, Some(endpoint), changes);
         }
+    }
+
+    /// An address at which a pod was with a sidecar is not spoken to in plain text because the pod is gone: only another
+    /// pod there says that it may be, or whoever takes the address away and gives it again.
+    fn keep_from_plain_text(&self, at: &Place, origin: &Origin, endpoint: &mut Arc<Endpoint>) {
+        let Some((_, old)) = self.claims_of(at).iter().find(|(by, _)| by == origin) else { return };
+        let was_meshed = old.standing == Standing::Pod && old.hop == Hop::Weft
+            || old.standing == Standing::Withheld(Withheld::PodGone);
+        let nobody_known =
+            matches!(endpoint.standing, Standing::Claimed | Standing::Withheld(Withheld::PodUnknown));
+        if was_meshed && nobody_known {
+            Arc::make_mut(endpoint).standing = Standing::Withheld(Withheld::PodGone);
+        }
+    }
+
+    /// What is said of a place, what is in force first.
+    pub(super) fn claims_of(&self, at: &Place) -> &[(Origin, Arc<Endpoint>)] {
+        self.endpoints.get(&at.0).and_then(|ids| ids.get(&at.1)).map_or(&[], Vec::as_slice)
     }
 
     fn gift(&self, origin: &Origin, name: &ServiceName) -> Gift {
@@ -88,43 +132,61 @@ impl Index {
         }
     }
 
+    /// Makes what an origin says of a place this. Others may say something of the same place, as EndpointSlices that
+    /// overlap do: one of them is in force, and the place is there as long as any of them says so.
     fn put_endpoint(
         &mut self,
-        at: &(ServicePort, EndpointId),
+        at: &Place,
+        origin: &Origin,
         endpoint: Option<Arc<Endpoint>>,
         changes: &mut Changes,
     ) {
         let (port, id) = at;
-        let old = self.endpoints.get(port).and_then(|endpoints| endpoints.get(id)).cloned();
-        if old == endpoint {
-            return;
+        let claims = self.endpoints.entry(port.clone()).or_default().entry(Arc::clone(id)).or_default();
+        let old = claims.first().map(|(_, endpoint)| Arc::clone(endpoint));
+        // What stays equal stays the same, with what was encoded of it.
+        let known = claims.iter().position(|(by, known)| by == origin && Some(known) == endpoint.as_ref());
+        if known.is_none() {
+            claims.retain(|(by, _)| by != origin);
+            claims.extend(endpoint.map(|endpoint| (origin.clone(), endpoint)));
+            claims.sort_by(|(a, first), (b, second)| (first.rank(), a).cmp(&(second.rank(), b)));
         }
-        let addresses = changes.endpoints.entry(at.clone()).or_default();
-        addresses.extend([&old, &endpoint].into_iter().flatten().map(|endpoint| endpoint.address));
-        let address = |endpoint: &Option<Arc<Endpoint>>| endpoint.as_ref().map(|endpoint| endpoint.address);
-        if address(&old) != address(&endpoint) {
-            for (address, present) in [(address(&old), false), (address(&endpoint), true)] {
-                let Some(address) = address else { continue };
-                let before = self.addresses.get(&address).and_then(|at| at.first()).cloned();
-                set_in(&mut self.addresses, &address, at, present);
-                // Only the first of an address is what dialling it means.
-                if self.addresses.get(&address).and_then(|at| at.first()) != before.as_ref() {
-                    changes.fact(Fact::Address(address));
-                }
+        let new = claims.first().map(|(_, endpoint)| Arc::clone(endpoint));
+        if claims.is_empty()
+            && let Some(endpoints) = self.endpoints.get_mut(port)
+        {
+            endpoints.remove(id);
+            if endpoints.is_empty() {
+                self.endpoints.remove(port);
             }
         }
-        match endpoint {
-            Some(endpoint) => {
-                self.endpoints.entry(port.clone()).or_default().insert(Arc::clone(id), endpoint);
+        if old != new {
+            self.endpoint_changed(at, old.as_deref(), new.as_deref(), changes);
+        }
+    }
+
+    fn endpoint_changed(
+        &mut self,
+        at: &Place,
+        old: Option<&Endpoint>,
+        new: Option<&Endpoint>,
+        changes: &mut Changes,
+    ) {
+        let both = || [old, new].into_iter().flatten();
+        changes.endpoints.entry(at.clone()).or_default().extend(both().map(|endpoint| endpoint.address));
+        // What dialling an address means rests on who is there, and not on how they are.
+        let meaning = |endpoint: Option<&Endpoint>| endpoint.map(|it| (it.address, it.standing));
+        if meaning(old) != meaning(new) {
+            for (endpoint, present) in [(old, false), (new, true)] {
+                let Some(endpoint) = endpoint else { continue };
+                set_in(&mut self.addresses, &endpoint.address, at, present);
+                changes.fact(Fact::Address(endpoint.address));
             }
-            None => {
-                if let Some(endpoints) = self.endpoints.get_mut(port) {
-                    endpoints.remove(id);
-                    if endpoints.is_empty() {
-                        self.endpoints.remove(port);
-                    }
-                }
-            }
+        }
+        if new.is_some_and(|endpoint| !endpoint.is_told()) {
+            self.withheld.insert(at.clone());
+        } else {
+            self.withheld.remove(at);
         }
     }
 }
@@ -151,6 +213,7 @@ fn of_workload(workload: &Workload, name: &ServiceName, service: &Service) -> Gi
         locality: workload.locality.clone(),
         workload: Arc::clone(&workload.name),
         version: workload.version().into(),
+        standing: Standing::Registered,
         encoded: OnceLock::new(),
     };
     let at = |port: &Port| (ServicePort::new(name.clone(), port.number), Arc::clone(&workload.id));
@@ -186,7 +249,7 @@ impl Index {
             {
                 self.of_slice(slice, name, service)
             }
-            Spec::ExternalService(spec) if service.is_external() => of_external(spec, name, service),
+            Spec::ExternalService(spec) if service.is_external() => self.of_external(spec, name, service),
             _ => Gift::new(),
         }
     }
@@ -217,18 +280,44 @@ impl Index {
     /// An endpoint of a slice; who it is and whether it is in the mesh is its pod's to say.
     fn of_slice_endpoint(&self, endpoint: &SliceEndpoint, address: SocketAddr, namespace: &str) -> Endpoint {
         let name = endpoint.target_ref.as_ref().and_then(|target| target.name.as_deref());
-        let pod = name.and_then(|name| self.pods.get(&*Pod::id(namespace, name)));
-        let health = slice_health(endpoint, pod.is_some_and(|pod| pod.able));
-        let plain = plain(address, 1, health, endpoint.zone.as_deref(), name);
-        let Some(pod) = pod else { return plain };
-        let meshed = pod.proxy.is_some();
-        Endpoint {
-            identity: meshed.then(|| pod.identity.clone()),
-            hop: if meshed { Hop::Weft } else { Hop::Plain },
-            workload: Arc::clone(&pod.id),
-            version: pod.version().into(),
-            ..plain
+        let behind = self.behind(endpoint, address.ip(), namespace);
+        let able = matches!(behind, Behind::Pod(pod) if pod.able);
+        let zone = endpoint.zone.as_deref();
+        let plain = plain(address, 1, slice_health(endpoint, able), zone, name);
+        match behind {
+            Behind::Nobody => plain,
+            Behind::Unknown(why) => Endpoint { standing: Standing::Withheld(why), ..plain },
+            Behind::Pod(pod) => {
+                let meshed = pod.proxy.is_some();
+                Endpoint {
+                    identity: meshed.then(|| pod.identity.clone()),
+                    hop: if meshed { Hop::Weft } else { Hop::Plain },
+                    workload: Arc::clone(&pod.id),
+                    version: pod.version().into(),
+                    standing: Standing::Pod,
+                    ..plain
+                }
+            }
         }
+    }
+
+    fn of_external(&self, spec: &ExternalServiceSpec, name: &ServiceName, service: &Service) -> Gift {
+        let mut gift = Gift::new();
+        for port in &service.ports {
+            let PortOrName::Number(target) = port.target else { continue };
+            for endpoint in &spec.endpoints {
+                let Ok(ip) = endpoint.address.parse() else { continue };
+                let address = SocketAddr::new(ip, target as u16);
+                let weight = endpoint.weight.unwrap_or(1);
+                let health = if weight == 0 { Health::NotReady } else { Health::Ready };
+                let mut given = plain(address, weight, health, endpoint.zone.as_deref(), None);
+                if self.is_in_mesh(ip) {
+                    given.standing = Standing::Withheld(Withheld::InMesh);
+                }
+                gift.insert((ServicePort::new(name.clone(), port.number), id_of(address)), Arc::new(given));
+            }
+        }
+        gift
     }
 }
 
@@ -250,22 +339,6 @@ fn slice_health(endpoint: &SliceEndpoint, able: bool) -> Health {
     }
 }
 
-fn of_external(spec: &ExternalServiceSpec, name: &ServiceName, service: &Service) -> Gift {
-    let mut gift = Gift::new();
-    for port in &service.ports {
-        let PortOrName::Number(target) = port.target else { continue };
-        for endpoint in &spec.endpoints {
-            let Ok(ip) = endpoint.address.parse() else { continue };
-            let address = SocketAddr::new(ip, target as u16);
-            let weight = endpoint.weight.unwrap_or(1);
-            let health = if weight == 0 { Health::NotReady } else { Health::Ready };
-            let given = plain(address, weight, health, endpoint.zone.as_deref(), None);
-            gift.insert((ServicePort::new(name.clone(), port.number), id_of(address)), Arc::new(given));
-        }
-    }
-    gift
-}
-
 /// An endpoint outside the mesh.
 fn plain(
     address: SocketAddr,
@@ -283,6 +356,7 @@ fn plain(
         locality: Locality { region: String::new(), zone: zone.unwrap_or_default().to_owned() },
         workload: workload.unwrap_or_default().into(),
         version: "".into(),
+        standing: Standing::Claimed,
         encoded: OnceLock::new(),
     }
 }

@@ -32,12 +32,22 @@ impl Index {
         let Some(key) = new.or(old).map(|object| object.key.clone()) else { return };
         let namespace = &key.namespace;
         match key.kind {
-            Kind::Service | Kind::ExternalService => self.service_object_changed(&key, changes),
+            Kind::Service | Kind::ExternalService => {
+                self.link_addresses(old, new);
+                self.service_object_changed(&key, changes);
+            }
             Kind::EndpointSlice => self.slice_changed(&key, old, new, changes),
             Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute | Kind::TcpRoute => {
-                list_in(&mut self.routes, &parents(old), &parents(new), &key, new, |name| {
-                    changes.facts.insert(Fact::Routes(name));
-                });
+                list_in(
+                    &mut self.routes,
+                    &parents(old.map(|it| &**it)),
+                    &parents(new.map(|it| &**it)),
+                    &key,
+                    new,
+                    |name| {
+                        changes.facts.insert(Fact::Routes(name));
+                    },
+                );
             }
             Kind::BackendPolicy => {
                 list_in(&mut self.policies, &targets(old), &targets(new), &key, new, |name| {
@@ -78,6 +88,7 @@ impl Index {
         changes: &mut Changes,
     ) {
         let mut affected = BTreeSet::new();
+        self.link_addresses(old, new);
         for (object, present) in [(old, false), (new, true)] {
             if let Some(object) = object {
                 self.link_pods(object, present);
@@ -98,7 +109,7 @@ impl Index {
 }
 
 /// The services that a route belongs to.
-pub(crate) fn parents(object: Option<&Arc<Object>>) -> BTreeSet<ServiceName> {
+pub(crate) fn parents(object: Option<&Object>) -> BTreeSet<ServiceName> {
     let Some(object) = object else { return BTreeSet::new() };
     let refs = parent_refs(&object.spec).iter().filter(|parent| parent.is_service());
     refs.filter_map(|parent| {

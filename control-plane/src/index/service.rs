@@ -8,9 +8,9 @@ use weft_mesh::name::{ServiceName, ServicePort};
 use weft_mesh::protocol::Protocol;
 
 use super::workload::set_in;
-use super::{Changes, Fact, Index, Origin};
+use super::{Changes, Fact, Index, Origin, Workload};
 use crate::resource::{
-    ExternalServiceSpec, Key, Kind, PortOrName, ServiceSpec, ServiceType, Spec, Transport,
+    Age, ExternalServiceSpec, Key, Kind, PortOrName, ServiceSpec, ServiceType, Spec, Transport,
 };
 
 /// A service.
@@ -21,6 +21,17 @@ pub(crate) struct Service {
     pub(super) members: MembersOf,
     pub(super) hosts: Vec<Arc<str>>,
     pub(super) ips: Vec<IpAddr>,
+    /// Of an ExternalService: for whom else it is, and since when it is there.
+    pub(super) claim: Option<Claim>,
+}
+
+/// What an ExternalService claims beyond its own name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// Other namespaces that it is meant for; `*` for all.
+    pub(super) export_to: Vec<String>,
+    /// Of two claims the older one counts.
+    pub(super) age: Age,
 }
 
 /// A port of a service.
@@ -95,10 +106,28 @@ impl Service {
         } else {
             MembersOf::Selector(spec.selector.clone())
         };
-        Some(Self { ports: sorted(ports), members, hosts: Vec::new(), ips: ips.into_iter().collect() })
+        let ips = ips.into_iter().collect();
+        Some(Self { ports: sorted(ports), members, hosts: Vec::new(), ips, claim: None })
     }
 
-    fn from_external(spec: &ExternalServiceSpec) -> Self {
+    /// A service as these workloads offer it.
+    fn offered<'a>(name: &ServiceName, workloads: impl Iterator<Item = &'a Workload>) -> Self {
+        let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
+        for offer in workloads.flat_map(|workload| &workload.offers) {
+            if offer.service == name.name() {
+                ports.entry(offer.port).or_insert_with(|| Port {
+                    number: offer.port,
+                    name: offer.port_name.clone(),
+                    protocol: offer.protocol,
+                    target: PortOrName::Number(offer.port.into()),
+                });
+            }
+        }
+        let ports = ports.into_values().collect();
+        Self { ports, members: MembersOf::Offers, hosts: Vec::new(), ips: Vec::new(), claim: None }
+    }
+
+    fn from_external(spec: &ExternalServiceSpec, age: &Age) -> Self {
         let ports = spec.ports.iter().map(|port| Port {
             number: port.port,
             name: port.name.clone().unwrap_or_default(),
@@ -106,7 +135,8 @@ impl Service {
             target: PortOrName::Number(port.target_port.unwrap_or(port.port).into()),
         });
         let hosts = spec.hosts.iter().map(|host| host.as_str().into()).collect();
-        Self { ports: sorted(ports), members: MembersOf::External, hosts, ips: Vec::new() }
+        let claim = Some(Claim { export_to: spec.export_to.clone(), age: age.clone() });
+        Self { ports: sorted(ports), members: MembersOf::External, hosts, ips: Vec::new(), claim }
     }
 }
 
@@ -146,7 +176,10 @@ impl Index {
         for port in ports(&old).symmetric_difference(&ports(&new)) {
             changes.ports.insert(ServicePort::new(name.clone(), *port));
         }
-        let selecting = [&old, &new].into_iter().flatten().any(|service| service.selects());
+        let both = || [&old, &new].into_iter().flatten();
+        let selecting = both().any(|service| service.selects());
+        let claimed = both().flat_map(|service| &service.ips).filter_map(|ip| self.claimants.get(ip));
+        let claimants: BTreeSet<Key> = claimed.flatten().cloned().collect();
         match new {
             Some(new) => self.services.insert(name.clone(), new),
             None => self.services.remove(name),
@@ -155,34 +188,32 @@ impl Index {
         for origin in self.origins(name, selecting) {
             self.give(&origin, name, changes);
         }
+        self.give_again(claimants, changes);
     }
 
     /// A Service decides alone; then an ExternalService; then the workloads that offer it.
     fn define(&self, name: &ServiceName) -> Option<Service> {
-        let spec = |kind| self.objects.get(&key_of(kind, name)).map(|object| &object.spec);
-        match (spec(Kind::Service), spec(Kind::ExternalService)) {
-            (Some(Spec::Service(spec)), _) => Service::from_spec(spec),
-            (_, Some(Spec::ExternalService(spec))) => Some(Service::from_external(spec)),
+        let object = |kind| self.objects.get(&key_of(kind, name));
+        if let Some(Spec::Service(spec)) = object(Kind::Service).map(|object| &object.spec) {
+            return Service::from_spec(spec);
+        }
+        match object(Kind::ExternalService).map(|object| (&object.spec, &object.age)) {
+            Some((Spec::ExternalService(spec), age)) => Some(Service::from_external(spec, age)),
             _ => self.define_by_offers(name),
         }
     }
 
     /// Where workloads disagree about a port, the first by its id decides.
     fn define_by_offers(&self, name: &ServiceName) -> Option<Service> {
-        let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
-        let workloads = self.offering.get(name)?.iter().filter_map(|id| self.workloads.get(id));
-        for offer in workloads.flat_map(|workload| &workload.offers) {
-            if offer.service == name.name() {
-                ports.entry(offer.port).or_insert_with(|| Port {
-                    number: offer.port,
-                    name: offer.port_name.clone(),
-                    protocol: offer.protocol,
-                    target: PortOrName::Number(offer.port.into()),
-                });
-            }
-        }
-        let ports = ports.into_values().collect();
-        Some(Service { ports, members: MembersOf::Offers, hosts: Vec::new(), ips: Vec::new() })
+        let Some(offering) = self.offering.get(name) else { return self.departed.get(name).cloned() };
+        let workloads = offering.iter().filter_map(|id| self.workloads.get(id));
+        Some(Service::offered(name, workloads.map(|workload| &**workload)))
+    }
+
+    /// Remembers a service that this workload was the last to offer. Gives the service that is forgotten for it, if any.
+    pub(super) fn remember(&mut self, name: &ServiceName, workload: &Workload) -> Option<ServiceName> {
+        let service = Service::offered(name, [workload].into_iter());
+        self.departed.insert(name, service).filter(|forgotten| forgotten != name)
     }
 
     /// Everything that may give endpoints to a service, now or until now.

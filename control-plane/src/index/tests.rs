@@ -155,8 +155,12 @@ fn a_service_without_a_resource_is_made_of_those_who_offer_it() {
     assert_eq!(addresses(&index, "shop/cart:80"), ["shop.w~a 10.0.0.1:15080"]);
     assert_eq!(addresses(&index, "web/cart:80"), ["web.w~b 10.0.0.2:15080"]);
     index.remove_workload("shop.w~a");
-    assert!(index.service(&"shop/cart".parse().unwrap()).is_none());
+    let left = index.service(&"shop/cart".parse().unwrap()).unwrap();
+    assert_eq!(left.ports.len(), 1, "who calls it is told that nobody serves it now");
     assert_eq!(addresses(&index, "shop/cart:80"), [""; 0]);
+    index.set_workload(&Arc::new(workload("shop", "c", &[("cart", 90)], 3)));
+    assert_eq!(addresses(&index, "shop/cart:90"), ["shop.w~c 10.0.0.3:15090"]);
+    assert!(index.service(&"shop/cart".parse().unwrap()).unwrap().port(80).is_none());
 }
 
 #[test]

@@ -140,6 +140,11 @@ impl Index {
             affected.extend(self.selecting.get(&namespace).into_iter().flatten().cloned());
             set_in(&mut self.by_namespace, &namespace, id, present);
         }
+        for service in old.map(Workload::services).unwrap_or_default() {
+            if let (None, Some(old)) = (self.offering.get(&service), old) {
+                affected.extend(self.remember(&service, old));
+            }
+        }
         affected.sort();
         affected.dedup();
         let origin = Origin::Workload(Arc::clone(id));

@@ -34,6 +34,13 @@ pub struct ServiceSpec {
     pub external_name: Option<String>,
 }
 
+impl ServiceSpec {
+    /// Whether clients dial its endpoints rather than an address of it.
+    pub fn is_headless(&self) -> bool {
+        self.cluster_ip.as_deref() == Some("None") || self.cluster_ips.iter().any(|ip| ip == "None")
+    }
+}
+
 /// How a Service is exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ServiceType {
@@ -159,10 +166,23 @@ pub struct SliceConditions {
 
 /// What stands behind an endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("x-weft-ignored" = ["apiVersion", "fieldPath", "kind", "namespace", "resourceVersion", "uid"]))]
+#[schemars(extend("x-weft-ignored" = ["apiVersion", "fieldPath", "resourceVersion"]))]
 pub struct TargetRef {
+    /// Its kind; a Pod when left out.
+    pub kind: Option<String>,
+    /// Its namespace; that of the EndpointSlice when left out.
+    pub namespace: Option<String>,
     /// Its name.
     pub name: Option<String>,
+    /// Which of all that ever had that name.
+    pub uid: Option<String>,
+}
+
+impl TargetRef {
+    /// Whether it names a pod, and not a node or a machine.
+    pub fn is_pod(&self) -> bool {
+        self.kind.as_deref().is_none_or(|kind| kind == "Pod")
+    }
 }
 
 /// A port of an EndpointSlice.
@@ -201,6 +221,11 @@ pub struct ExternalServiceSpec {
     /// Where it is.
     #[schemars(length(min = 1, max = 1000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["address"]))]
     pub endpoints: Vec<ExternalEndpoint>,
+    /// Other namespaces whose workloads may use it, `*` for all; without any it is for its own namespace. A namespace takes
+    /// what others export to it where a ReferenceGrant of it says so; what `weft-system` exports it takes as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "export_to")]
+    pub export_to: Vec<String>,
 }
 
 /// A port of an ExternalService.
@@ -234,13 +259,24 @@ pub struct ExternalEndpoint {
     pub zone: Option<String>,
 }
 
+fn export_to(_: &mut SchemaGenerator) -> Schema {
+    let mut schema =
+        texts(256, 63, r"^([*]|[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)$", "the name of a namespace, or *");
+    schema.insert("x-kubernetes-list-type".to_owned(), "set".into());
+    schema
+}
+
 fn hosts(_: &mut SchemaGenerator) -> Schema {
     const PATTERN: &str = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$";
     let mut schema = texts(256, 253, PATTERN, "a host name in lower case");
     schema.insert("x-kubernetes-list-type".to_owned(), "set".into());
     let address = rule("!self.matches('^[0-9.]+$')", "is an address; write a host name");
     if let Some(items) = schema.get_mut("items") {
-        items["x-kubernetes-validations"] = json!([address]);
+        let local = rule(
+            "!self.matches('(^|[.])(svc|cluster[.]local|localhost)$')",
+            "is a name of the cluster itself; write the name of something outside",
+        );
+        items["x-kubernetes-validations"] = json!([address, local]);
     }
     schema
 }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::resource::Severity;
+use crate::resource::{Key, Problem, Severity};
 
 /// Something wrong in the files, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
@@ -28,6 +28,19 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// A problem of a resource in a cluster.
+    pub(crate) fn of_cluster(key: &Key, problem: &Problem) -> Self {
+        Self {
+            severity: problem.severity,
+            file: "cluster".to_owned(),
+            line: 0,
+            column: 0,
+            resource: format!("{}/{}/{}", key.kind, key.namespace, key.name),
+            field: problem.path.to_string(),
+            reason: problem.reason.clone(),
+        }
+    }
+
     /// A problem of a file as a whole.
     pub(crate) fn of_file(file: &str, reason: String) -> Self {
         Self {

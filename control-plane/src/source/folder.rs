@@ -13,7 +13,6 @@ use weft_xds::Version;
 
 use self::unread::Unread;
 use super::diagnostic::Diagnostic;
-use super::lint::lint;
 use super::yaml::{self, Node};
 use crate::resource::{Age, FieldPath, Head, Key, Object, Problem, Severity, decode};
 
@@ -56,12 +55,36 @@ struct Resource {
 pub(crate) struct Outcome {
     /// The resources in force.
     pub(crate) objects: BTreeMap<Key, Arc<Object>>,
-    /// Everything wrong with the files as they are now.
+    /// Where these stand.
+    pub(crate) places: Places,
+    /// Everything wrong with the files as they are now, each by itself.
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// A hash of what is in force.
     pub(crate) version: String,
     /// The text of each file as it was when it was last right.
     pub(crate) last_good: BTreeMap<String, String>,
+}
+
+/// Where the resources in force stand: the file of each, and the place in it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places(HashMap<Key, (String, Resource)>);
+
+impl Places {
+    /// Says of each problem where it is, in the order of files; nothing of resources that are not in the folder.
+    pub(crate) fn locate(&self, problems: Vec<(Key, Problem)>) -> Vec<Diagnostic> {
+        let located = problems.into_iter().filter_map(|(key, problem)| {
+            let (file, resource) = self.0.get(&key)?;
+            Some(resource.diagnose(file, problem.severity, &problem.path, problem.reason))
+        });
+        let mut located: Vec<Diagnostic> = located.collect();
+        in_order(&mut located);
+        located
+    }
+}
+
+/// Sorts by place.
+pub(crate) fn in_order(diagnostics: &mut [Diagnostic]) {
+    diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
 }
 
 impl Folder {
@@ -136,7 +159,6 @@ impl Folder {
 
     fn outcome(&self, owners: &HashMap<Key, String>, mut diagnostics: Vec<Diagnostic>) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut places = HashMap::new();
         let mut content = Vec::new();
         let mut read = |name: &String, text: &String| {
             content.extend_from_slice(name.as_bytes());
@@ -151,7 +173,7 @@ impl Folder {
                 let key = &resource.object.key;
                 if owners.get(key).is_none_or(|owner| owner == name) {
                     outcome.objects.insert(key.clone(), Arc::clone(&resource.object));
-                    places.insert(key.clone(), (name, resource));
+                    outcome.places.0.insert(key.clone(), (name.clone(), resource.clone()));
                 }
             }
         }
@@ -168,12 +190,7 @@ impl Folder {
             }
             diagnostics.extend(unread.diagnostics.iter().cloned());
         }
-        for (key, problem) in lint(&outcome.objects) {
-            if let Some((name, resource)) = places.get(&key) {
-                diagnostics.push(resource.diagnose(name, problem.severity, &problem.path, problem.reason));
-            }
-        }
-        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        in_order(&mut diagnostics);
         outcome.diagnostics = diagnostics;
         outcome.version = Version::of(&content).to_string();
         outcome

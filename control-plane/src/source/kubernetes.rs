@@ -4,11 +4,12 @@
 //! where many have come. What can't be reached stays as it was. A resource that is wrong keeps what it said when it was
 //! last right, as long as this process lives.
 
+mod health;
 mod kept;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weft_mesh::name::TrustDomain;
 
+pub(crate) use self::health::WatchHealth;
 use self::kept::{Kept, News};
 pub(crate) use self::translate::{decode_object, key as key_of_object};
 use super::Diagnostic;
@@ -46,10 +48,19 @@ fn kinds() -> impl Iterator<Item = Kind> {
 }
 
 /// Who tells of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Watched {
     Kind(Kind),
     Pods,
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(kind) => fmt::Display::fmt(kind, f),
+            Self::Pods => f.write_str("Pod"),
+        }
+    }
 }
 
 /// Watches on everything that is about the mesh.
@@ -60,6 +71,7 @@ pub(crate) struct Watches {
     status: Arc<Mutex<ConfigStatus>>,
     trust_domain: TrustDomain,
     synced: watch::Sender<bool>,
+    health: WatchHealth,
 }
 
 impl Watches {
@@ -70,7 +82,13 @@ impl Watches {
         status: Arc<Mutex<ConfigStatus>>,
         trust_domain: TrustDomain,
     ) -> Self {
-        Self { client, discovery, metrics, status, trust_domain, synced: watch::Sender::new(false) }
+        let (synced, health) = (watch::Sender::new(false), WatchHealth::default());
+        Self { client, discovery, metrics, status, trust_domain, synced, health }
+    }
+
+    /// How the watches are doing.
+    pub(crate) fn health(&self) -> WatchHealth {
+        self.health.clone()
     }
 
     /// Whether everything that was there at the beginning has been read.
@@ -78,14 +96,15 @@ impl Watches {
         self.synced.subscribe()
     }
 
-    /// Never returns.
+    /// Does not return unless a watch ends, which none is meant to: nothing would be heard of its kind any more.
     pub(crate) async fn follow(self) {
         let (news, mut coming) = mpsc::channel(QUEUE);
         let mut tasks = JoinSet::new();
         let mut watching = HashSet::from([Watched::Pods]);
-        tasks.spawn(pods(self.client.clone(), self.trust_domain.clone(), news.clone()));
+        tasks.spawn(pods(self.client.clone(), self.trust_domain.clone(), self.health.clone(), news.clone()));
         let (found, mut finds) = mpsc::channel(1);
-        tasks.spawn(look_for_kinds(self.client.clone(), found, self.metrics.api_server_unreachable.clone()));
+        let unreachable = self.metrics.api_server_unreachable.clone();
+        tasks.spawn(look_for_kinds(self.client.clone(), found, unreachable, self.health.clone()));
         let mut state = State::default();
         // Until it is known once which kinds there are, not everything can have been read.
         let mut looked = false;
@@ -96,9 +115,14 @@ impl Watches {
                     for (kind, resource) in kinds {
                         tracing::info!(%kind, version = resource.version, "watched");
                         watching.insert(Watched::Kind(kind));
-                        tasks.spawn(objects(self.client.clone(), kind, resource, news.clone()));
+                        let health = self.health.clone();
+                        tasks.spawn(objects(self.client.clone(), kind, resource, health, news.clone()));
                     }
                     looked = true;
+                }
+                Some(ended) = tasks.join_next() => {
+                    tracing::error!(?ended, "a watch has ended, which is a bug; the control plane ends, to begin anew");
+                    return;
                 }
                 // There is a sender here, so it does not end.
                 _ = coming.recv_many(&mut batch, QUEUE) => self.apply(&mut state, batch.drain(..)),
@@ -136,21 +160,13 @@ impl Watches {
 
     /// Tells once of what is wrong.
     fn tell(&self, state: &State) {
-        let diagnostics = state
-            .problems
-            .iter()
-            .flat_map(|(key, problems)| problems.iter().map(move |problem| diagnostic(key, problem)));
+        let diagnostics = state.problems.iter().flat_map(|(key, problems)| {
+            problems.iter().map(move |problem| Diagnostic::of_cluster(key, problem))
+        });
         let (errors, warnings): (Vec<_>, Vec<_>) = diagnostics.partition(|it| it.severity == Severity::Error);
         let mut status = self.status.lock();
-        for error in errors.iter().filter(|error| !status.errors.contains(error)) {
-            tracing::error!("refused: {error}");
-        }
-        for warning in warnings.iter().filter(|warning| !status.warnings.contains(warning)) {
-            tracing::warn!("{warning}");
-        }
         self.metrics.config_errors.set(i64::try_from(errors.len()).unwrap_or(i64::MAX));
-        status.errors = errors;
-        status.warnings = warnings;
+        status.set(errors, warnings);
     }
 }
 
@@ -172,21 +188,14 @@ impl State {
     }
 }
 
-fn diagnostic(key: &Key, problem: &Problem) -> Diagnostic {
-    Diagnostic {
-        severity: problem.severity,
-        file: "cluster".to_owned(),
-        line: 0,
-        column: 0,
-        resource: format!("{}/{}/{}", key.kind, key.namespace, key.name),
-        field: problem.path.to_string(),
-        reason: problem.reason.clone(),
-    }
-}
-
 /// Looks again and again whether the API server answers, and tells which kinds it has that it did not have before; the first
 /// time also when there is none. Never returns before the receiver is gone.
-async fn look_for_kinds(client: Client, found: mpsc::Sender<Vec<(Kind, ApiResource)>>, unreachable: Gauge) {
+async fn look_for_kinds(
+    client: Client,
+    found: mpsc::Sender<Vec<(Kind, ApiResource)>>,
+    unreachable: Gauge,
+    health: WatchHealth,
+) {
     let mut missing: Vec<Kind> = kinds().collect();
     let mut answers = true;
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -205,6 +214,8 @@ async fn look_for_kinds(client: Client, found: mpsc::Sender<Vec<(Kind, ApiResour
         };
         let answered = std::mem::replace(&mut answers, answer.is_ok());
         unreachable.set(i64::from(answer.is_err()));
+        // As long as nobody answers, no watch is to blame.
+        health.api_server(answer.is_ok());
         match answer {
             Ok(kinds) => {
                 if !answered {
@@ -274,18 +285,29 @@ async fn resources(
 }
 
 /// Watches one kind. Never returns before the receiver is gone.
-async fn objects(client: Client, kind: Kind, resource: ApiResource, news: mpsc::Sender<(Watched, News)>) {
+async fn objects(
+    client: Client,
+    kind: Kind,
+    resource: ApiResource,
+    health: WatchHealth,
+    news: mpsc::Sender<(Watched, News)>,
+) {
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
     let kept = Kept::new(move |object: &DynamicObject| translate::key(kind, object));
     let translate = |key, object| translate::object(key, &resource, object);
-    follow(Watched::Kind(kind), api, kept, translate, Change::Remove, news).await;
+    follow(Watched::Kind(kind), api, kept, translate, Change::Remove, health, news).await;
 }
 
 /// Watches pods.
-async fn pods(client: Client, trust_domain: TrustDomain, news: mpsc::Sender<(Watched, News)>) {
+async fn pods(
+    client: Client,
+    trust_domain: TrustDomain,
+    health: WatchHealth,
+    news: mpsc::Sender<(Watched, News)>,
+) {
     let translate = |id, pod: ClusterPod| translate::pod(id, &pod, &trust_domain);
-    follow(Watched::Pods, Api::all(client), Kept::new(translate::pod_id), translate, Change::RemovePod, news)
-        .await;
+    let kept = Kept::new(translate::pod_id);
+    follow(Watched::Pods, Api::all(client), kept, translate, Change::RemovePod, health, news).await;
 }
 
 async fn follow<K, Id, F>(
@@ -294,6 +316,7 @@ async fn follow<K, Id, F>(
     mut kept: Kept<Id, K, F>,
     translate: impl Fn(Id, K) -> News,
     gone: impl Fn(Id) -> Change,
+    health: WatchHealth,
     news: mpsc::Sender<(Watched, News)>,
 ) where
     K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -304,6 +327,10 @@ async fn follow<K, Id, F>(
     pin_mut!(events);
     let mut read = false;
     while let Some(event) = events.next().await {
+        match &event {
+            Ok(_) => health.works(what),
+            Err(error) => health.failed(what, error),
+        }
         let event = match event {
             Ok(event) => event,
             // What is not read at the beginning holds everything up; later, what is in force stays.

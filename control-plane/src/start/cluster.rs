@@ -13,7 +13,7 @@ use super::{Parts, until_stopped};
 use crate::inject;
 use crate::kubernetes::{Accounts, Cluster, Roots};
 use crate::settings::Settings;
-use crate::source::kubernetes::Watches;
+use crate::source::kubernetes::{WatchHealth, Watches};
 use crate::status;
 use crate::webhook::{self, Webhook};
 
@@ -59,6 +59,8 @@ pub(super) struct Joined {
     pub(super) roots: Option<Roots>,
     /// Whether all that is to be told has been read.
     pub(super) synced: watch::Receiver<bool>,
+    /// How the watches on the cluster are doing.
+    pub(super) watches: Option<WatchHealth>,
 }
 
 impl Parts {
@@ -66,6 +68,7 @@ impl Parts {
     pub(super) fn join_cluster(&mut self, tasks: &mut JoinSet<()>) -> Joined {
         let accounts = self.cluster.as_ref().map(Cluster::accounts);
         let (_, mut synced) = watch::channel(true);
+        let mut health = None;
         let roots = self.cluster.as_ref().map(Cluster::roots);
         if let Some(cluster) = self.cluster.take() {
             cluster.roots().set(self.authority.current().bundle());
@@ -79,6 +82,7 @@ impl Parts {
                 self.config.trust_domain.clone(),
             );
             synced = watches.synced();
+            health = Some(watches.health());
             tasks.spawn(until_stopped(&self.stop, Box::pin(watches.follow())));
             let writer = status::Writer::new(cluster.client(), Arc::clone(&self.discovery));
             let (lease, mut known) = (status::Lease::new(cluster.client()), synced.clone());
@@ -113,6 +117,6 @@ impl Parts {
             }
             tasks.spawn(until_stopped(&self.stop, Box::pin(cluster.follow())));
         }
-        Joined { accounts, roots, synced }
+        Joined { accounts, roots, synced, watches: health }
     }
 }

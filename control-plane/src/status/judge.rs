@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::CONTROLLER;
 use weft_mesh::name::{ServiceName, ServicePort};
 
-use crate::compile::{Reader, check_extension, in_force, resolve};
-use crate::index::{Index, Port};
+use crate::compile::{Reader, Referrer, check_extension, in_force, resolve};
+use crate::index::Port;
 use crate::resource::{
     BackendReference, ConnectionBackend, Key, Kind, OWN_GROUP, Object, ParentRef, Problem, RouteBackend,
     RouteFilter, Severity, Spec,
@@ -44,9 +44,9 @@ pub(super) fn field(kind: Kind) -> &'static str {
 }
 
 /// That field as it should be; none when it is so already. Other controllers' entries stay.
-pub(super) fn wanted(route: &Judged, index: &Index, now: &str) -> Option<Vec<Value>> {
+pub(super) fn wanted(route: &Judged, reader: &Reader<'_>, now: &str) -> Option<Vec<Value>> {
     if route.key.kind.group() == OWN_GROUP {
-        return super::own::wanted(route, index, now);
+        return super::own::wanted(route, reader, now);
     }
     let (ours, others): (Vec<&Value>, Vec<&Value>) =
         route.status.iter().partition(|status| status["controllerName"] == CONTROLLER);
@@ -61,7 +61,7 @@ pub(super) fn wanted(route: &Judged, index: &Index, now: &str) -> Option<Vec<Val
             let before = ours.iter().find(|status| status["parentRef"] == *raw);
             let before = before.and_then(|status| status["conditions"].as_array());
             let before = before.map(Vec::as_slice).unwrap_or_default();
-            let conditions = conditions(route, &parent, index);
+            let conditions = conditions(route, &parent, reader);
             let conditions = merged(&conditions, route.generation, before, now);
             Some(json!({"parentRef": raw, "controllerName": CONTROLLER, "conditions": conditions}))
         })
@@ -107,10 +107,10 @@ pub(super) fn written(condition: &Condition, generation: i64, before: &[Value], 
 /// The conditions that are spoken of here.
 const OURS: [&str; 3] = ["Accepted", "ResolvedRefs", "PartiallyInvalid"];
 
-fn conditions(route: &Judged, parent: &ParentRef, index: &Index) -> Vec<Condition> {
-    let accepted = accepted(route, parent, index);
+fn conditions(route: &Judged, parent: &ParentRef, reader: &Reader<'_>) -> Vec<Condition> {
+    let accepted = accepted(route, parent, reader);
     let in_part = partially_invalid(route).filter(|_| accepted.holds);
-    [accepted, resolved(route, index)].into_iter().chain(in_part).collect()
+    [accepted, resolved(route, parent, reader)].into_iter().chain(in_part).collect()
 }
 
 /// That some rules are left out; never said of a route of which nothing is in force, or all.
@@ -128,14 +128,14 @@ fn errors(route: &Judged) -> Vec<String> {
     errors.map(|problem| format!("{}: {}", problem.path, problem.reason)).collect()
 }
 
-fn accepted(route: &Judged, parent: &ParentRef, index: &Index) -> Condition {
+fn accepted(route: &Judged, parent: &ParentRef, reader: &Reader<'_>) -> Condition {
     let refuse = |reason, message| Condition { kind: "Accepted", holds: false, reason, message };
     if route.object.is_none() {
         return refuse("UnsupportedValue", errors(route).join("; "));
     }
     let namespace = parent.namespace.as_deref().unwrap_or(&route.key.namespace);
     let service = ServiceName::new(namespace, &parent.name).ok();
-    let found = service.and_then(|name| Some((index.service(&name)?, name)));
+    let found = service.and_then(|name| Some((reader.service(&name)?, name)));
     let Some((service, name)) = found else {
         return refuse("NoMatchingParent", format!("there is no Service {namespace}/{}", parent.name));
     };
@@ -151,10 +151,9 @@ fn accepted(route: &Judged, parent: &ParentRef, index: &Index) -> Condition {
             ),
         );
     };
-    let reader = Reader::new(index);
     let kind_in_force = |port: &Port| {
         let port_of = ServicePort::new(name.clone(), port.number);
-        let routes = in_force(&reader, &port_of, &port.name, &route.key.namespace);
+        let routes = in_force(reader, &port_of, &port.name, &route.key.namespace);
         routes.first().map(|object| object.key.kind)
     };
     // One that is not in the index yet is about to be: nothing can be in its way that is less specific.
@@ -175,21 +174,22 @@ fn accepted(route: &Judged, parent: &ParentRef, index: &Index) -> Condition {
     Condition { kind: "Accepted", holds: true, reason: "Accepted", message }
 }
 
-fn resolved(route: &Judged, index: &Index) -> Condition {
-    let reader = Reader::new(index);
+fn resolved(route: &Judged, parent: &ParentRef, reader: &Reader<'_>) -> Condition {
+    let parent = ServiceName::new(parent.namespace.as_deref().unwrap_or(&route.key.namespace), &parent.name);
+    let from = Referrer { route: &route.key, parent: parent.as_ref().ok() };
     let mut first: Option<(&'static str, String)> = None;
     let mut note = |reason, message| {
         first.get_or_insert((reason, message));
     };
     if let Some(object) = &route.object {
         for reference in backends(object) {
-            if let Err(unresolved) = resolve(&reader, &route.key, &reference) {
+            if let Err(unresolved) = resolve(reader, from, &reference) {
                 note(unresolved.reason, unresolved.message);
             }
         }
         for filter in filters(object) {
             if let Some(extension) = &filter.extension_ref
-                && let Err(problem) = check_extension(&reader, &route.key, extension)
+                && let Err(problem) = check_extension(reader, &route.key, extension)
             {
                 note("InvalidFilter", problem);
             }

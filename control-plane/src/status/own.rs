@@ -1,24 +1,49 @@
 //! What is to be said of a resource of one of our own kinds: whether the mesh goes by it (`metav1.Condition`, type
-//! `Accepted`).
+//! `Accepted`), and whether parts of it have no effect because they are others' (type `Conflicted`).
 
 use serde_json::Value;
 use weft_mesh::name::ServiceName;
 
 use super::judge::{Condition, Judged, written};
-use crate::index::Index;
+use crate::compile::{Reader, conflicts};
 use crate::resource::{BackendPolicySpec, Severity, Spec, TargetKind};
 
+/// Conflicts that are said one by one: a message has an end.
+const SAID: usize = 16;
+
+/// The conditions that are spoken of here.
+const OURS: [&str; 2] = ["Accepted", "Conflicted"];
+
 /// `status.conditions` as it should be; none when it is so already. Conditions of other types stay.
-pub(super) fn wanted(judged: &Judged, index: &Index, now: &str) -> Option<Vec<Value>> {
-    let said = written(&accepted(judged, index), judged.generation, &judged.status, now);
-    if judged.status.contains(&said) {
+pub(super) fn wanted(judged: &Judged, reader: &Reader<'_>, now: &str) -> Option<Vec<Value>> {
+    let said = [Some(accepted(judged, reader)), conflicted(judged, reader)];
+    let said: Vec<Value> = said
+        .iter()
+        .flatten()
+        .map(|condition| written(condition, judged.generation, &judged.status, now))
+        .collect();
+    let is_ours = |condition: &&Value| OURS.iter().any(|kind| condition["type"] == *kind);
+    let ours: Vec<&Value> = judged.status.iter().filter(is_ours).collect();
+    if ours.len() == said.len() && said.iter().all(|condition| ours.contains(&condition)) {
         return None;
     }
-    let others = judged.status.iter().filter(|condition| condition["type"] != said["type"]).cloned();
-    Some(others.chain([said.clone()]).collect())
+    let others = judged.status.iter().filter(|condition| !is_ours(condition)).cloned();
+    Some(others.chain(said).collect())
 }
 
-fn accepted(judged: &Judged, index: &Index) -> Condition {
+/// That parts of an ExternalService have no effect; not said of one that is whole.
+fn conflicted(judged: &Judged, reader: &Reader<'_>) -> Option<Condition> {
+    let Spec::ExternalService(spec) = &judged.object.as_ref()?.spec else { return None };
+    let name = ServiceName::new(&judged.key.namespace, &judged.key.name).ok()?;
+    let found = conflicts(reader, &name, spec);
+    let said = found.iter().take(SAID).map(|it| format!("{}: {}", it.path, it.reason));
+    let more = found.len().checked_sub(SAID + 1).map(|rest| format!("and {} more", rest + 1));
+    let said: Vec<String> = said.chain(more).collect();
+    let condition = |message| Condition { kind: "Conflicted", holds: true, reason: "NotTaken", message };
+    (!said.is_empty()).then(|| condition(said.join("; ")))
+}
+
+fn accepted(judged: &Judged, reader: &Reader<'_>) -> Condition {
     let condition = |holds, reason, message| Condition { kind: "Accepted", holds, reason, message };
     let errors = judged.problems.iter().filter(|problem| problem.severity == Severity::Error);
     let errors: Vec<String> = errors.map(|problem| format!("{}: {}", problem.path, problem.reason)).collect();
@@ -26,7 +51,7 @@ fn accepted(judged: &Judged, index: &Index) -> Condition {
         return condition(false, "Invalid", errors.join("; "));
     }
     if let Some(Spec::BackendPolicy(spec)) = judged.object.as_ref().map(|object| &object.spec) {
-        let missing = missing(spec, &judged.key.namespace, index);
+        let missing = missing(spec, &judged.key.namespace, reader);
         let said = missing.join(", ");
         if missing.len() == spec.target_refs.len() {
             return condition(false, "TargetNotFound", format!("there is no {said}"));
@@ -39,10 +64,10 @@ fn accepted(judged: &Judged, index: &Index) -> Condition {
 }
 
 /// The targets of a policy that are not there.
-fn missing(spec: &BackendPolicySpec, namespace: &str, index: &Index) -> Vec<String> {
+fn missing(spec: &BackendPolicySpec, namespace: &str, reader: &Reader<'_>) -> Vec<String> {
     let there = |kind: TargetKind, name: &str| {
         let service = ServiceName::new(namespace, name).ok();
-        let service = service.as_ref().and_then(|name| index.service(name));
+        let service = service.as_ref().and_then(|name| reader.service(name));
         service.is_some_and(|service| service.is_external() == (kind == TargetKind::ExternalService))
     };
     let missing = spec.target_refs.iter().filter(|target| !there(target.kind, &target.name));
@@ -57,6 +82,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::index::Index;
     use crate::index::tests::object;
     use crate::resource::{Age, decode_in_part};
 
@@ -99,7 +125,7 @@ mod tests {
     }
 
     fn said(judged: &Judged) -> (String, String, String) {
-        let conditions = wanted(judged, &index(), NOW).unwrap();
+        let conditions = wanted(judged, &Reader::new(&index()), NOW).unwrap();
         let text = |field: &str| conditions[0][field].as_str().unwrap().to_owned();
         (text("status"), text("reason"), text("message"))
     }
@@ -152,16 +178,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_others_of_an_external_service_is_told_until_it_is_not() {
+        let external = |hosts: &[&str]| {
+            let endpoints = json!([{"address": "192.0.2.1"}]);
+            judged(
+                "ExternalService",
+                &json!({"hosts": hosts, "ports": [{"port": 443}], "endpoints": endpoints}),
+            )
+        };
+        let mut taken = external(&["cart", "api.example.com"]);
+        let conditions = wanted(&taken, &Reader::new(&index()), NOW).unwrap();
+        let text = |number: usize, field: &str| conditions[number][field].as_str().unwrap().to_owned();
+        assert_eq!((text(0, "type"), text(0, "status")), ("Accepted".to_owned(), "True".to_owned()));
+        assert_eq!((text(1, "type"), text(1, "status")), ("Conflicted".to_owned(), "True".to_owned()));
+        assert!(text(1, "message").contains("spec.hosts[0]: \"cart\" is the name of Service shop/cart"));
+        taken.status = conditions;
+        assert_eq!(wanted(&taken, &Reader::new(&index()), NOW), None);
+        let right = Judged { status: taken.status, ..external(&["api.example.com"]) };
+        assert_eq!(wanted(&right, &Reader::new(&index()), NOW).unwrap().len(), 1);
+    }
+
+    #[test]
     fn what_is_written_already_is_not_written_again_and_others_conditions_stay() {
         let mut policy = judged("MeshPolicy", &json!({}));
         let other = json!({"type": "Seen", "status": "True"});
         policy.status = vec![other.clone()];
-        let first = wanted(&policy, &index(), NOW).unwrap();
+        let first = wanted(&policy, &Reader::new(&index()), NOW).unwrap();
         assert_eq!((first.len(), &first[0]), (2, &other));
         policy.status = first;
-        assert_eq!(wanted(&policy, &index(), "2026-02-02T00:00:00Z"), None);
+        assert_eq!(wanted(&policy, &Reader::new(&index()), "2026-02-02T00:00:00Z"), None);
         policy.generation = 3;
-        let second = wanted(&policy, &index(), "2026-02-02T00:00:00Z").unwrap();
+        let second = wanted(&policy, &Reader::new(&index()), "2026-02-02T00:00:00Z").unwrap();
         assert_eq!(second[1]["observedGeneration"], 3);
         assert_eq!(second[1]["lastTransitionTime"], NOW);
     }

@@ -1,6 +1,6 @@
 //! Writing what is to be said, wherever it is not said yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{Config, Event};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::judge::{Judged, field, wanted};
 use super::mesh;
+use crate::compile::Reader;
 use crate::discovery::Discovery;
+use crate::index::{Fact, Index};
 use crate::kubernetes::watched;
 use crate::resource::{Key, Kind};
 use crate::source::kubernetes::{decode_object, key_of_object, served};
@@ -44,7 +46,71 @@ const KINDS: [Kind; 10] = [
 pub(crate) struct Writer {
     client: Client,
     discovery: Arc<Discovery>,
-    changed: watch::Receiver<u64>,
+}
+
+/// What is judged, and what each judgement rests on: a change of none of that can't change it.
+#[derive(Default)]
+struct Known {
+    routes: HashMap<Key, Judged>,
+    facts: HashMap<Key, HashSet<Fact>>,
+    resting_on: HashMap<Fact, HashSet<Key>>,
+    /// To be judged.
+    due: HashSet<Key>,
+    /// Could not be written; to be judged again after a while.
+    failed: HashSet<Key>,
+}
+
+impl Known {
+    fn take(&mut self, news: News) {
+        match news {
+            News::Is(route) => {
+                self.due.insert(route.key.clone());
+                self.routes.insert(route.key.clone(), *route);
+            }
+            News::Gone(key) => {
+                self.routes.remove(&key);
+                self.due.remove(&key);
+                self.failed.remove(&key);
+                self.rest_on(&key, HashSet::new());
+            }
+        }
+    }
+
+    /// What could not be written is due again.
+    fn retry(&mut self) {
+        self.due.extend(self.failed.drain());
+    }
+
+    /// These have changed.
+    fn changed(&mut self, facts: &HashSet<Fact>) {
+        let resting = facts.iter().filter_map(|fact| self.resting_on.get(fact));
+        self.due.extend(resting.flatten().cloned());
+    }
+
+    fn rest_on(&mut self, key: &Key, facts: HashSet<Fact>) {
+        for fact in self.facts.remove(key).into_iter().flatten() {
+            if let Some(resting) = self.resting_on.get_mut(&fact) {
+                resting.remove(key);
+                if resting.is_empty() {
+                    self.resting_on.remove(&fact);
+                }
+            }
+        }
+        for fact in &facts {
+            self.resting_on.entry(fact.clone()).or_default().insert(key.clone());
+        }
+        if !facts.is_empty() {
+            self.facts.insert(key.clone(), facts);
+        }
+    }
+
+    /// Judges one that is due.
+    fn judge(&mut self, key: &Key, index: &Index, now: &str) -> Option<Vec<Value>> {
+        let reader = Reader::new(index);
+        let wanted = wanted(self.routes.get(key)?, &reader, now);
+        self.rest_on(key, reader.into_facts());
+        wanted
+    }
 }
 
 /// What became of a resource.
@@ -55,17 +121,16 @@ enum News {
 
 impl Writer {
     pub(crate) fn new(client: Client, discovery: Arc<Discovery>) -> Self {
-        let changed = discovery.changed();
-        Self { client, discovery, changed }
+        Self { client, discovery }
     }
 
     /// Never returns; may be dropped at any time.
     pub(crate) async fn run(&self) {
-        let mut changed = self.changed.clone();
+        let changed = self.discovery.changes();
         let (news, mut coming) = mpsc::channel(QUEUE);
         let mut tasks = JoinSet::new();
         let mut watched: HashMap<Kind, ApiResource> = HashMap::new();
-        let mut routes: HashMap<Key, Judged> = HashMap::new();
+        let mut known = Known::default();
         let mut again = tokio::time::interval(AGAIN);
         let mut batch = Vec::new();
         loop {
@@ -74,6 +139,7 @@ impl Writer {
                     if let Err(error) = mesh::tell(&self.client).await {
                         tracing::debug!(%error, "can't write the mesh's own status now");
                     }
+                    known.retry();
                     let missing = KINDS.into_iter().filter(|kind| !watched.contains_key(kind));
                     for (kind, resource) in served(&self.client, missing).await.unwrap_or_default() {
                         tasks.spawn(follow(self.client.clone(), kind, resource.clone(), news.clone()));
@@ -81,50 +147,46 @@ impl Writer {
                     }
                 }
                 _ = coming.recv_many(&mut batch, QUEUE) => {}
-                _ = changed.changed() => {}
+                () = changed.wait() => {}
             }
             tokio::time::sleep(TOGETHER).await;
             while let Ok(more) = coming.try_recv() {
                 batch.push(more);
             }
-            changed.borrow_and_update();
-            for news in batch.drain(..) {
-                match news {
-                    News::Is(route) => {
-                        routes.insert(route.key.clone(), *route);
-                    }
-                    News::Gone(key) => {
-                        routes.remove(&key);
-                    }
-                }
-            }
-            self.write(&mut routes, &watched).await;
+            batch.drain(..).for_each(|news| known.take(news));
+            known.changed(&changed.take());
+            self.write(&mut known, &watched).await;
         }
     }
 
-    async fn write(&self, routes: &mut HashMap<Key, Judged>, watched: &HashMap<Kind, ApiResource>) {
+    /// Writes what is due. Each is judged for itself, so that nobody waits for all of them.
+    async fn write(&self, known: &mut Known, watched: &HashMap<Kind, ApiResource>) {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let due: Vec<(Key, Vec<Value>)> = self.discovery.inspect(|index| {
-            let judged = routes.values().map(|route| (route.key.clone(), wanted(route, index, &now)));
-            judged.filter_map(|(key, wanted)| Some((key, wanted?))).collect()
+        for key in std::mem::take(&mut known.due) {
+            let wanted = self.discovery.inspect(|index| known.judge(&key, index, &now));
+            if let (Some(list), Some(resource)) = (wanted, watched.get(&key.kind)) {
+                self.write_one(known, key, list, resource).await;
+            }
+        }
+    }
+
+    async fn write_one(&self, known: &mut Known, key: Key, list: Vec<Value>, resource: &ApiResource) {
+        let Some(route) = known.routes.get_mut(&key) else { return };
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &key.namespace, resource);
+        // With the version that was judged: who changed it meanwhile causes it to be judged again.
+        let patch = json!({
+            "metadata": {"resourceVersion": route.resource_version},
+            "status": {field(key.kind): list},
         });
-        for (key, list) in due {
-            let (Some(route), Some(resource)) = (routes.get_mut(&key), watched.get(&key.kind)) else {
-                continue;
-            };
-            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &key.namespace, resource);
-            // With the version that was judged: who changed it meanwhile causes it to be judged again.
-            let patch = json!({
-                "metadata": {"resourceVersion": route.resource_version},
-                "status": {field(key.kind): list},
-            });
-            match api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-                Ok(written) => {
-                    route.status = list;
-                    route.resource_version = written.metadata.resource_version.unwrap_or_default();
-                }
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => tracing::warn!(resource = %key, %error, "can't write its status; trying again"),
+        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(written) => {
+                route.status = list;
+                route.resource_version = written.metadata.resource_version.unwrap_or_default();
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => {
+                tracing::warn!(resource = %key, %error, "can't write its status; trying again");
+                known.failed.insert(key);
             }
         }
     }
@@ -174,3 +236,6 @@ fn judged(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Judged {
         dropped: decoded.dropped,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use weft_control_plane::{ControlPlaneConfig, start};
 use weft_identity::Grants;
 use weft_proto::v1;
 use weft_proto::v1::register_request::Message;
+use weft_xds::client::Connection;
 
 use crate::fixture::{Folders, config_is, join, refused, shares, soon, split};
 
@@ -192,4 +193,55 @@ async fn clients_are_sent_to_no_address_that_is_not_the_workloads_own() {
         Code::InvalidArgument,
     );
     assert!(problem.starts_with("services[0].service"), "{problem}");
+}
+
+/// A route to a service that no file has, and that workloads offer or not.
+const TO_PAY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: cart, namespace: shop}
+spec:
+  parentRefs: [{group: '', kind: Service, name: cart}]
+  rules: [{backendRefs: [{name: pay, port: 80}]}]
+";
+
+#[tokio::test]
+async fn a_service_that_was_offered_is_there_without_endpoints_and_no_mistake() {
+    let folders = Folders::new();
+    folders.write("route.yaml", TO_PAY);
+    let running = folders.start().await;
+    let warned = |config: &serde_json::Value| {
+        config["warnings"].as_array().unwrap().iter().filter(|it| it.to_string().contains("shop/pay")).count()
+    };
+    config_is(&running, |config| warned(config) == 1).await;
+    let pay = folders.join("pay").await;
+    let _cart = folders.join("cart").await.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
+    let offered = pay.register("pay-1", "pay", "10.0.0.2:8080").await.unwrap();
+    config_is(&running, |config| warned(config) == 0).await;
+    let mut client = folders.join("web").await.discover("web-1");
+    client.destinations.get("pay:80").await;
+    client.endpoints.subscriptions.subscribe("shop/pay:80/*");
+    client.endpoints.until(|held| held.resources.len() == 1).await;
+    offered.say(Message::Withdraw(v1::Withdraw {})).await;
+    let held = client.endpoints.until(|held| held.resources.is_empty()).await;
+    assert!(!held.absent.contains(&"shop/pay:80/*".to_owned()), "the service is still there: {held:?}");
+    let mut late = folders.join("web").await.discover("web-2");
+    let destination = late.destinations.get("cart:80").await;
+    let backend = &destination.http_routes[0].rules[0].backends[0].target;
+    assert!(matches!(backend, Some(v1::weighted_backend::Target::Backend(_))), "{backend:?}");
+    assert_eq!(warned(&config_is(&running, |_| true).await), 0);
+}
+
+#[tokio::test]
+async fn a_client_is_told_how_many_subscriptions_it_may_have() {
+    let folders = Folders::new();
+    let settings = ControlPlaneConfig { max_subscriptions: 20, ..folders.settings() };
+    let _running = start(settings).await.unwrap();
+    let mut client = folders.join("web").await.discover("web-1");
+    client.connected(true).await;
+    let connection = client.connection.borrow().clone();
+    assert!(
+        matches!(connection, Connection::Connected { max_subscriptions: Some(20), .. }),
+        "{connection:?}"
+    );
 }

@@ -124,6 +124,10 @@ fn right() -> Vec<(&'static str, Value)> {
             "ExternalService",
             json!({"hosts": ["api.example.com"], "ports": [{"port": 443}], "endpoints": [{"address": "192.0.2.1"}, {"address": "2001:db8::1"}]}),
         ),
+        (
+            "ExternalService",
+            json!({"exportTo": ["web", "*"], "ports": [{"port": 443}], "endpoints": [{"address": "192.0.2.1"}]}),
+        ),
     ]
 }
 
@@ -239,6 +243,16 @@ fn wrong_policies() -> Vec<(&'static str, Value, &'static str)> {
         ("ExternalService", external(ports(), json!(["Api.example.com"]), endpoints()), "should match"),
         ("ExternalService", external(ports(), json!(["192.0.2.1"]), endpoints()), "write a host name"),
         ("ExternalService", external(ports(), json!(["a.b", "a.b"]), endpoints()), "Duplicate value"),
+        (
+            "ExternalService",
+            external(ports(), json!(["cart.shop.svc"]), endpoints()),
+            "name of the cluster itself",
+        ),
+        (
+            "ExternalService",
+            json!({"exportTo": ["Web"], "ports": ports(), "endpoints": endpoints()}),
+            "should match",
+        ),
         (
             "ExternalService",
             external(json!([{"port": 1}, {"port": 2, "name": "b"}]), json!([]), endpoints()),

@@ -138,3 +138,19 @@ fn sessions_are_of_one_rule() {
     );
     assert_eq!((third.permanent, seconds(&third.absolute_timeout)), (true, Some(7200)));
 }
+
+#[test]
+fn a_second_parent_is_no_grant_for_requests_to_the_first() {
+    let route = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: lure, namespace: web}, spec: {parentRefs: [{group: '', kind: Service, name: page}, {group: '', kind: Service, name: cart, namespace: shop}], rules: [{backendRefs: [{name: cart, namespace: shop, port: 80}]}]}}";
+    let index = index(&[route]);
+    let of = |name: &str, caller: &str| {
+        let found = dialled(&index, name, caller).unwrap();
+        match &found.http_routes[0].rules[0].backends[0].target {
+            Some(Target::Backend(backend)) => backend.service.as_ref().unwrap().name.clone(),
+            Some(Target::Invalid(reason)) => reason.clone(),
+            None => panic!("{found:?}"),
+        }
+    };
+    assert!(of("page.web:80", "shop").contains("add a ReferenceGrant to namespace shop"));
+    assert_eq!(of("cart.shop:80", "web"), "cart", "where it was sent anyway");
+}

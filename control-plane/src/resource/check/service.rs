@@ -11,6 +11,9 @@ use crate::resource::{
     AddressType, EndpointSliceSpec, ExternalServiceSpec, PortOrName, ServiceSpec, ServiceType, Transport,
 };
 
+/// Domains of names that are never outside.
+const LOCAL_DOMAINS: [&str; 2] = ["svc", "localhost"];
+
 pub(super) fn service(spec: &ServiceSpec, at: &At<'_>, problems: &mut Problems) {
     let ports = at.field("ports");
     if spec.r#type == Some(ServiceType::ExternalName) {
@@ -18,8 +21,8 @@ pub(super) fn service(spec: &ServiceSpec, at: &At<'_>, problems: &mut Problems) 
             &at.field("type"),
             "ExternalName is an alias of DNS and is not in the mesh; for a destination outside write an ExternalService",
         );
-    } else if spec.ports.is_empty() {
-        problems.error(at, "has no ports; write at least one");
+    } else if spec.ports.is_empty() && !spec.is_headless() {
+        problems.error(at, "has no ports; write at least one, or clusterIP: None");
     }
     for (index, port) in spec.ports.iter().enumerate() {
         let at = ports.item(index);
@@ -117,6 +120,13 @@ pub(super) fn external(spec: &ExternalServiceSpec, at: &At<'_>, problems: &mut P
     for (index, host) in spec.hosts.iter().enumerate() {
         if !is_subdomain(host) || host.parse::<IpAddr>().is_ok() {
             problems.error(&hosts.item(index), format!("is {host:?}; write a host name in lower case"));
+        } else if LOCAL_DOMAINS.into_iter().any(|local| host.rsplit('.').next() == Some(local))
+            || host == "cluster.local"
+            || host.ends_with(".cluster.local")
+        {
+            let problem =
+                format!("is {host:?}, a name of the cluster itself; write the name of something outside");
+            problems.error(&hosts.item(index), problem);
         }
     }
     unique(spec.hosts.iter().enumerate(), &hosts, |host| format!("the host {host:?}"), problems);
@@ -135,4 +145,45 @@ pub(super) fn external(spec: &ExternalServiceSpec, at: &At<'_>, problems: &mut P
     }
     let addresses = spec.endpoints.iter().map(|endpoint| &endpoint.address).enumerate();
     unique(addresses, &endpoints, |address| format!("the address {address:?}"), problems);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::resource::{Age, Severity, decode};
+
+    fn errors(resource: &Value) -> Vec<String> {
+        let problems = decode(resource, Age::Written("test".into(), 0)).problems;
+        let errors = problems.into_iter().filter(|it| it.severity == Severity::Error);
+        errors.map(|it| format!("{}: {}", it.path, it.reason)).collect()
+    }
+
+    fn service(spec: &Value) -> Vec<String> {
+        errors(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "cart"}, "spec": spec}))
+    }
+
+    #[test]
+    fn a_headless_service_needs_no_ports() {
+        assert_eq!(service(&json!({"clusterIP": "None", "selector": {"app": "db"}})), [""; 0]);
+        assert_eq!(service(&json!({"clusterIP": "None", "clusterIPs": ["None"], "ports": []})), [""; 0]);
+        assert!(service(&json!({"selector": {"app": "db"}}))[0].contains("has no ports"));
+    }
+
+    #[test]
+    fn names_of_the_cluster_itself_are_no_hosts_of_something_outside() {
+        let hosts = |hosts: Value| {
+            errors(&json!({
+                "apiVersion": "mesh.weft.dev/v1alpha1", "kind": "ExternalService", "metadata": {"name": "x"},
+                "spec": {"hosts": hosts, "ports": [{"port": 80}], "endpoints": [{"address": "192.0.2.1"}]},
+            }))
+        };
+        for host in
+            ["cart.shop.svc", "cart.shop.svc.cluster.local", "cluster.local", "localhost", "a.localhost"]
+        {
+            let said = hosts(json!([host]));
+            assert!(said.iter().any(|it| it.contains("name of the cluster itself")), "{host}: {said:?}");
+        }
+        assert_eq!(hosts(json!(["api.example.com", "db", "svc.example.com"])), [""; 0]);
+    }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{Folder, Outcome, Texts};
+use crate::index::Index;
 use crate::resource::Severity;
+use crate::source::{Registered, lint};
 
 const BROKEN: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: [}\n";
 
@@ -272,8 +274,11 @@ fn a_route_that_names_a_port_that_its_service_has_not_is_told() {
     ] {
         let file = format!("{}---\n{}", service("a", 80), route(fields));
         let outcome = Folder::default().update(texts(&[("a.yaml", &file)]));
-        let said: Vec<String> = outcome.diagnostics.iter().map(ToString::to_string).collect();
-        assert_eq!(said.len(), usize::from(told.is_some()), "{said:?}");
+        let mut index = Index::default();
+        index.set_objects(&outcome.objects);
+        let said = outcome.places.locate(lint(&index, Registered::Unknown));
+        let said: Vec<String> = said.iter().map(ToString::to_string).collect();
+        assert_eq!((said.len(), errors(&outcome).len()), (usize::from(told.is_some()), 0), "{said:?}");
         assert!(
             told.is_none_or(|told| said[0].contains(told) && said[0].contains("spec.parentRefs[0]")),
             "{said:?}"

@@ -9,6 +9,7 @@ use super::*;
 use crate::compile::{Reader, inbound};
 use crate::index::{Health, Hop, Index};
 
+mod standing;
 mod watching;
 
 fn trust_domain() -> TrustDomain {
@@ -28,11 +29,12 @@ fn told(kind: Kind, value: Value) -> News {
 
 fn pod(name: &str, labels: &Value) -> ClusterPod {
     serde_json::from_value(json!({
-        "metadata": {"name": name, "namespace": "shop", "labels": labels},
+        "metadata": {"name": name, "namespace": "shop", "uid": "2", "labels": labels},
         "spec": {
             "serviceAccountName": "cart",
             "containers": [{"name": "app", "ports": [{"name": "web", "containerPort": 8080}]}],
         },
+        "status": {"phase": "Running", "podIP": "10.244.0.9", "podIPs": [{"ip": "10.244.0.9"}], "hostIP": "192.0.2.10"},
     }))
     .unwrap()
 }
@@ -82,6 +84,12 @@ fn slice_with(conditions: &Value) -> News {
     )
 }
 
+fn index() -> Index {
+    let mut index = Index::default();
+    index.watch_pods();
+    index
+}
+
 fn endpoint(index: &Index) -> Option<(SocketAddr, Hop, Option<String>)> {
     let port = ServicePort::new("shop/cart".parse().unwrap(), 80);
     let (_, found) = index.endpoints(&port).next()?;
@@ -89,31 +97,13 @@ fn endpoint(index: &Index) -> Option<(SocketAddr, Hop, Option<String>)> {
 }
 
 #[test]
-fn a_slices_endpoint_is_in_the_mesh_when_its_pod_is() {
-    let mut index = Index::default();
-    for news in [service(), slice()] {
-        assert!(news.judged.iter().all(|(_, problems)| problems.is_empty()), "{news:?}");
-        index.apply(&news.changes);
-    }
-    let address = "10.244.0.9:8080".parse().unwrap();
-    assert_eq!(endpoint(&index), Some((address, Hop::Plain, None)));
-    let meshed = pod("cart-1", &json!({"app": "cart", "mesh.weft.dev/proxy": "0.1.0"}));
-    let touched = index.apply(&news_of(&meshed).changes);
-    assert_eq!(touched.endpoints.len(), 1);
-    let identity = "spiffe://cluster.local/ns/shop/sa/cart".to_owned();
-    assert_eq!(endpoint(&index), Some((address, Hop::Weft, Some(identity))));
-    index.apply(&[Change::RemovePod("cart-1.shop".into())]);
-    assert_eq!(endpoint(&index), Some((address, Hop::Plain, None)));
-}
-
-#[test]
 fn an_endpoint_is_unknown_when_it_is_said_to_be_unready_and_its_own_node_never_said_so() {
     let of_pod = |spec: Value, conditions: &[(&str, &str)], deleted: bool, slice: Value| {
-        let mut index = Index::default();
+        let mut index = index();
         let mut pod = serde_json::to_value(pod("cart-1", &json!({}))).unwrap();
         pod["spec"]["readinessGates"] = spec;
         let conditions = conditions.iter().map(|(name, status)| json!({"type": name, "status": status}));
-        pod["status"] = json!({"phase": "Running", "conditions": conditions.collect::<Vec<_>>()});
+        pod["status"]["conditions"] = conditions.collect();
         if deleted {
             pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
@@ -151,7 +141,7 @@ fn an_endpoint_is_unknown_when_it_is_said_to_be_unready_and_its_own_node_never_s
 
 #[test]
 fn a_pods_inbound_has_the_target_ports_of_the_services_that_select_it() {
-    let mut index = Index::default();
+    let mut index = index();
     index.apply(&service().changes);
     index.apply(&news_of(&pod("cart-1", &json!({"app": "cart"}))).changes);
     index.apply(&news_of(&pod("other-1", &json!({"app": "other"}))).changes);

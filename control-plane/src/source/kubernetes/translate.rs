@@ -1,6 +1,7 @@
 //! From what the API server says to what the index holds; everything else is dropped at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod as ClusterPod;
@@ -11,6 +12,7 @@ use weft_mesh::name::{Identity, TrustDomain};
 
 use super::kept::News;
 use crate::index::{Change, Pod};
+use crate::inject;
 use crate::resource::{Age, Decoded, Key, Kind, OWN_GROUP, decode_in_part};
 
 /// Label of a pod that has a proxy, with the proxy's version.
@@ -89,15 +91,41 @@ fn compact(id: &Arc<str>, pod: &ClusterPod, trust_domain: &TrustDomain) -> Optio
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
     let ports = containers.flat_map(|container| container.ports.iter().flatten());
     let named = ports.filter_map(|port| Some((port.name.clone()?, u16::try_from(port.container_port).ok()?)));
+    let status = pod.status.as_ref();
+    let ips = status.and_then(|it| it.pod_ip.as_deref()).into_iter();
+    let ips = ips.chain(status.iter().flat_map(|it| it.pod_ips.iter().flatten()).map(|it| it.ip.as_str()));
+    let node_ips = status.and_then(|it| it.host_ip.as_deref()).into_iter();
+    let node_ips =
+        node_ips.chain(status.iter().flat_map(|it| it.host_ips.iter().flatten()).map(|it| it.ip.as_str()));
     Some(Pod {
         name: pod.name_any().into(),
         id: Arc::clone(id),
+        uid: pod.metadata.uid.as_deref().unwrap_or_default().into(),
+        ips: addresses(ips),
+        node_ips: addresses(node_ips),
+        host_network: spec.host_network.unwrap_or_default(),
         identity,
         labels: pod.metadata.labels.clone().unwrap_or_default(),
         ports: named.collect::<BTreeMap<_, _>>(),
-        proxy: pod.labels().get(PROXY_LABEL).cloned(),
+        proxy: proxy(pod),
         able: is_able(pod),
     })
+}
+
+/// Addresses that are written down, each once.
+fn addresses<'a>(written: impl Iterator<Item = &'a str>) -> Vec<IpAddr> {
+    let read: BTreeSet<IpAddr> = written.filter_map(|ip| ip.parse().ok()).collect();
+    read.into_iter().collect()
+}
+
+/// The version of a pod's proxy. Its containers can't change, as its labels can: one that has a sidecar is not spoken to in
+/// plain text because somebody took the label away.
+fn proxy(pod: &ClusterPod) -> Option<String> {
+    let label = pod.labels().get(PROXY_LABEL).cloned();
+    let spec = pod.spec.as_ref()?;
+    let mut containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let sidecar = containers.any(|container| container.name == inject::PROXY);
+    label.or_else(|| sidecar.then(String::new))
 }
 
 /// Whether a pod's node would have it ready: a kubelet says `Ready` of what has `ContainersReady` and all of its readiness

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
+use crate::index::Index;
 use crate::index::tests::object;
 
 /// The `parentRefs` of a route that was decoded; for tests of what the API server would hold.
@@ -61,7 +62,7 @@ fn said(route: &Judged) -> Vec<(String, String)> {
 }
 
 fn said_by(route: &Judged, index: &Index) -> Vec<(String, String)> {
-    let parents = wanted(route, index, "2026-01-01T00:00:00Z").unwrap();
+    let parents = wanted(route, &Reader::new(index), "2026-01-01T00:00:00Z").unwrap();
     let conditions = parents[0]["conditions"].as_array().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     conditions.iter().map(|it| (text(&it["status"]), text(&it["reason"]))).collect()
@@ -82,7 +83,7 @@ fn a_rule_that_no_request_can_meet_is_told_of_a_route_that_is_accepted() {
         path: place,
         reason: "no request".to_owned(),
     });
-    let parents = wanted(&route, &index(), "2026-01-01T00:00:00Z").unwrap();
+    let parents = wanted(&route, &Reader::new(&index()), "2026-01-01T00:00:00Z").unwrap();
     assert_eq!(parents[0]["conditions"][0]["message"], "in force; spec: no request");
     assert_eq!(parents[0]["conditions"][0]["status"], "True");
 }
@@ -154,7 +155,7 @@ fn rules_that_are_wrong_are_dropped_and_told_while_others_stay() {
     (route.object, route.problems, route.dropped) = (decoded.object, decoded.problems, decoded.dropped);
     let Some(Spec::HttpRoute(spec)) = route.object.as_ref().map(|object| &object.spec) else { panic!() };
     assert_eq!(spec.rules.len(), 1);
-    let parents = wanted(&route, &index(), "2026-01-01T00:00:00Z").unwrap();
+    let parents = wanted(&route, &Reader::new(&index()), "2026-01-01T00:00:00Z").unwrap();
     assert_eq!(parents[0]["conditions"][0]["status"], "True");
     let told = &parents[0]["conditions"][2];
     assert_eq!(
@@ -165,7 +166,7 @@ fn rules_that_are_wrong_are_dropped_and_told_while_others_stay() {
     assert!(message.starts_with("Dropped Rule rules[1]: spec.rules[1].filters[0].type: "), "{message}");
     // Mended, nothing is said of it any more.
     (route.problems, route.dropped, route.status) = (Vec::new(), Vec::new(), parents);
-    let parents = wanted(&route, &index(), "2026-02-02T00:00:00Z").unwrap();
+    let parents = wanted(&route, &Reader::new(&index()), "2026-02-02T00:00:00Z").unwrap();
     assert_eq!(parents[0]["conditions"].as_array().unwrap().len(), 2);
 }
 
@@ -193,7 +194,7 @@ fn values_that_are_not_known_are_unsupported() {
 #[test]
 fn conditions_of_others_and_of_a_newer_generation_stay() {
     let mut route = route(CART, "{}");
-    let mut first = wanted(&route, &index(), "2026-01-01T00:00:00Z").unwrap();
+    let mut first = wanted(&route, &Reader::new(&index()), "2026-01-01T00:00:00Z").unwrap();
     let other = json!({"type": "example.com/Audited", "status": "True"});
     let conditions = first[0]["conditions"].as_array_mut().unwrap();
     conditions.insert(0, other.clone());
@@ -201,7 +202,7 @@ fn conditions_of_others_and_of_a_newer_generation_stay() {
     let newer = conditions[1].clone();
     route.status = first;
     route.generation = 4;
-    let second = wanted(&route, &index(), "2026-02-02T00:00:00Z").unwrap();
+    let second = wanted(&route, &Reader::new(&index()), "2026-02-02T00:00:00Z").unwrap();
     let conditions = second[0]["conditions"].as_array().unwrap();
     assert_eq!((conditions.len(), &conditions[0], &conditions[1]), (3, &other, &newer));
     assert_eq!(conditions[2]["observedGeneration"], 4);
@@ -224,16 +225,16 @@ fn what_is_written_already_is_not_written_again_and_others_entries_stay() {
     let mut route = route(CART, "{}");
     let other = json!({"parentRef": {"name": "gateway"}, "controllerName": "somebody.else/controller", "conditions": []});
     route.status = vec![other.clone()];
-    let first = wanted(&route, &index(), "2026-01-01T00:00:00Z").unwrap();
+    let first = wanted(&route, &Reader::new(&index()), "2026-01-01T00:00:00Z").unwrap();
     assert_eq!((first.len(), &first[0]), (2, &other));
     route.status = first.clone();
-    assert_eq!(wanted(&route, &index(), "2026-02-02T00:00:00Z"), None);
+    assert_eq!(wanted(&route, &Reader::new(&index()), "2026-02-02T00:00:00Z"), None);
     // A new generation is a change; what held before has held since then.
     route.generation = 4;
-    let second = wanted(&route, &index(), "2026-02-02T00:00:00Z").unwrap();
+    let second = wanted(&route, &Reader::new(&index()), "2026-02-02T00:00:00Z").unwrap();
     assert_eq!(second[1]["conditions"][0]["lastTransitionTime"], "2026-01-01T00:00:00Z");
     assert_eq!(second[1]["conditions"][0]["observedGeneration"], 4);
     // A parent that the route no longer names is forgotten.
     route.parents.clear();
-    assert_eq!(wanted(&route, &index(), "2026-02-02T00:00:00Z").unwrap(), [other]);
+    assert_eq!(wanted(&route, &Reader::new(&index()), "2026-02-02T00:00:00Z").unwrap(), [other]);
 }

@@ -80,7 +80,13 @@ fn client(script: Vec<Says>) -> Client {
 /// What is told of the Services, until all of these pieces of news have come.
 async fn told_of_services(script: Vec<Says>, pieces: usize) -> Vec<Vec<String>> {
     let (sender, mut coming) = mpsc::channel(QUEUE);
-    let watching = tokio::spawn(objects(client(script), Kind::Service, resource_of_services(), sender));
+    let watching = tokio::spawn(objects(
+        client(script),
+        Kind::Service,
+        resource_of_services(),
+        WatchHealth::default(),
+        sender,
+    ));
     let mut told = Vec::new();
     while told.len() < pieces {
         let (_, news) = coming.recv().await.unwrap();
@@ -164,7 +170,8 @@ async fn an_api_server_that_leaves_requests_without_an_answer_is_told_of_and_ask
     });
     let (found, mut finds) = mpsc::channel(1);
     let unreachable = Gauge::default();
-    let looking = look_for_kinds(Client::new(service, "default"), found, unreachable.clone());
+    let client = Client::new(service, "default");
+    let looking = look_for_kinds(client, found, unreachable.clone(), WatchHealth::default());
     let looking = tokio::spawn(looking);
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(unreachable.get(), 1);
