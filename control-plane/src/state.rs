@@ -130,12 +130,16 @@ impl StateDir {
     }
 }
 
-/// Puts a file in the place of another at once: a reader sees either.
+/// Puts a file in the place of another at once: a reader sees either, also after the machine lost its power.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(content)?;
-    fs::rename(&beside, path)
+    // A rename may reach the disk before what it names.
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn taken(path: &Path) -> Error {
