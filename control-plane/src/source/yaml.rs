@@ -13,6 +13,9 @@ const DOCUMENTS_MAX: usize = 10_000;
 /// Most values in one file: some 10,000 endpoints in EndpointSlices.
 const NODES_MAX: usize = 1_000_000;
 
+/// Stack of the thread that reads a file: what is nested as deeply as may be takes several MiB without optimisation.
+const STACK: usize = 16 << 20;
+
 /// A place in a text: line and column, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -43,6 +46,18 @@ pub(crate) struct Malformed {
 
 /// Reads all documents of a text, without the empty ones.
 pub(crate) fn parse(text: &str) -> Result<Vec<Node>, Malformed> {
+    let unable = |reason: String| Err(Malformed { place: None, reason });
+    std::thread::scope(|scope| {
+        match std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || read(text)) {
+            Ok(reading) => {
+                reading.join().unwrap_or_else(|_| unable("can't be read: the reader failed".to_owned()))
+            }
+            Err(error) => unable(format!("can't be read: there is no thread for it: {error}")),
+        }
+    })
+}
+
+fn read(text: &str) -> Result<Vec<Node>, Malformed> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_documents: DOCUMENTS_MAX,
@@ -61,12 +76,34 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Node>, Malformed> {
 /// The parser's message in one line, without the place, which is told apart.
 fn reason(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
+    if let Some(limit) = exceeded(&text) {
+        return limit;
+    }
     let line = text.lines().next().unwrap_or_default();
     let line = line.split(" at line ").next().unwrap_or_default();
     match line.split_once(", set DuplicateKeyPolicy") {
         Some((duplicate, _)) => format!("{duplicate}; remove one"),
         None => format!("is no YAML: {line}"),
     }
+}
+
+/// Which limit a text exceeds, by the reader's message, and what to do.
+fn exceeded(message: &str) -> Option<String> {
+    let (_, limit) = message.split_once("budget breached: ")?;
+    let limit = limit.split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
+    Some(match limit {
+        "Documents" => {
+            format!("has more than {DOCUMENTS_MAX} documents; split it into files of at most so many")
+        }
+        "Nodes" | "Events" => {
+            format!("has more than {NODES_MAX} values; split it into files of at most so many")
+        }
+        "Depth" => "is nested too deeply for a resource; write it flatter".to_owned(),
+        _ if ["Alias", "Anchor", "MergeKeys"].into_iter().any(|repeated| limit.contains(repeated)) => {
+            "repeats too much by anchors and aliases (&, * and <<); write out what they stand for".to_owned()
+        }
+        _ => "is too large for one file; split it".to_owned(),
+    })
 }
 
 impl Node {
@@ -220,6 +257,16 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_said_in_words() {
+        let documents = "---\na: 1\n".repeat(DOCUMENTS_MAX + 1);
+        let reason = parse(&documents).unwrap_err().reason;
+        assert_eq!(reason, "has more than 10000 documents; split it into files of at most so many");
+        assert_eq!(parse(&"---\na: 1\n".repeat(DOCUMENTS_MAX)).unwrap().len(), DOCUMENTS_MAX);
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        assert!(parse(&deep).unwrap_err().reason.contains("nested too deeply"));
+    }
+
+    #[test]
     fn a_list_is_its_items() {
         let nodes = parse("kind: List\nitems:\n- a: 1\n- a: 2\n").unwrap();
         let items = nodes.into_iter().flat_map(Node::into_resources).map(|node| node.value());
@@ -234,7 +281,8 @@ mod tests {
             let tenfold = vec![format!("*a{before}"); 10].join(", ");
             text = format!("{text}a{level}: &a{level} [{tenfold}]\n");
         }
-        assert!(parse(&text).is_err());
+        let reason = parse(&text).unwrap_err().reason;
+        assert!(reason.contains("anchors and aliases"), "{reason}");
     }
 
     proptest! {
