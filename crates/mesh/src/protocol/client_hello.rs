@@ -7,6 +7,8 @@ const CLIENT_HELLO: u8 = 1;
 const EXTENSION_SERVER_NAME: u16 = 0;
 const EXTENSION_ALPN: u16 = 16;
 const NAME_MAX: usize = 255;
+/// Records that a hello may be spread over: it fits into one, and each is looked at again whenever more bytes come.
+const RECORDS_MAX: usize = 64;
 
 /// What the bytes turned out to be.
 pub(super) enum Hello {
@@ -19,10 +21,13 @@ pub(super) enum Hello {
 }
 
 /// Reads a hello that may be spread over several records.
+///
+/// A client decides how few bytes come at once: as long as some are missing, no more than the records' heads is looked at.
 pub(super) fn read_client_hello(bytes: &[u8]) -> Hello {
-    let mut handshake = Vec::new();
+    let mut head = ([0; HANDSHAKE_HEADER], 0);
+    let mut come = 0;
     let mut rest = Reader(bytes);
-    loop {
+    for record in 1..=RECORDS_MAX {
         let header = rest.0.get(..RECORD_HEADER.min(rest.0.len())).unwrap_or_default();
         if !is_record(header) {
             return Hello::NotTls;
@@ -32,18 +37,42 @@ pub(super) fn read_client_hello(bytes: &[u8]) -> Hello {
         }
         let (Some(_), Some(length)) = (rest.take(3), rest.u16()) else { return Hello::NeedMore };
         let available = usize::from(length).min(rest.0.len());
-        handshake.extend_from_slice(rest.take(available).unwrap_or_default());
-        if handshake.first().is_some_and(|kind| *kind != CLIENT_HELLO) || length == 0 {
+        let content = rest.take(available).unwrap_or_default();
+        for (to, from) in head.0.iter_mut().skip(head.1).zip(content) {
+            *to = *from;
+            head.1 += 1;
+        }
+        come += available;
+        if (head.1 > 0 && head.0.first() != Some(&CLIENT_HELLO)) || length == 0 {
             return Hello::NotTls;
         }
-        if let Some(body) = whole_message(&handshake) {
-            let (server_name, alpn) = read_body(body);
-            return Hello::Complete { server_name, alpn };
+        if head.1 == HANDSHAKE_HEADER && come >= HANDSHAKE_HEADER + message_length(head.0) {
+            return complete(bytes, record);
         }
         if available < usize::from(length) {
             return Hello::NeedMore;
         }
     }
+    Hello::NotTls
+}
+
+/// The length of a handshake message without its header.
+fn message_length([_, length @ ..]: [u8; HANDSHAKE_HEADER]) -> usize {
+    length.iter().fold(0, |so_far, byte| so_far << 8 | usize::from(*byte))
+}
+
+/// Reads a hello that is all there, in so many records.
+fn complete(bytes: &[u8], records: usize) -> Hello {
+    let mut handshake = Vec::with_capacity(bytes.len());
+    let mut rest = Reader(bytes);
+    for _ in 0..records {
+        let (Some(_), Some(length)) = (rest.take(3), rest.u16()) else { break };
+        let available = usize::from(length).min(rest.0.len());
+        handshake.extend_from_slice(rest.take(available).unwrap_or_default());
+    }
+    let Some(body) = whole_message(&handshake) else { return Hello::NeedMore };
+    let (server_name, alpn) = read_body(body);
+    Hello::Complete { server_name, alpn }
 }
 
 /// Whether these, of which some may be missing, are the first bytes of a handshake record.
@@ -59,9 +88,8 @@ fn is_record(header: &[u8]) -> bool {
 /// The body of the handshake message, once it is all there.
 fn whole_message(handshake: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader(handshake);
-    let header = reader.take(HANDSHAKE_HEADER)?;
-    let length = header.get(1..)?.iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
-    reader.take(length)
+    let header = reader.take(HANDSHAKE_HEADER)?.try_into().ok()?;
+    reader.take(message_length(header))
 }
 
 fn read_body(body: &[u8]) -> (Option<String>, Vec<Vec<u8>>) {

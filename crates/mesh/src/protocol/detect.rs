@@ -87,7 +87,7 @@ fn detect_http1(bytes: &[u8]) -> Detection {
         Some(_) => return Detection::Opaque,
     }
     let target_on = after_method.get(1..).unwrap_or_default();
-    let target = target_on.iter().take_while(|byte| is_target(**byte)).count();
+    let target = target_length(target_on);
     let version_on = match target_on.get(target) {
         None => return Detection::NeedMore,
         Some(b' ') if target > 0 => target_on.get(target + 1..).unwrap_or_default(),
@@ -114,6 +114,16 @@ fn starts(bytes: &[u8], with: &[u8]) -> bool {
 /// `tchar` of RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// How many bytes of a target there are. All that came so far is looked at whenever more comes, so that this looks at many
+/// at once.
+fn target_length(bytes: &[u8]) -> usize {
+    const AT_ONCE: usize = 64;
+    let is_whole = |piece: &&[u8]| piece.iter().fold(true, |so_far, byte| so_far & is_target(*byte));
+    let whole = bytes.chunks(AT_ONCE).take_while(is_whole).count() * AT_ONCE;
+    let rest = bytes.get(whole..).unwrap_or_default();
+    whole.min(bytes.len()) + rest.iter().take_while(|byte| is_target(**byte)).count()
 }
 
 /// Any byte that is no control and no space: servers differ in what else they take, and so must not be outguessed.
@@ -192,6 +202,28 @@ mod tests {
         assert_eq!(detect(&bytes), expected);
         for length in 0..bytes.len() {
             assert_eq!(detect(&bytes[..length]), Detection::NeedMore, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_hello_in_more_records_than_anybody_makes_is_none() {
+        let mut bytes = hello(Some("shop"), &[], 100, 1);
+        assert_eq!(detect(&bytes), Detection::Opaque);
+        bytes.truncate(6 * 20);
+        assert_eq!(detect(&bytes), Detection::NeedMore);
+    }
+
+    #[test]
+    fn a_long_target_is_read_as_far_as_it_goes() {
+        for length in [1, 63, 64, 65, 128, 1000] {
+            let target = "/".repeat(length);
+            assert_eq!(detect(format!("GET {target}").as_bytes()), Detection::NeedMore, "{length}");
+            assert_eq!(detect(format!("GET {target} HTTP/1.1\r\n").as_bytes()), Detection::Http1, "{length}");
+            assert_eq!(
+                detect(format!("GET {target}\n HTTP/1.1\r\n").as_bytes()),
+                Detection::Opaque,
+                "{length}"
+            );
         }
     }
 
