@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use weft_mesh::filter::{Counted, GlobalLimit};
+use weft_mesh::filter::{Counted, GlobalLimit, frames};
 use weft_mesh::reason::Reason;
 
 use self::wire::{Answered, Verdict};
@@ -93,7 +93,8 @@ fn over(domain: &str, reset: Option<Duration>, fields: HeaderMap) -> BoxFailure 
     failure
 }
 
-/// A header field that a service wants added; one that cannot be is left out.
+/// A header field that a service wants added; one that cannot be is left out, as is one that frames the message.
 fn field(name: &str, value: &[u8]) -> Option<(HeaderName, HeaderValue)> {
-    Some((name.parse().ok()?, HeaderValue::from_bytes(value).ok()?))
+    let name = name.parse().ok().filter(|name| !frames(name))?;
+    Some((name, HeaderValue::from_bytes(value).ok()?))
 }

@@ -16,7 +16,7 @@ mod rewrite;
 pub use cors::{Cors, OriginPattern};
 pub use fault::{Abort, Fault, Injected};
 pub use global_limit::{Counted, Descriptors, Entry, GlobalLimit, LimitService, ValueSource};
-pub use headers::HeaderChanges;
+pub use headers::{HeaderChanges, frames};
 pub use path::PathChange;
 pub use rate_limit::{Bucket, Limited, RateLimit};
 pub use redirect::{Redirect, RedirectFrom, Scheme};

@@ -47,6 +47,8 @@ pub(crate) async fn run(
     let (mut parts, body) = request.into_parts();
     let routed = route(destination, &parts)?;
     let rule_filters = routed.as_ref().map(|routed| &routed.rule.filters);
+    // Before anything is added, which a client must not take away by naming it in `Connection`.
+    remove_hop_by_hop(&mut parts.headers);
     let asking = Asking { worker, destination, rule: routed.as_ref(), source: downstream.source.ip() };
     let added = match asking.pass(rule_filters, &mut parts).await? {
         Filtered::Answered(answer) => return Ok(answer),
@@ -66,7 +68,6 @@ pub(crate) async fn run(
         .chain(backend_filters)
         .any(has_cors)
         .then(|| Box::new(parts.headers.clone()));
-    remove_hop_by_hop(&mut parts.headers);
     keep_or_make_request_id(&mut parts.headers, fastrand::u64(..));
     if let Some(log) = log {
         log.identified(&parts.headers);

@@ -16,6 +16,11 @@ const FRAMING: [HeaderName; 8] = [
     header::PROXY_AUTHORIZATION,
 ];
 
+/// Whether a field says how a message is framed or where it goes, so that nothing may be put into it.
+pub fn frames(name: &HeaderName) -> bool {
+    FRAMING.contains(name)
+}
+
 /// Header fields to remove, then to set, then to add.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderChanges {
@@ -90,7 +95,7 @@ fn check_name(name: &str) -> Result<HeaderName, Error> {
     let parsed: HeaderName = name
         .parse()
         .map_err(|_| Error::invalid("header name", name, "use letters, digits and any of !#$%&'*+-.^_`|~"))?;
-    if FRAMING.contains(&parsed) {
+    if frames(&parsed) {
         return Err(Error::invalid(
             "header name",
             name,
