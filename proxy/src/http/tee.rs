@@ -1,6 +1,8 @@
 //! A request's body of which copies go elsewhere.
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,16 +14,35 @@ use weft_mesh::reason::Reason;
 use super::body::Body;
 use crate::error::{BoxFailure, Failure};
 
-/// Frames that a copy may lag behind; one that is slower ends early. The request itself never waits for it.
+/// Frames, and octets, that a copy may lag behind; one that is slower ends early. The request itself never waits for it.
 const LAG: usize = 64;
+const LAG_OCTETS: usize = 128 * 1024;
 
 type Piece = Option<Bytes>;
+
+/// A copy as the one who is copied sees it.
+#[derive(Debug)]
+struct Reader {
+    pieces: mpsc::Sender<Piece>,
+    /// Octets that it has not read yet.
+    unread: Rc<Cell<usize>>,
+}
+
+impl Reader {
+    /// Gives it a piece; `false`: it lags too far behind.
+    fn give(&self, data: &Bytes) -> bool {
+        self.unread.set(self.unread.get() + data.len());
+        // One piece is always taken.
+        let keeps_up = self.unread.get() <= LAG_OCTETS.max(data.len());
+        keeps_up && self.pieces.try_send(Some(data.clone())).is_ok()
+    }
+}
 
 /// A body that gives copies of its data away while it is read.
 #[derive(Debug)]
 pub struct Tee {
     source: Body,
-    copies: SmallVec<[mpsc::Sender<Piece>; 1]>,
+    copies: SmallVec<[Reader; 1]>,
 }
 
 impl Tee {
@@ -34,7 +55,9 @@ impl Tee {
         let (senders, bodies) = (0..copies)
             .map(|_| {
                 let (sender, pieces) = mpsc::channel(LAG);
-                (sender, Body::Copy(Box::new(Copied { pieces, size_hint, ended: false })))
+                let unread = Rc::<Cell<usize>>::default();
+                let reader = Reader { pieces: sender, unread: Rc::clone(&unread) };
+                (reader, Body::Copy(Box::new(Copied { pieces, unread, size_hint, ended: false })))
             })
             .unzip();
         (Body::Tee(Box::new(Self { source, copies: senders })), bodies)
@@ -48,7 +71,7 @@ impl Tee {
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    self.copies.retain(|copy| copy.try_send(Some(data.clone())).is_ok());
+                    self.copies.retain(|copy| copy.give(data));
                 }
                 if frame.is_trailers() || self.source.is_end_stream() {
                     self.end();
@@ -63,7 +86,7 @@ impl Tee {
 
     fn end(&mut self) {
         for copy in self.copies.drain(..) {
-            let _ = copy.try_send(None);
+            let _ = copy.pieces.try_send(None);
         }
     }
 
@@ -80,6 +103,7 @@ impl Tee {
 #[derive(Debug)]
 pub struct Copied {
     pieces: mpsc::Receiver<Piece>,
+    unread: Rc<Cell<usize>>,
     size_hint: SizeHint,
     ended: bool,
 }
@@ -93,7 +117,10 @@ impl Copied {
             return Poll::Ready(None);
         }
         Poll::Ready(match ready!(self.pieces.poll_recv(cx)) {
-            Some(Some(data)) => Some(Ok(Frame::data(data))),
+            Some(Some(data)) => {
+                self.unread.set(self.unread.get() - data.len());
+                Some(Ok(Frame::data(data)))
+            }
             Some(None) => {
                 self.ended = true;
                 None
@@ -136,6 +163,19 @@ mod tests {
         let (body, mut copies) = Tee::over(Body::Test(Frames::new(frames)), 1);
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), LAG * 2);
         assert!(copies.remove(0).collect().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_lags_behind_holds_few_octets() {
+        let frames = (0..4).map(|_| Frame::data(vec![7; LAG_OCTETS / 2].into()));
+        let (body, mut copies) = Tee::over(Body::Test(Frames::new(frames)), 1);
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 2 * LAG_OCTETS);
+        let mut copy = copies.remove(0);
+        let mut read = 0;
+        while let Some(Ok(frame)) = copy.frame().await {
+            read += frame.into_data().unwrap().len();
+        }
+        assert_eq!(read, LAG_OCTETS);
     }
 
     #[tokio::test]

@@ -23,6 +23,9 @@ use crate::worker::Worker;
 
 /// Time for the whole answer to a copy.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Copies that may be under way to a service without a limit of requests of its own. Those beyond are not sent: nobody waits
+/// for them, and a service that answers none would else hold as many as there are requests.
+const MOST: u32 = 100;
 /// What the copies' edges have as their route, so that no figure of a split counts them.
 const ROUTE: &str = "mirror";
 
@@ -52,6 +55,12 @@ pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, mut copy: Cop
     tokio::task::spawn_local(async move {
         let _under_way = worker.shared.enter();
         let service = worker.service(&copy.backend);
+        let limit =
+            if copy.backend.policy.max_requests == 0 { MOST } else { copy.backend.policy.max_requests };
+        let Some(_place) = service.usage().requests.enter(limit) else {
+            tracing::debug!(service = %copy.backend.service, limit, "a copy is left out: too many are under way");
+            return;
+        };
         let Ok(mut attempt) = service.attempt(Wish::default()) else { return };
         let tls = worker.with_snapshot(|snapshot| snapshot.tls.clone());
         let version = version_for(&copy.backend, copy.parts.version);
