@@ -22,7 +22,7 @@ fn play(bytes: &[u8], size: usize, now: Instant) -> (bool, usize, Vec<&'static s
     let broken = bytes.chunks(size).any(|piece| frames.read(piece, || now).is_err());
     let mut told = Vec::new();
     for piece in bytes.chunks(size) {
-        frames.wrote(piece, |violation| told.push(violation.label()));
+        frames.wrote(piece, || now, |violation| told.push(violation.label()));
     }
     // A frame has nine octets at least.
     assert!(frames.open() <= bytes.len() / 9 + 1);

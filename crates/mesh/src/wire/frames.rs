@@ -59,11 +59,17 @@ pub struct Frames {
     empty: Allowance,
     others: Allowance,
     resets: Allowance,
+    /// Streams that the client has made the library reset.
+    errors: Allowance,
+    /// There were too many of them: the client's next octets end the connection.
+    flooded: bool,
 }
 
 #[derive(Debug, Default)]
 struct Stream {
     client_ended: bool,
+    /// Whether anything of an answer has been sent.
+    answered: bool,
     server_ended: bool,
     /// Looks at it since something moved.
     quiet: u32,
@@ -86,6 +92,9 @@ impl Default for Frames {
             others: Allowance::new(10_000, 100),
             // Whoever resets no more than it lets end may go on for ever.
             resets: Allowance::new(200, 20),
+            // DATA that comes for a stream that was answered early is answered by one for each frame.
+            errors: Allowance::new(1000, 100),
+            flooded: false,
         }
     }
 }
@@ -93,6 +102,9 @@ impl Default for Frames {
 impl Frames {
     /// What the client sends. Nothing of it must go on after a violation.
     pub fn read(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Violation> {
+        if self.flooded {
+            return Err(Violation::RapidReset);
+        }
         let preface = bytes.len().min(PREFACE - self.preface);
         self.preface += preface;
         bytes = bytes.get(preface..).unwrap_or_default();
@@ -108,12 +120,12 @@ impl Frames {
     }
 
     /// What is sent to the client; `tell` hears of what the library found wrong with the client.
-    pub fn wrote(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Violation)) {
+    pub fn wrote(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant, mut tell: impl FnMut(Violation)) {
         while let Some(part) = self.to_client.next(&mut bytes) {
             match part {
                 Part::Begin(frame) => self.server_begins(frame),
                 Part::Moved(frame) if frame.kind == kind::DATA => self.moved(frame.stream),
-                Part::End(frame) => self.server_ends(frame, &mut tell),
+                Part::End(frame) => self.server_ends(frame, &now, &mut tell),
                 Part::Moved(_) => {}
             }
         }
@@ -171,8 +183,8 @@ impl Frames {
             kind::DATA => self.data_begins(frame, now)?,
             kind::HEADERS | kind::CONTINUATION => self.head_begins(frame)?,
             kind::RST_STREAM => {
-                // Cancelling what is answered already costs nothing.
-                if self.streams.remove(&frame.stream).is_some_and(|stream| !stream.server_ended) {
+                // Whoever has an answer, or the beginning of one, has had it at the pace of its server.
+                if self.streams.remove(&frame.stream).is_some_and(|stream| !stream.answered) {
                     self.resets.take(now).map_err(flood(Violation::RapidReset))?;
                 }
             }
@@ -258,9 +270,11 @@ impl Frames {
                 self.useful();
                 let Some(stream) = self.streams.get_mut(&frame.stream) else { return };
                 stream.quiet = 0;
+                if !std::mem::replace(&mut stream.answered, true) {
+                    self.resets.earn(1);
+                }
                 if frame.flags & END_STREAM != 0 {
                     stream.server_ended = true;
-                    self.resets.earn(1);
                     if stream.client_ended {
                         self.streams.remove(&frame.stream);
                     }
@@ -273,14 +287,18 @@ impl Frames {
         }
     }
 
-    fn server_ends(&mut self, frame: Frame, tell: &mut impl FnMut(Violation)) {
+    fn server_ends(&mut self, frame: Frame, now: &impl Fn() -> Instant, tell: &mut impl FnMut(Violation)) {
         let sent = &self.to_client;
         match frame.kind {
             kind::DATA => self.moved(frame.stream),
             kind::RST_STREAM => match sent.number(0) {
                 code::NO_ERROR | code::CANCEL => {}
                 code::REFUSED_STREAM => tell(Violation::Http2Refused),
-                _ => tell(Violation::Http2Stream),
+                _ => {
+                    // The library has a limit for the whole life of a connection, which an honest client comes to in time.
+                    self.flooded |= self.errors.take(now).is_err();
+                    tell(Violation::Http2Stream);
+                }
             },
             kind::GOAWAY if sent.number(4) != code::NO_ERROR => {
                 tell(match sent.payload().get(8..).unwrap_or_default() {

@@ -141,7 +141,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedFrames<S> {
         this.unflushed = true;
         let written = ready!(Pin::new(stream).poll_write(cx, buf))?;
         let witness = &this.witness;
-        this.frames.wrote(buf.get(..written).unwrap_or_default(), |violation| witness.saw(violation));
+        let wrote = buf.get(..written).unwrap_or_default();
+        this.frames.wrote(wrote, crate::clock::now, |violation| witness.saw(violation));
         Poll::Ready(Ok(written))
     }
 

@@ -66,8 +66,8 @@ fn what_is_asked_for_data_is_paid_for_by_data() {
     for number in 0..50_000_u32 {
         let stream = number * 2 + 1;
         frames.read(&frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &[0x82]), || now).unwrap();
-        frames.wrote(&frame(kind::HEADERS, END_HEADERS, stream, &[0x88]), |_| {});
-        frames.wrote(&frame(kind::DATA, END_STREAM, stream, b"hello"), |_| {});
+        frames.wrote(&frame(kind::HEADERS, END_HEADERS, stream, &[0x88]), || now, |_| {});
+        frames.wrote(&frame(kind::DATA, END_STREAM, stream, b"hello"), || now, |_| {});
         frames.read(&frame(kind::PING, 0, 0, &[0; 8]), || now).unwrap();
         frames.read(&frame(8, 0, 0, &[0, 0, 0, 5]), || now).unwrap();
         frames.read(&frame(8, 0, stream, &[0, 0, 0, 5]), || now).unwrap();
@@ -76,12 +76,43 @@ fn what_is_asked_for_data_is_paid_for_by_data() {
 }
 
 #[test]
+fn a_stream_that_is_cancelled_once_its_answer_has_begun_is_none_that_was_had_for_nothing() {
+    let (mut frames, now) = (watched(), Instant::now());
+    for number in 0..50_000_u32 {
+        let stream = number * 2 + 1;
+        frames.read(&frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &[0x82]), || now).unwrap();
+        frames.wrote(&frame(kind::HEADERS, END_HEADERS, stream, &[0x88]), || now, |_| {});
+        frames.wrote(&frame(kind::DATA, 0, stream, b"first"), || now, |_| {});
+        frames.read(&frame(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]), || now).unwrap();
+        assert_eq!(frames.open(), 0);
+    }
+}
+
+#[test]
+fn streams_that_the_library_is_made_to_reset_end_the_connection_when_there_are_too_many() {
+    let (mut frames, start) = (watched(), Instant::now());
+    let reset = |stream: u32| frame(kind::RST_STREAM, 0, stream, &[0, 0, 0, 5]);
+    // At a pace at which honest clients come to them, for ever.
+    for second in 0..10_000 {
+        for _ in 0..100 {
+            frames.wrote(&reset(1), || start + Duration::from_secs(second), |_| {});
+        }
+        frames.read(&frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &[0x82]), || start).unwrap();
+    }
+    for _ in 0..1001 {
+        frames.wrote(&reset(1), || start + Duration::from_secs(10_000), |_| {});
+    }
+    let next = frames.read(&frame(kind::HEADERS, END_HEADERS | END_STREAM, 3, &[0x82]), || start);
+    assert_eq!(next, Err(Violation::RapidReset));
+}
+
+#[test]
 fn what_the_library_finds_wrong_is_told() {
     let (mut frames, told) = (watched(), Cell::new(None));
     let mut told_of = |bytes: Vec<u8>| {
         // In any pieces.
         for byte in bytes {
-            frames.wrote(&[byte], |violation| told.set(Some(violation)));
+            frames.wrote(&[byte], Instant::now, |violation| told.set(Some(violation)));
         }
         told.take()
     };
