@@ -37,6 +37,15 @@ impl Limits {
     }
 }
 
+impl Drop for Links {
+    fn drop(&mut self) {
+        // Nobody looks after them any more: they end with their last stream.
+        for kept in self.0.get_mut() {
+            kept.link.drain();
+        }
+    }
+}
+
 impl Links {
     /// Takes in a connection that was made under a certificate generation.
     pub(super) fn add(&self, link: &Rc<Link>, generation: u64) {

@@ -188,9 +188,11 @@ impl Service {
         peer
     }
 
-    /// Closes idle connections and those of another certificate generation, or too old; says whether the service is still in use.
+    /// Closes idle connections and those of another certificate generation, or too old; says whether the service is still in
+    /// use. One that nobody asks for stays until its connections have ended, which nobody else looks after.
     pub fn sweep(&self, now: tokio::time::Instant, generation: Option<u64>) -> bool {
-        let idle = self.backend.borrow().policy.idle_timeout;
+        let forgotten = now.into_std().saturating_duration_since(self.used.get()) >= FORGET_AFTER;
+        let idle = if forgotten { Duration::ZERO } else { self.backend.borrow().policy.idle_timeout };
         for peer in self.peers.borrow().values() {
             peer.sweep(now, Limits { idle, generation }, &self.shared.stats);
         }
@@ -198,7 +200,9 @@ impl Service {
             peer.sweep(now, Limits { idle: Duration::ZERO, generation }, &self.shared.stats);
             !peer.is_drained()
         });
-        now.into_std().saturating_duration_since(self.used.get()) < FORGET_AFTER
+        !forgotten
+            || !self.leaving.borrow().is_empty()
+            || self.peers.borrow().values().any(|peer| !peer.is_drained())
     }
 }
 
