@@ -270,7 +270,7 @@ impl Frames {
         Self { frames: RefCell::new(frames), endless: None }
     }
 
-    fn endless(counter: Rc<Cell<usize>>) -> Self {
+    pub(crate) fn endless(counter: Rc<Cell<usize>>) -> Self {
         Self { frames: RefCell::default(), endless: Some(counter) }
     }
 

@@ -28,12 +28,13 @@ use crate::http::upgrade;
 use crate::upstream::connect::Stream;
 use crate::upstream::room::Age;
 
-/// Windows of HTTP/2: of a stream, and four times that for the connection, so that streams that wait for each other
-/// cannot block the connection.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 /// Streams on one connection before another is opened, where the peer would allow more.
 const STREAMS_PER_CONNECTION: usize = 100;
+/// Windows of HTTP/2. The connection's is that of all streams together: they are of many callers, and what one of them does
+/// not read takes nothing away from the others. That of a stream is what the server may send ahead of a caller, and what is
+/// held for one that does not read: on one machine, where nearly all of them are, more makes nothing faster.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = STREAMS_PER_CONNECTION as u32 * STREAM_WINDOW;
 /// What stands for the peer's limit of streams until it has said one; no limit that it can say is as large.
 const UNKNOWN: usize = usize::MAX - 1;
 /// Time for the peer to say its limit of streams, which is the first thing it sends. After that it is taken to have
@@ -195,6 +196,9 @@ impl Client {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEAD as u32)
+            // What still comes for streams that callers have given up is no mistake of the server's; the library would count
+            // it for the whole life of a connection, and end that with everybody's streams.
+            .max_local_error_reset_streams(None)
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(PING_TIMEOUT)
             .handshake(TokioIo::new(stream))

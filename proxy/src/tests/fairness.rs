@@ -1,0 +1,117 @@
+//! Callers that don't read, or give up, take nothing away from others whose streams are on the same connections.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weft_proto::v1;
+
+use super::network;
+use super::world::*;
+use crate::hop::tests::Frames;
+use crate::http::body::Body;
+
+/// A mesh over this kind of hop to an application of HTTP/2, which has no end to say under `/huge`.
+fn to_http2(hop: v1::Hop) -> Mesh {
+    let backend = v1::Backend { protocol: v1::Protocol::Http2.into(), ..backend("reviews") };
+    let mesh = Mesh::new(&v1::Destination { backend: Some(backend), ..destination() }, &[endpoint(2, hop)]);
+    let port = v1::InboundPort { protocol: v1::Protocol::Http2.into(), ..v1::InboundPort::default() };
+    mesh.sidecar(2, &v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
+    application(2, |request: Request<Incoming>| async move {
+        let body = match request.uri().path() {
+            "/huge" => Body::Test(Frames::endless(Rc::new(Cell::new(0)))),
+            _ => Body::full("small"),
+        };
+        http::Response::new(body)
+    });
+    mesh
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_reads_hold_up_nobody_else() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let _mesh = to_http2(hop);
+            let mut unread = Vec::new();
+            for _ in 0..40 {
+                unread.push(Caller::new().send(request("GET", "/huge", Body::Empty)).await.unwrap());
+            }
+            // All that may be sent has been.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            for _ in 0..5 {
+                let caller = Caller::new();
+                let answer = tokio::time::timeout(Duration::from_secs(2), caller.get("/")).await;
+                let answer = answer.unwrap_or_else(|_| panic!("{hop:?}: no answer"));
+                assert_eq!((answer.status(), &answer.body()[..]), (StatusCode::OK, &b"small"[..]), "{hop:?}");
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_many_give_up_end_nobody_elses() {
+    for hop in [v1::Hop::Weft, v1::Hop::Plain] {
+        local(async {
+            let _mesh = to_http2(hop);
+            let mut other = Caller::new().send(request("GET", "/huge", Body::Empty)).await.unwrap();
+            for _ in 0..30 {
+                // Each is given up with DATA on its way.
+                let callers: Vec<_> = (0..60).map(|_| Caller::new()).collect();
+                let begun = callers.iter().map(|caller| caller.send(request("GET", "/huge", Body::Empty)));
+                for answer in join_all(begun).await {
+                    assert_eq!(answer.unwrap().status(), StatusCode::OK, "{hop:?}");
+                }
+            }
+            let mut read = 0;
+            while read < 2_000_000 {
+                use http_body_util::BodyExt as _;
+                let frame = other.body_mut().frame().await.unwrap();
+                read +=
+                    frame.unwrap_or_else(|failure| panic!("{hop:?}: {failure}")).data_ref().unwrap().len();
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_goes_with_its_last_stream_however_long_that_lasts() {
+    local(async {
+        let policy =
+            v1::BackendPolicy { max_connections: 1, max_pending_requests: 1, ..v1::BackendPolicy::default() };
+        let mesh = Mesh::new(&protected(policy), &[endpoint(2, v1::Hop::Weft)]);
+        mesh.sidecar(2, &v1::Inbound::default());
+        sweep(&mesh.worker);
+        network::listen(application_at(2), |mut stream| async move {
+            let mut head = Vec::new();
+            while stream.read_buf(&mut head).await.unwrap_or_default() > 0 {
+                if !head.ends_with(b"\r\n\r\n") {
+                    continue;
+                }
+                if head.starts_with(b"GET /long") {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+                    for _ in 0..12 {
+                        tokio::time::sleep(Duration::from_mins(1)).await;
+                        stream.write_all(b"1\r\nx\r\n").await.unwrap();
+                    }
+                    stream.write_all(b"0\r\n\r\n").await.unwrap();
+                } else {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                }
+                head.clear();
+            }
+        });
+        let long = Caller::new().get("/long").await;
+        assert_eq!(&long.body()[..], b"xxxxxxxxxxxx");
+        // The only connection that there may be is free again for who asks next.
+        tokio::time::sleep(Duration::from_mins(15)).await;
+        let next = tokio::time::timeout(Duration::from_secs(10), Caller::new().get("/next")).await;
+        assert_eq!(next.expect("an answer").status(), StatusCode::OK);
+    })
+    .await;
+}
