@@ -147,6 +147,19 @@ impl Connection {
         self.failure.as_ref()
     }
 
+    /// Whether nothing more is to be read from the peer for now, and for a second at most: it has had too many streams for
+    /// nothing. They may be of many clients, who are not to lose what the others have under way.
+    pub fn is_paused(&mut self, now: Instant) -> bool {
+        self.rates.is_paused(now)
+    }
+
+    /// Counts a stream that the peer had for nothing.
+    fn stream_wasted(&mut self, now: Instant) {
+        if self.rates.stream_wasted(now) {
+            self.events.push_back(Event::Flooded);
+        }
+    }
+
     /// When [`check_deadlines`](Self::check_deadlines) should be called next, if it should.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.failure.is_some() {
@@ -228,14 +241,14 @@ impl Connection {
     }
 
     /// Takes a stream into the table.
-    fn insert(&mut self, id: u32, receive_phase: ReceivePhase, send_phase: SendPhase) {
+    fn insert(&mut self, id: u32, receive_phase: ReceivePhase, send_phase: SendPhase) -> &mut Stream {
         let mut stream = Stream::new(receive_phase, send_phase);
         if receive_phase == ReceivePhase::Ended {
             stream.receive.finish();
         }
         self.counters.receive_promised += stream.receive.window() as usize;
         self.open += 1;
-        self.streams.insert(id, stream);
+        self.streams.entry(id).insert_entry(stream).into_mut()
     }
 
     /// Forgets a stream and everything it holds. Returns whether it was open.
@@ -265,12 +278,17 @@ impl Connection {
 
     /// Ends an open stream because a block of it can't be read. It was possibly processed: on either side,
     /// something of it was already used.
-    fn abort(&mut self, id: u32, error: HeadError) -> Result<(), ConnectionError> {
+    fn abort(&mut self, id: u32, error: HeadError, now: Instant) -> Result<(), ConnectionError> {
         self.counters.blocks_refused += 1;
         self.remove(id);
         let (stream, code, processed) = (StreamId(id), error.code(), true);
         put_reset(&mut self.control, id, code, processed);
+        self.events.push_back(Event::Refused { stream, error });
         self.events.push_back(Event::Reset { stream, code, processed, by: Origin::Local });
+        if self.role == Role::Server {
+            // Making us end a stream costs what ending it costs.
+            self.stream_wasted(now);
+        }
         self.answered()
     }
 }

@@ -105,6 +105,9 @@ pub enum HeadError {
     /// The block broke a rule.
     #[error("the block holds {0}")]
     Malformed(&'static str),
+    /// The content could end in two places: by its length, and by the stream that carries it.
+    #[error("the message has {0}")]
+    Framing(&'static str),
     /// The block is longer than the receiver takes.
     #[error("the block is longer than {limit} octets")]
     TooLarge {
@@ -123,7 +126,7 @@ impl HeadError {
     /// What the peer is told when the block was received.
     pub fn code(self) -> Code {
         match self {
-            Self::Truncated | Self::Malformed(_) => Code::Malformed,
+            Self::Truncated | Self::Malformed(_) | Self::Framing(_) => Code::Malformed,
             Self::TooLarge { .. } | Self::TooManyFields { .. } => Code::HeadTooLarge,
         }
     }

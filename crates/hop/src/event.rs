@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, response};
 
 use crate::code::Code;
+use crate::error::HeadError;
 use crate::frame::StreamId;
 use crate::head::{OriginalNames, RequestHead, ResponseHead};
 
@@ -54,6 +55,16 @@ pub enum Event {
         /// The fields.
         trailers: Box<Trailers>,
     },
+    /// What the peer sent on a stream can't be read, or can be read in two ways. The stream is ended: one that had been
+    /// reported before has its [`Event::Reset`] next.
+    Refused {
+        /// The stream.
+        stream: StreamId,
+        /// What is wrong.
+        error: HeadError,
+    },
+    /// The peer has had more streams for nothing than it should: reading [pauses](crate::Connection::is_paused).
+    Flooded,
     /// The stream is over in both directions, before its time. With [`Code::NoError`] what was received is
     /// complete, and the peer only needs nothing more from us.
     Reset {

@@ -12,6 +12,7 @@
 //! - report DATA that was used with [`consumed`](Connection::consumed), or give it up with
 //!   [`stop_receiving`](Connection::stop_receiving) or [`reset`](Connection::reset); after
 //!   [`Event::Reset`] drop what is left of a stream, unless its code is [`Code::NoError`];
+//! - don't read while [`is_paused`](Connection::is_paused);
 //! - when a call returns a [`ConnectionError`], drain the events, write what is queued, close;
 //! - when the transport ends or fails, call [`lost`](Connection::lost) and drain the events;
 //! - call [`check_deadlines`](Connection::check_deadlines) at [`next_deadline`](Connection::next_deadline).
@@ -61,6 +62,7 @@
 
 mod code;
 mod connection;
+mod content;
 mod counters;
 mod error;
 mod event;

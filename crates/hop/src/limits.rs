@@ -91,10 +91,11 @@ pub struct RateLimits {
     pub empty_data: u32,
     /// CREDIT beyond one for each DATA frame that we sent. Default 100.
     pub credit: u32,
-    /// RESET, and heads that were refused. Default 2,000: twice all streams at once, when a caller
-    /// with all streams of a connection goes away.
+    /// RESET, heads that were refused, and streams that were ended for what they carried. Default 10,000. They are of all the
+    /// peer's clients together, so that more of them don't end the connection: nothing more is read until the second is over.
     pub reset: u32,
-    /// INFORMATIONAL. Default 2,000: two for each of all streams.
+    /// INFORMATIONAL. Default 2,000: two for each of all streams. They are of many applications' answers; those beyond are
+    /// dropped, which whoever sends one has to expect.
     pub informational: u32,
     /// Frames of unknown types. Default 1,000: a newer peer may use them sparingly.
     pub unknown: u32,
@@ -107,12 +108,15 @@ impl Default for RateLimits {
             settings: 10,
             empty_data: 100,
             credit: 100,
-            reset: 2_000,
+            reset: 10_000,
             informational: 2_000,
             unknown: 1_000,
         }
     }
 }
+
+/// Time that is counted at once.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The kinds that are counted.
 #[derive(Debug, Clone, Copy)]
@@ -121,8 +125,6 @@ pub(crate) enum Rated {
     Settings,
     EmptyData,
     Credit,
-    Reset,
-    Informational,
     Unknown,
 }
 
@@ -134,6 +136,8 @@ pub(crate) struct Rates {
     counts: [u32; 7],
     /// CREDIT frames that the DATA frames we sent account for.
     expected_credits: u32,
+    /// Until when nothing more is to be read.
+    paused: Option<Instant>,
 }
 
 impl Rates {
@@ -141,12 +145,46 @@ impl Rates {
     const MAX_EXPECTED: u32 = 10_000;
 
     pub(crate) fn new(limits: RateLimits, now: Instant) -> Self {
-        Self { limits, began: now, counts: [0; 7], expected_credits: 0 }
+        Self { limits, began: now, counts: [0; 7], expected_credits: 0, paused: None }
     }
 
     /// Notes that a DATA frame was sent, which the peer will answer with at most one CREDIT.
     pub(crate) fn data_sent(&mut self) {
         self.expected_credits = (self.expected_credits + 1).min(Self::MAX_EXPECTED);
+    }
+
+    /// Begins another second where one is over.
+    fn turn(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.began) >= SECOND {
+            self.began = now;
+            self.counts = [0; 7];
+        }
+    }
+
+    /// Counts one stream that the peer had for nothing. Says whether reading pauses from now on.
+    pub(crate) fn stream_wasted(&mut self, now: Instant) -> bool {
+        self.turn(now);
+        let [.., resets, _] = &mut self.counts;
+        *resets += 1;
+        let pauses = *resets > self.limits.reset && self.paused.is_none();
+        if pauses {
+            self.paused = Some(self.began + SECOND);
+        }
+        pauses
+    }
+
+    /// Counts one interim answer. Says whether it is one too many.
+    pub(crate) fn informational(&mut self, now: Instant) -> bool {
+        self.turn(now);
+        let [.., count] = &mut self.counts;
+        *count += 1;
+        *count > self.limits.informational
+    }
+
+    /// Whether nothing more is to be read for now.
+    pub(crate) fn is_paused(&mut self, now: Instant) -> bool {
+        self.paused.take_if(|until| now >= *until);
+        self.paused.is_some()
     }
 
     /// Counts one frame; an error when it is one too many.
@@ -155,17 +193,12 @@ impl Rates {
             self.expected_credits -= 1;
             return Ok(());
         }
-        if now.saturating_duration_since(self.began) >= Duration::from_secs(1) {
-            self.began = now;
-            self.counts = [0; 7];
-        }
+        self.turn(now);
         let (what, limit) = match kind {
             Rated::Ping => ("PING frames", self.limits.ping),
             Rated::Settings => ("SETTINGS and DRAIN frames", self.limits.settings),
             Rated::EmptyData => ("empty DATA frames", self.limits.empty_data),
             Rated::Credit => ("CREDIT frames", self.limits.credit),
-            Rated::Reset => ("RESET frames and refused heads", self.limits.reset),
-            Rated::Informational => ("INFORMATIONAL frames", self.limits.informational),
             Rated::Unknown => ("frames of unknown types", self.limits.unknown),
         };
         let Some(count) = self.counts.get_mut(kind as usize) else { return Ok(()) };

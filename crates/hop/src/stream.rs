@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::code::Code;
+use crate::content::{Asked, Content};
 use crate::flow::{ReceiveFlow, SendFlow};
 use crate::frame::{FLAG_END, FrameKind};
 use crate::frame::{MAX_PAYLOAD, put_data, put_header, put_reset};
@@ -39,6 +40,10 @@ pub(crate) enum SendPhase {
 pub(crate) struct Stream {
     pub(crate) receive: ReceiveFlow,
     pub(crate) receive_phase: ReceivePhase,
+    /// Client: what the request asked for.
+    pub(crate) asked: Asked,
+    /// What the peer's head said of the DATA behind it.
+    pub(crate) content: Content,
     /// Credit that was granted and not written yet.
     pub(crate) credit: u32,
     pub(crate) send: SendFlow,
@@ -60,6 +65,8 @@ impl Stream {
         Self {
             receive: ReceiveFlow::new(),
             receive_phase,
+            asked: Asked::Content,
+            content: Content::UNKNOWN,
             credit: 0,
             send: SendFlow::new(),
             send_phase,

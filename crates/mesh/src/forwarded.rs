@@ -34,6 +34,11 @@ pub fn set_client_certificate(headers: &mut HeaderMap, verified: Option<&HeaderV
     }
 }
 
+/// Removes what a request's trailers say of its caller: there are applications that join them to the head.
+pub fn remove_client_certificate(trailers: &mut HeaderMap) {
+    trailers.remove(X_FORWARDED_CLIENT_CERT);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

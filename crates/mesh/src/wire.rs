@@ -1,13 +1,15 @@
 //! What may stand on a client's connection of HTTP, watched beside the parser that takes it apart: octets that could be
-//! read in more than one way, and frames that only cost time.
+//! read in more than one way, and frames that only cost time. And what a request is when it is written to a server.
 //!
 //! Nothing here holds octets but the names of one head's fields, or more than a few words for each stream.
 
 mod fields;
 mod frames;
+mod http1;
 mod names;
 mod requests;
 
 pub use frames::Frames;
+pub use http1::{Content, for_http1, host_from_authority, host_of_target, join_cookies, objection};
 pub use names::{AnswerNames, Names};
 pub use requests::{Checked, End, MAX_FIELDS, MAX_HEAD, Requests};

@@ -8,6 +8,7 @@ use weft_mesh::reason::Reason;
 
 use super::link::StreamRef;
 use crate::error::{BoxFailure, Failure};
+use crate::http::body::without_claims;
 
 /// A body that arrives on a stream of weft/1. Reading it is what gives the peer credit to send more.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl HopBody {
         if let (Poll::Ready(Some(Ok(frame))), Some(length)) = (&frame, &mut self.length) {
             *length = length.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
         }
-        frame
+        if of_request { frame.map_ok(without_claims) } else { frame }
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {

@@ -134,6 +134,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Says whether the peer has closed the connection.
     fn read(&mut self, cx: &mut Context<'_>, arrived: &mut impl FnMut(Arrival)) -> io::Result<bool> {
         for _ in 0..READS {
+            if self.link.is_paused() {
+                return Ok(false);
+            }
             self.input.reserve(READ);
             match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input) {
                 Poll::Pending => {

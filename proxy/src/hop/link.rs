@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use weft_hop::{Code, Config, Connection, Event, Role, StreamId};
+use weft_hop::{Code, Config, Connection, Event, HeadError, Role, StreamId};
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use super::driver::Output;
-use crate::error::Failure;
+use crate::clock::now;
+use crate::error::{BoxFailure, Failure};
 
 mod stream;
 
@@ -44,6 +45,8 @@ pub struct Link {
     /// Whether the peer broke the protocol.
     broken: Cell<bool>,
     ticks: Cell<u32>,
+    /// Whether reading pauses, until a [`Link::tick`] finds that it need not any more.
+    paused: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,10 @@ struct Inner {
 pub(super) enum Arrival {
     /// A request, with its stream, on the side that serves.
     Request(Box<weft_hop::RequestHead>, StreamRef, bool),
+    /// Something on a stream that can't be read, or in two ways.
+    Refused(HeadError),
+    /// More streams that were given up than a peer should have.
+    Flooded,
     /// Nothing.
     None,
 }
@@ -82,6 +89,7 @@ impl Link {
             announcement: Notify::new(),
             broken: Cell::new(false),
             ticks: Cell::new(0),
+            paused: Cell::new(false),
         })
     }
 
@@ -144,7 +152,7 @@ impl Link {
             self.used.set(now);
         }
         let mut inner = self.inner.borrow_mut();
-        if inner.connection.check_deadlines(now).is_err() {
+        if inner.connection.check_deadlines(now).is_err() || self.paused.get() {
             inner.wake();
         }
         if inner.connection.open_streams() == 0 || inner.closed {
@@ -177,6 +185,14 @@ impl Link {
             stream.put_failure(Failure::downstream(Reason::ClientTimeout, Violation::Idle.detail()));
         }
         still.len()
+    }
+
+    /// Whether nothing is to be read for now; then the driver is woken by [`Link::tick`].
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.get() && {
+            self.paused.set(self.look(|connection| connection.is_paused(now())));
+            self.paused.get()
+        }
     }
 
     pub(super) fn set_broken(&self) {
@@ -243,6 +259,7 @@ impl Link {
         loop {
             let event = self.inner.borrow_mut().connection.poll_event();
             let Some(event) = event else { return };
+            self.paused.set(self.paused.get() || matches!(event, Event::Flooded));
             arrived(self.dispatch(event));
         }
     }
@@ -267,6 +284,11 @@ impl Link {
             },
             Event::Trailers { stream, trailers } => {
                 self.to(stream, |stream| stream.put_trailers(trailers.fields));
+            }
+            Event::Flooded => return Arrival::Flooded,
+            Event::Refused { stream, error } => {
+                self.to(stream, |stream| stream.put_failure(malformed(&error)));
+                return Arrival::Refused(error);
             }
             Event::Reset { stream, code, processed, .. } => {
                 self.to(stream, |stream| stream.put_reset(code, processed));
@@ -332,6 +354,11 @@ impl Link {
             stream.put_failure(Failure::upstream(Reason::UpstreamReset, why));
         }
     }
+}
+
+/// What a stream comes to whose peer sent what can't be read.
+fn malformed(error: &HeadError) -> BoxFailure {
+    Failure::upstream(Reason::UpstreamProtocol, format!("what came on weft/1 is malformed: {error}"))
 }
 
 impl Inner {

@@ -9,7 +9,7 @@ use http::{Request, Response, Version};
 use http_body::Body as HttpBody;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use weft_hop::{Code, RequestMetadata, ResponseMetadata, Role};
+use weft_hop::{Code, HeadError, RequestMetadata, ResponseMetadata, Role};
 use weft_mesh::violation::Violation;
 
 use super::body::HopBody;
@@ -42,7 +42,13 @@ pub async fn serve<S, H, F>(
     F: Future<Output = Answer> + 'static,
 {
     let link = Link::new(Role::Server, now());
-    let driving = driver::drive(Rc::clone(&link), stream, |arrival| {
+    let saw = witness.clone();
+    let driving = driver::drive(Rc::clone(&link), stream, move |arrival| {
+        match &arrival {
+            Arrival::Refused(error) => saw.saw(violation_of(*error)),
+            Arrival::Flooded => saw.saw(Violation::RapidReset),
+            Arrival::Request(..) | Arrival::None => {}
+        }
         if let Arrival::Request(head, stream, end) = arrival {
             let body = if end {
                 Body::Empty
@@ -90,6 +96,15 @@ pub async fn serve<S, H, F>(
                 }
             }
         }
+    }
+}
+
+/// As what a head, or what follows it, counts that can't be taken.
+fn violation_of(error: HeadError) -> Violation {
+    match error {
+        HeadError::Framing(_) => Violation::Framing,
+        HeadError::TooLarge { .. } | HeadError::TooManyFields { .. } => Violation::HeadTooLarge,
+        HeadError::Truncated | HeadError::Malformed(_) => Violation::Weft,
     }
 }
 

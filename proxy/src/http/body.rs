@@ -17,6 +17,7 @@ use super::tee::{Copied, Tee};
 use super::upgrade::TunnelBody;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::body::HopBody;
+use weft_mesh::forwarded::remove_client_certificate;
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
@@ -102,7 +103,9 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Hyper(body) => Pin::new(body).poll_frame(cx).map_err(|error| client_failure(&error)),
+            Self::Hyper(body) => {
+                Pin::new(body).poll_frame(cx).map_err(|error| client_failure(&error)).map_ok(without_claims)
+            }
             Self::Hop(body) => body.poll_frame(cx),
             Self::Leased(body) => body.poll_frame(cx),
             Self::Tunnel(body) => body.poll_frame(cx),
@@ -154,6 +157,14 @@ impl HttpBody for Body {
             Self::Logged(body) => body.size_hint(),
         }
     }
+}
+
+/// A frame of a request's body. Nothing behind it says who sent it.
+pub(crate) fn without_claims(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        remove_client_certificate(trailers);
+    }
+    frame
 }
 
 /// What a client did wrong to the body of its request: whoever was sent the beginning of it has no part in that.

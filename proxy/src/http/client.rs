@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http::{HeaderMap, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use weft_mesh::reason::Reason;
-use weft_mesh::wire::AnswerNames;
+use weft_mesh::wire::{AnswerNames, Content, for_http1};
 
 use super::body::Body;
 use super::interim::Interim;
@@ -182,14 +182,8 @@ impl Client {
         mut request: Box<Request<Body>>,
         version: HttpVersion,
     ) -> Result<Response<Body>, BoxFailure> {
-        if request.version() == Version::HTTP_2 {
-            *request.version_mut() = Version::HTTP_11;
-            super::server::join_cookies(request.headers_mut());
-            // An absolute target of HTTP/1 is one that its client meant to send (RFC 9112 section 3.2.2).
-            super::server::host_from_authority(&mut request);
-        }
+        frame(&mut request)?;
         let names_go_on = Interim::listen(&mut request);
-        frame_by_chunks(&mut request);
         let may_repeat = request.method().is_idempotent();
         loop {
             let (mut sender, reused) = match self.way().await? {
@@ -355,13 +349,17 @@ fn unframe(headers: &mut HeaderMap) {
     headers.remove(header::TRANSFER_ENCODING);
 }
 
-/// Says that a body of unknown length comes in chunks: hyper leaves it out of a request whose method seldom has one.
-fn frame_by_chunks(request: &mut Request<Body>) {
+/// Makes a request one of HTTP/1 that ends where its body does: hyper believes the head, and of a request whose method seldom
+/// has a body it leaves out one of unknown length.
+fn frame(request: &mut Request<Body>) -> Result<(), BoxFailure> {
     let body = request.body();
-    let unknown = !body.is_end_stream() && body.size_hint().exact().is_none();
-    if unknown && !request.headers().contains_key(header::CONTENT_LENGTH) {
-        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
+    let content = if body.is_end_stream() {
+        Content::None
+    } else {
+        body.size_hint().exact().map_or(Content::Unknown, Content::Exactly)
+    };
+    for_http1(request, content)
+        .map_err(|violation| Failure::downstream(violation.reason(), violation.detail()))
 }
 
 /// Refuses a response whose body ends elsewhere for others than for us (RFC 9112 sections 6.1 and 6.3): one that has two

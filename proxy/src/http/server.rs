@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,12 +23,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::violation::Violation;
 use weft_mesh::wire::{MAX_FIELDS, MAX_HEAD};
+pub use weft_mesh::wire::{host_from_authority, host_of_target, join_cookies};
 
 use super::answer::ends_connection;
 use super::body::Body;
 use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
 use super::interim::{self, Interim, Interposed};
 use super::local::LocalExecutor;
+use super::upgrade::leads_to_http;
 use super::witness::Witness;
 use super::{resting, spelling};
 use crate::stream::gathered::Gathered;
@@ -225,6 +228,8 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEAD as u32)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        // Counted by rate, by the guard.
+        .max_local_error_reset_streams(None)
         .auto_date_header(false)
         .enable_connect_protocol();
     let connection = builder.serve_connection(TokioIo::new(Gathered::new(stream)), service);
@@ -266,36 +271,19 @@ pub(super) async fn drive<C: Future>(
     }
 }
 
-/// What is wrong with a request that its parser takes: with how it says whom and what it is for (RFC 9112 section 3.2, RFC
-/// 9113 section 8.3.1), or with how many fields it has. Nothing but a target of HTTP/1 may differ from the Host field,
-/// which it replaces.
+/// What is wrong with a request that its parser takes: as [`weft_mesh::wire::objection`] says, or an extended CONNECT to a
+/// protocol whose requests nobody would decide on.
 pub fn objection<B>(request: &Request<B>) -> Option<Violation> {
-    if request.headers().len() > MAX_FIELDS {
-        return Some(Violation::HeadTooLarge);
-    }
-    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
-        return Some(Violation::RequestLine);
-    }
-    // In HTTP/1 the path of an absolute target may be empty.
-    let target = request.uri().path_and_query();
-    if request.version() == Version::HTTP_2 && target.is_some_and(|target| target.as_str().starts_with('?')) {
-        return Some(Violation::RequestLine);
-    }
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (host, authority) = (hosts.next(), request.uri().authority());
-    if hosts.next().is_some() || authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        return Some(Violation::Host);
-    }
-    let named_once = match (host, authority) {
-        (None, None) => request.version() == Version::HTTP_10,
-        (None, Some(_)) => request.version() != Version::HTTP_11 || request.method() == Method::CONNECT,
-        (Some(_), None) => true,
-        (Some(host), Some(authority)) => {
-            request.version() != Version::HTTP_2
-                || host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+    if request.method() == Method::CONNECT {
+        let taken = match request.extensions().get::<Protocol>() {
+            Some(protocol) => !leads_to_http(protocol.as_str().as_bytes()),
+            None => request.uri().path_and_query().is_none(),
+        };
+        if !taken {
+            return Some(Violation::RequestLine);
         }
-    };
-    (!named_once).then_some(Violation::Host)
+    }
+    weft_mesh::wire::objection(request)
 }
 
 /// The host and port that a request is for: the authority of its target, or its Host field.
@@ -321,44 +309,6 @@ pub fn authority_from_host<B>(request: &mut Request<B>, otherwise: impl FnOnce()
         *request.uri_mut() = uri;
     }
     request.headers_mut().remove(header::HOST);
-}
-
-/// Makes the target of a request that goes to HTTP/1 the path alone, with the authority in its Host field
-/// (RFC 9112 section 3.2.1).
-pub fn host_from_authority<B>(request: &mut Request<B>) {
-    let Some(authority) = request.uri().authority() else { return };
-    if request.method() == http::Method::CONNECT {
-        return;
-    }
-    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-        request.headers_mut().insert(header::HOST, host);
-    }
-    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    *request.uri_mut() = Uri::from(path);
-}
-
-/// Makes the Host field of a request of HTTP/1 agree with an absolute target, which stays: whatever that field says, it is
-/// the target that counts (RFC 9112 section 3.2.2).
-pub fn host_of_target<B>(request: &mut Request<B>) {
-    if request.version() == Version::HTTP_2 || request.method() == Method::CONNECT {
-        return;
-    }
-    let Some(authority) = request.uri().authority() else { return };
-    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-        request.headers_mut().insert(header::HOST, host);
-    }
-}
-
-/// Makes one field of a request's cookies, which HTTP/2 may send one by one and HTTP/1 may not (RFC 9113 section 8.2.3).
-pub fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(header::COOKIE).iter();
-    if cookies.next().is_none() || cookies.next().is_none() {
-        return;
-    }
-    let values: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(joined) = HeaderValue::from_bytes(&values.join(&b"; "[..])) {
-        headers.insert(header::COOKIE, joined);
-    }
 }
 
 /// Whether an error of a socket only says that the peer went away.

@@ -83,8 +83,8 @@ pub fn is_asked<B>(request: &Request<B>) -> bool {
 /// An extended CONNECT of HTTP/2 (RFC 8441) is made the upgrade of HTTP/1.1 that it stands for, which is what nearly every
 /// application takes, and what goes through every kind of hop.
 ///
-/// The upgrade to HTTP/2 is obsolete (RFC 9113 section 3.1), and one beside a body would leave open where that body
-/// goes: such requests are carried as if they had not asked, which every server has to expect.
+/// One beside a body would leave open where that body goes: such requests are carried as if they had not asked, which every
+/// server has to expect.
 pub fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
     if let Some(protocol) = request.extensions_mut().remove::<Protocol>() {
         return extended(request, &protocol);
@@ -96,14 +96,14 @@ pub fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
         return None;
     }
     let token = token(request.headers())?;
-    if token.as_bytes().eq_ignore_ascii_case(b"h2c") {
-        return None;
-    }
     Some(Asked { change: Change::Upgrade(token), connection: hyper::upgrade::on(request) })
 }
 
 fn extended(request: &mut Request<Incoming>, protocol: &Protocol) -> Option<Asked> {
     let token = HeaderValue::from_str(protocol.as_str()).ok()?;
+    if leads_to_http(token.as_bytes()) {
+        return None;
+    }
     let connection = hyper::upgrade::on(&mut *request);
     *request.method_mut() = Method::GET;
     *request.version_mut() = Version::HTTP_11;
@@ -162,20 +162,30 @@ fn websocket_accept(key: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// The protocols that a message asks or agrees to change to, if it does: `Upgrade` named by `Connection`.
+///
+/// HTTP in another version, or in TLS, is none of them: its requests would go where nobody decides on them. Who asks for it
+/// gets an answer as if it had not, which every client has to expect (RFC 9110 section 7.8).
 pub fn token(headers: &HeaderMap) -> Option<HeaderValue> {
-    if !headers.contains_key(header::UPGRADE) || !connection_names_upgrade(headers) {
-        return None;
-    }
-    headers.get(header::UPGRADE).cloned()
+    let mut tokens = headers.get_all(header::UPGRADE).iter();
+    let (token, others) = (tokens.next()?, tokens.next());
+    let is_asked = others.is_none() && connection_names_upgrade(headers) && !leads_to_http(token.as_bytes());
+    is_asked.then(|| token.clone())
+}
+
+/// Whether one of the protocols in a list is HTTP (RFC 9110 section 7.8, RFC 2817 section 3).
+pub(super) fn leads_to_http(protocols: &[u8]) -> bool {
+    protocols.split(|byte| *byte == b',').any(|protocol| {
+        let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default().trim_ascii();
+        [&b"h2c"[..], b"h2", b"http", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
+    })
 }
 
 fn connection_names_upgrade(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Puts back the fields that make a message an upgrade.
@@ -212,5 +222,16 @@ mod tests {
         assert_eq!(token(&fields("keep-alive, Upgrade", Some("websocket"))).unwrap(), "websocket");
         assert_eq!(token(&fields("keep-alive", Some("websocket"))), None);
         assert_eq!(token(&fields("upgrade", None)), None);
+    }
+
+    #[test]
+    fn nothing_changes_to_http_past_those_who_decide_on_requests() {
+        for protocols in ["h2c", "H2C", "websocket, h2c", "h2c , websocket", "HTTP/2.0", "TLS/1.0, HTTP/1.1"]
+        {
+            assert_eq!(token(&fields("upgrade", Some(protocols))), None, "{protocols}");
+        }
+        let mut twice = fields("upgrade", Some("websocket"));
+        twice.append("upgrade", HeaderValue::from_static("h2c"));
+        assert_eq!(token(&twice), None);
     }
 }

@@ -47,6 +47,12 @@ pub(crate) async fn from_hop(
     metadata: RequestMetadata,
 ) -> Answer {
     let grpc = is_grpc(request.headers());
+    if request.extensions().get::<weft_hop::Protocol>().is_some() {
+        // No proxy sends one: it has made it the upgrade of HTTP/1.1 that it stands for.
+        worker.shared.stats.violated(Direction::Inbound, Violation::RequestLine);
+        let detail = "an extended CONNECT on weft/1; it is sent as the upgrade that it stands for";
+        return Err(Failure::downstream(Violation::RequestLine.reason(), detail));
+    }
     // The peer's proxy has removed what is for one connection alone, if it is what it should be.
     let upgrade = upgrade::token(request.headers());
     remove_hop_by_hop(request.headers_mut());

@@ -6,12 +6,12 @@ use bytes::{Bytes, BytesMut};
 
 use crate::code::Code;
 use crate::connection::{Connection, Role};
+use crate::content::{Content, check_trailers};
 use crate::error::{ConnectionError, HeadError};
 use crate::event::{Event, Trailers};
 use crate::flow::INITIAL_WINDOW;
 use crate::frame::{FLAG_CONTINUED, FLAG_END, FrameHeader, FrameKind, MAX_PAYLOAD, StreamId};
 use crate::head::{decode_informational, decode_request, decode_response, decode_trailers};
-use crate::limits::Rated;
 use crate::stream::{ReceivePhase, SendPhase};
 
 /// A block whose last frame has not arrived.
@@ -89,7 +89,7 @@ impl Connection {
     ) -> Result<(), ConnectionError> {
         match (header.kind, self.role) {
             (FrameKind::Head, Role::Server) => self.receive_request(header, block, now),
-            (FrameKind::Trailers, _) => self.receive_trailers(header, block),
+            (FrameKind::Trailers, _) => self.receive_trailers(header, block, now),
             (FrameKind::Informational, Role::Server) => {
                 let rule = "only servers send interim answers";
                 Err(ConnectionError::Protocol { kind: header.kind, stream: header.stream, rule })
@@ -121,15 +121,22 @@ impl Connection {
             return self.refuse(id, Code::Refused, None);
         }
         let limits = self.own_limits();
-        let head = match block.and_then(|block| decode_request(&block, limits)) {
-            Ok(head) => Box::new(head),
+        let end = header.has(FLAG_END);
+        let read = block.and_then(|block| {
+            let head = decode_request(&block, limits)?;
+            let content = Content::of_request(&head.parts, end)?;
+            Ok((Box::new(head), content))
+        });
+        let (head, content) = match read {
+            Ok(read) => read,
             Err(error) => {
                 self.counters.blocks_refused += 1;
+                self.events.push_back(Event::Refused { stream: StreamId(id), error });
                 return self.refuse(id, error.code(), Some(now));
             }
         };
-        let end = header.has(FLAG_END);
-        self.insert(id, if end { ReceivePhase::Ended } else { ReceivePhase::Body }, SendPhase::Head);
+        let receive_phase = if end { ReceivePhase::Ended } else { ReceivePhase::Body };
+        self.insert(id, receive_phase, SendPhase::Head).content = content;
         self.events.push_back(Event::Request { stream: StreamId(id), head, end });
         Ok(())
     }
@@ -138,7 +145,7 @@ impl Connection {
     /// the peer.
     fn refuse(&mut self, id: u32, code: Code, blamed: Option<Instant>) -> Result<(), ConnectionError> {
         if let Some(now) = blamed {
-            self.rates.count(Rated::Reset, now)?;
+            self.stream_wasted(now);
         }
         self.counters.streams_refused += 1;
         crate::frame::put_reset(&mut self.control, id, code, false);
@@ -154,8 +161,9 @@ impl Connection {
         let id = header.stream;
         let limits = self.own_limits();
         let is_interim = header.kind == FrameKind::Informational;
-        if is_interim {
-            self.rates.count(Rated::Informational, now)?;
+        if is_interim && self.rates.informational(now) {
+            self.counters.frames_late += 1;
+            return Ok(());
         }
         let Some(state) = self.streams.get_mut(&id) else {
             self.counters.frames_late += 1;
@@ -176,15 +184,20 @@ impl Connection {
         if is_interim {
             match block.and_then(|block| decode_informational(&block, limits)) {
                 Ok(head) => self.events.push_back(Event::Informational { stream, head: Box::new(head) }),
-                Err(error) => return self.abort(id, error),
+                Err(error) => return self.abort(id, error, now),
             }
             return Ok(());
         }
-        let head = match block.and_then(|block| decode_response(&block, limits)) {
-            Ok(head) => Box::new(head),
-            Err(error) => return self.abort(id, error),
+        let read = block.and_then(|block| {
+            let head = decode_response(&block, limits)?;
+            let content = Content::of_answer(state.asked, &head.parts, end)?;
+            Ok((Box::new(head), content))
+        });
+        let (head, content) = match read {
+            Ok(read) => read,
+            Err(error) => return self.abort(id, error, now),
         };
-        state.receive_phase = ReceivePhase::Body;
+        (state.receive_phase, state.content) = (ReceivePhase::Body, content);
         self.events.push_back(Event::Response { stream, head, end });
         if end {
             self.end_receiving(id);
@@ -196,6 +209,7 @@ impl Connection {
         &mut self,
         header: FrameHeader,
         block: Result<Bytes, HeadError>,
+        now: Instant,
     ) -> Result<(), ConnectionError> {
         let id = header.stream;
         let limits = self.own_limits();
@@ -211,9 +225,16 @@ impl Connection {
             let rule = "trailers come after the head and before the end";
             return Err(ConnectionError::Protocol { kind: header.kind, stream: id, rule });
         }
-        let (fields, names) = match block.and_then(|block| decode_trailers(&block, limits)) {
+        let content = state.content;
+        let read = block.and_then(|block| {
+            content.end()?;
+            let trailers = decode_trailers(&block, limits)?;
+            check_trailers(&trailers.0)?;
+            Ok(trailers)
+        });
+        let (fields, names) = match read {
             Ok(trailers) => trailers,
-            Err(error) => return self.abort(id, error),
+            Err(error) => return self.abort(id, error, now),
         };
         let trailers = Box::new(Trailers { fields, names });
         self.events.push_back(Event::Trailers { stream: StreamId(id), trailers });

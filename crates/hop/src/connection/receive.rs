@@ -108,6 +108,11 @@ impl Connection {
             let rule = "DATA comes after the head and before the end";
             return Err(ConnectionError::Protocol { kind: header.kind, stream: id, rule });
         }
+        if state.receive_phase == ReceivePhase::Body
+            && let Err(error) = state.content.arrive(data.len(), end)
+        {
+            return self.abort(id, error, now);
+        }
         let held = state.receive.held();
         state.receive.receive(id, data.len())?;
         if state.receive_phase == ReceivePhase::Unwanted {
@@ -160,7 +165,7 @@ impl Connection {
                 let code = Code::from_u16(payload.get_u16());
                 // Only a plain 0 promises that nothing was done.
                 let processed = payload.get_u8() != 0;
-                self.receive_reset(header.stream, code, processed, now)?;
+                self.receive_reset(header.stream, code, processed, now);
             }
             FrameKind::Ping => {
                 let token = payload.get_u64();
@@ -196,24 +201,17 @@ impl Connection {
         Ok(())
     }
 
-    fn receive_reset(
-        &mut self,
-        id: u32,
-        code: Code,
-        processed: bool,
-        now: Instant,
-    ) -> Result<(), ConnectionError> {
-        let state = self.streams.get_mut(&id);
+    fn receive_reset(&mut self, id: u32, code: Code, processed: bool, now: Instant) {
         // A server may reset each stream once, as its answer; a client that does wastes our work.
-        if self.role == Role::Server || state.is_none() {
-            self.rates.count(Rated::Reset, now)?;
+        if self.role == Role::Server || !self.streams.contains_key(&id) {
+            self.stream_wasted(now);
         }
-        let Some(state) = state else {
+        let Some(state) = self.streams.get_mut(&id) else {
             self.counters.frames_late += 1;
-            return Ok(());
+            return;
         };
         if !state.counted {
-            return Ok(());
+            return;
         }
         if code == Code::NoError && state.receive_phase == ReceivePhase::Ended {
             // All that was received stays good; only our own direction is over.
@@ -225,7 +223,6 @@ impl Connection {
         }
         let stream = StreamId(id);
         self.events.push_back(Event::Reset { stream, code, processed, by: Origin::Peer });
-        Ok(())
     }
 
     /// Notes that an answer to one of the peer's frames was queued.

@@ -5,6 +5,7 @@ use http::{request, response};
 
 use crate::code::Code;
 use crate::connection::{Connection, Role};
+use crate::content::Asked;
 use crate::error::{OpenError, StreamError};
 use crate::event::Trailers;
 use crate::flow::INITIAL_WINDOW;
@@ -36,7 +37,8 @@ impl Connection {
         }
         finish_block(&mut self.control, start, FrameKind::Head, end_flag(end), id);
         self.last_stream = id;
-        self.insert(id, ReceivePhase::Head, if end { SendPhase::Ended } else { SendPhase::Body });
+        let send_phase = if end { SendPhase::Ended } else { SendPhase::Body };
+        self.insert(id, ReceivePhase::Head, send_phase).asked = Asked::of(head);
         Ok(StreamId(id))
     }
 

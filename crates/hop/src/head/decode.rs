@@ -147,6 +147,14 @@ fn target(reader: &mut Reader<'_>, parts: &mut request::Parts) -> Result<(), Hea
     if uri.authority.is_none() && uri.path_and_query.is_none() {
         return Err(HeadError::Malformed("a request without a target"));
     }
+    // An authority alone is what a tunnel is asked for by, and nothing else is (RFC 9112 section 3.2.3, RFC 8441 section 4).
+    let has_path = uri.path_and_query.is_some();
+    let extended = parts.extensions.get::<Protocol>().is_some();
+    if has_path == (parts.method == Method::CONNECT && !extended)
+        || (extended && parts.method != Method::CONNECT)
+    {
+        return Err(HeadError::Malformed("a target that the method does not have"));
+    }
     parts.uri = Uri::from_parts(uri).map_err(|_| HeadError::Malformed("a target of no known form"))?;
     Ok(())
 }

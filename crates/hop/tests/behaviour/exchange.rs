@@ -54,7 +54,7 @@ fn a_request_and_its_answer_arrive_with_bodies_trailers_and_metadata() {
 #[test]
 fn a_tunnel_carries_data_both_ways_and_closes_by_halves() {
     let mut pair = Pair::new();
-    let mut head = get("example.com:443");
+    let mut head = get("http://example.com:443/chat");
     head.method = Method::CONNECT;
     head.extensions.insert(Protocol::new(Bytes::from_static(b"websocket")).unwrap());
     let stream = pair.client.open_stream(&head, &RequestMetadata::default(), false).unwrap();

@@ -152,7 +152,13 @@ proptest! {
         version in prop::sample::select(vec![Version::HTTP_10, Version::HTTP_11]),
     ) {
         let mut parts = get(&target);
-        parts.method = method;
+        // An authority alone is the target of CONNECT, and of nothing else.
+        let tunnel = parts.uri.path_and_query().is_none();
+        parts.method = match method {
+            _ if tunnel => Method::CONNECT,
+            Method::CONNECT => Method::GET,
+            other => other,
+        };
         parts.version = version;
         parts.headers = map_of(&lines);
         parts.extensions.insert(names_of(&lines));
@@ -173,6 +179,10 @@ proptest! {
         protocol in prop::option::of("[a-z]{1,10}"),
     ) {
         let mut parts = get(&target);
+        if protocol.is_some() || parts.uri.path_and_query().is_none() {
+            parts.method = Method::CONNECT;
+        }
+        let protocol = protocol.filter(|_| parts.uri.path_and_query().is_some());
         parts.version = Version::HTTP_2;
         parts.headers = map_of(&lines);
         let protocol = protocol.map(|name| Protocol::new(Bytes::from(name)).unwrap());

@@ -57,7 +57,12 @@ fn a_head_over_our_limits_ends_its_stream_unprocessed_and_nothing_else() {
     let large = pair.client.open_stream(&large_head(60_000), &RequestMetadata::default(), true).unwrap();
     let small = pair.open();
     let (at_client, at_server) = pair.exchange();
-    assert!(matches!(at_server[..], [Event::Request { stream, .. }] if stream == small));
+    let [Event::Refused { error: HeadError::TooLarge { .. }, .. }, Event::Request { stream, .. }] =
+        at_server[..]
+    else {
+        panic!("{at_server:?}")
+    };
+    assert_eq!(stream, small);
     let [Event::Reset { stream, code: Code::HeadTooLarge, processed: false, by: Origin::Peer }] =
         at_client[..]
     else {
@@ -93,6 +98,7 @@ fn an_answer_that_cannot_be_read_ends_its_stream_only() {
     client.receive(&mut wire(&[bad, frame(kind::HEAD, 1, 2, PLAIN_ANSWER)]), now).unwrap();
     let happened = events(&mut client);
     let [
+        Event::Refused { .. },
         Event::Reset { code: Code::Malformed, processed: true, by: Origin::Local, .. },
         Event::Response { end: true, .. },
     ] = happened[..]

@@ -7,6 +7,7 @@ mod document;
 mod drain;
 mod exchange;
 mod flow;
+mod framing;
 mod heads;
 mod hostile;
 mod interleaving;

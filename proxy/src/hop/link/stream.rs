@@ -121,7 +121,8 @@ impl Stream {
 
     pub(super) fn put_failure(&self, failure: BoxFailure) {
         let mut received = self.0.borrow_mut();
-        received.failure = Some(failure);
+        // What happened first is why.
+        received.failure.get_or_insert(failure);
         received.wake_reader();
         received.wake_writer();
     }
