@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use weft_mesh::balance::Hop;
 use weft_mesh::filter::{Abort, Filters, RedirectFrom, Scheme};
 use weft_mesh::reason::Reason;
 
-use super::{BackendShare, Outcome, Query};
+use super::{BackendShare, Outcome, Query, hop};
 use crate::snapshot::Backend;
 
 /// What filters answer to every such request, if they do.
@@ -74,8 +75,8 @@ impl Fate {
         } else {
             match &share.admission {
                 Some(admission) if !admission.allowed => Self::Denied,
-                Some(_) => Self::Sent,
-                None => Self::Unknown,
+                None if has_sidecars(share) => Self::Unknown,
+                Some(_) | None => Self::Sent,
             }
         }
     }
@@ -90,6 +91,12 @@ impl Fate {
             Self::Sent => "sent on",
         }
     }
+}
+
+/// Whether a share may come to sidecars, which have policies.
+fn has_sidecars(share: &BackendShare) -> bool {
+    let plain = hop(Hop::Plain);
+    share.endpoints.as_ref().is_none_or(|known| known.iter().any(|endpoint| endpoint.hop != plain))
 }
 
 /// What comes of all shares, of which `aborts` per cent are aborted on purpose.

@@ -1,3 +1,4 @@
+use weft_mesh::balance::Hop;
 use weft_proto::v1;
 
 use super::*;
@@ -271,6 +272,20 @@ fn nothing_is_promised_where_the_policies_of_the_service_are_not_known() {
         destination(vec![v1::HttpRule { backends: vec![valid("reviews", 1)], ..v1::HttpRule::default() }]);
     let mut asked = ask(&query("GET", "http://reviews:9080/"), Some(&destination));
     assert!(asked.outcome.why.contains("policies of the service that are not known here"), "{asked}");
+    let endpoint = |hop: &str| EndpointState {
+        address: "10.0.0.1:80".to_owned(),
+        workload: String::new(),
+        health: String::new(),
+        takes_requests: true,
+        hop: hop.to_owned(),
+        weight: 1,
+        ejected_by: 0,
+    };
+    for (at, expected) in [(Hop::Plain, "sent on"), (Hop::Weft, &*asked.outcome.why)] {
+        let mut shares = asked.backends.clone();
+        shares[0].endpoints = Some(vec![endpoint(hop(at))]);
+        assert_eq!(outcome(&shares, 0.0).why, expected, "{at:?}: what has no sidecar has no policies");
+    }
     asked.admit("shop/reviews:9080", &Admission { allowed: false, why: "no".to_owned() });
     assert_eq!((asked.outcome.sent, asked.outcome.status), (false, Some(403)), "{asked}");
     asked.admit("shop/reviews:9080", &Admission { allowed: true, why: "yes".to_owned() });

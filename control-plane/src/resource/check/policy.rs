@@ -6,7 +6,7 @@ use weft_mesh::name::{Identity, TrustDomain};
 
 use super::{method, selector, unique};
 use crate::resource::decode::is_label;
-use crate::resource::problem::{At, Problems};
+use crate::resource::problem::{At, Problem, Problems, Segment, Severity};
 use crate::resource::{
     Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule,
     AuthorizationTo, BackendPolicySpec, Balancing, HashKey, MeshPolicySpec,
@@ -95,16 +95,19 @@ pub(super) fn authorization(spec: &AuthorizationPolicySpec, at: &At<'_>, problem
     let rules = at.field("rules");
     for (index, rule) in spec.rules.iter().enumerate() {
         let at = rules.item(index);
-        let before = problems.0.len();
         if let Some(from) = &rule.from {
             caller(from, &at.field("from"), problems);
         }
         if let Some(to) = &rule.to {
             called(to, &at.field("to"), problems);
         }
-        // The proxies' own reading has the last word.
+        // The proxies' own reading has the last word; what is told already is told with its place.
+        let told = |problem: &Problem| {
+            let place = [Segment::Field("rules".to_owned()), Segment::Item(index)];
+            problem.severity == Severity::Error && problem.path.0.iter().skip(1).take(2).eq(&place)
+        };
         if let Err(error) = compiled(rule)
-            && problems.0.len() == before
+            && !problems.0.iter().any(told)
         {
             problems.error(&at, error.to_string());
         }
