@@ -3,6 +3,8 @@
 
 mod annotations;
 mod containers;
+mod exempt;
+mod existing;
 mod hold;
 mod probes;
 pub(crate) mod resources;
@@ -106,17 +108,23 @@ fn left_alone(pod: &Value, namespace: Option<&str>) -> Option<String> {
     if spec["containers"].as_array().is_none_or(Vec::is_empty) {
         return Some("it has no containers".to_owned());
     }
-    if is_injected(pod) {
-        return None;
-    }
-    let own = [PROXY, REDIRECT].into_iter().find(|name| all_containers(spec).any(|it| it["name"] == *name));
-    own.map(|name| format!("it has a container {name} of its own"))
+    None
+}
+
+/// Whether what an ephemeral container would be is to be refused: it joins a pod that has its sidecar. Gives the reason.
+pub fn refuses_ephemeral(pod: &Value) -> Option<String> {
+    let spec = &pod["spec"];
+    let redirected = all_containers(spec).any(|it| it["name"] == PROXY) && !containers::is_explicit(spec);
+    redirected.then(|| exempt::check(spec).err()).flatten()
 }
 
 /// Whether a pod has its sidecar. The annotation alone, as copied with a template, is none.
 fn is_injected(pod: &Value) -> bool {
-    !pod["metadata"]["annotations"][STATUS_ANNOTATION].is_null()
-        && all_containers(&pod["spec"]).any(|container| container["name"] == PROXY)
+    !pod["metadata"]["annotations"][STATUS_ANNOTATION].is_null() && has_container(pod, PROXY)
+}
+
+fn has_container(pod: &Value, name: &str) -> bool {
+    all_containers(&pod["spec"]).any(|container| container["name"] == name)
 }
 
 fn all_containers(spec: &Value) -> impl Iterator<Item = &Value> {
@@ -145,10 +153,15 @@ struct Injection<'a> {
 
 impl Injection<'_> {
     fn run(mut self) -> Result<Outcome, String> {
-        if is_injected(&self.pod) {
-            return self.again();
-        }
         let mut annotations = Annotations::of(&self.pod, self.settings)?;
+        if is_injected(&self.pod) {
+            return self.again(&annotations);
+        }
+        if let Some(name) = [PROXY, REDIRECT].into_iter().find(|name| has_container(&self.pod, name)) {
+            return Err(format!(
+                "it has a container {name} that the injector did not make; take it out, or choose another name"
+            ));
+        }
         let native = annotations.native.unwrap_or(match self.settings.native_sidecars {
             NativeSidecars::Auto => self.cluster.native_sidecars,
             NativeSidecars::Always => true,
@@ -162,21 +175,22 @@ impl Injection<'_> {
             ));
         }
         let mut warnings = std::mem::take(&mut annotations.warnings);
+        for name in [containers::TOKEN_VOLUME, containers::ROOTS_VOLUME] {
+            if items(&self.pod["spec"], "volumes").any(|volume| volume["name"] == name) {
+                return Err(format!(
+                    "its volume {name} has the name of one of the proxy's; choose another name"
+                ));
+            }
+        }
         self.check_conflicts(annotations.redirect)?;
-        let grace = self.pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(GRACE);
+        let grace = self.grace();
         let mut probes = Map::new();
         let held = hold::seconds(annotations.pre_stop_seconds, grace);
         if annotations.redirect != Redirect::None {
             probes = probes::take(&mut self.pod["spec"], grace)?;
         }
-        let mut proxy = containers::proxy(self.settings, &annotations, &probes, native, grace);
+        let proxy = self.proxy(&annotations, &probes, native);
         let spec = &mut self.pod["spec"];
-        if annotations.redirect == Redirect::None && spec["securityContext"]["runAsUser"] != 0 {
-            // Nothing goes by the user here, and some platforms give each namespace its own; the image names one, too.
-            if let Some(context) = proxy["securityContext"].as_object_mut() {
-                context.retain(|field, _| !matches!(&**field, "runAsUser" | "runAsGroup"));
-            }
-        }
         if !native && annotations.redirect == Redirect::Cni && !spec["initContainers"].is_null() {
             warnings.push(
                 "its init containers run before its proxy and are redirected to it by the CNI plugin, so that they reach \
@@ -190,8 +204,9 @@ impl Injection<'_> {
             insert(spec, "containers", 0, proxy);
         }
         if annotations.redirect == Redirect::Init {
-            // Init containers before a plain sidecar have no proxy yet: theirs go as they would without a mesh.
-            let at = if native { 1 } else { usize::MAX };
+            // Before a native sidecar, which looks whether it is redirected to. Init containers before a plain one have no
+            // proxy yet: theirs go as they would without a mesh.
+            let at = if native { 0 } else { usize::MAX };
             insert(spec, "initContainers", at, containers::redirect(self.settings, &annotations));
         }
         if annotations.redirect == Redirect::None {
@@ -208,17 +223,24 @@ impl Injection<'_> {
 
     /// Another webhook may have added containers since: they are treated like those that were there, and what has to be
     /// first comes first again. What was decided then stays, whatever settings say now.
-    fn again(mut self) -> Result<Outcome, String> {
+    fn again(mut self, annotations: &Annotations) -> Result<Outcome, String> {
         let before = self.pod.clone();
         let status = self.pod["metadata"]["annotations"][STATUS_ANNOTATION].as_str().unwrap_or_default();
         let status: Value = serde_json::from_str(status).unwrap_or_default();
+        let native = items(&self.pod["spec"], "initContainers").any(|container| container["name"] == PROXY);
+        self.check_existing(annotations, &status, native).map_err(|problem| {
+            format!(
+                "it says that it has its sidecar, and {problem}; take out the annotation {STATUS_ANNOTATION} and the \
+                 containers {PROXY} and {REDIRECT}, and it gets them anew"
+            )
+        })?;
+        self.check_conflicts(annotations.redirect)?;
         let held = status["preStopSeconds"].as_u64().unwrap_or_default();
-        let grace = self.pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(GRACE);
+        let grace = self.grace();
         let spec = &mut self.pod["spec"];
-        let native = items(spec, "initContainers").any(|container| container["name"] == PROXY);
         if native {
-            move_to(spec, "initContainers", REDIRECT, 0);
             move_to(spec, "initContainers", PROXY, 0);
+            move_to(spec, "initContainers", REDIRECT, 0);
         } else {
             move_to(spec, "initContainers", REDIRECT, usize::MAX);
             move_to(spec, "containers", PROXY, 0);
@@ -238,6 +260,42 @@ impl Injection<'_> {
         Ok(Outcome::Injected { pod: Box::new(self.pod), warnings: Vec::new() })
     }
 
+    /// Whether the sidecar that the pod has is what it would be given.
+    fn check_existing(&self, annotations: &Annotations, status: &Value, native: bool) -> Result<(), String> {
+        let spec = &self.pod["spec"];
+        let probes = containers::known_probes(spec);
+        let proxy = self.proxy(annotations, &probes, native);
+        let redirect = (annotations.redirect == Redirect::Init)
+            .then(|| containers::redirect(self.settings, annotations));
+        existing::check(spec, &proxy, redirect.as_ref())?;
+        // The CNI plugin goes by these.
+        let expected = told_to_cni(annotations);
+        match expected.as_object().into_iter().flatten().find(|(field, value)| status[field] != **value) {
+            None => Ok(()),
+            Some((field, value)) => Err(format!(
+                "of that annotation, {field} is {}, where the injector has {value}",
+                status[field]
+            )),
+        }
+    }
+
+    /// The sidecar that the pod is given.
+    fn proxy(&self, annotations: &Annotations, probes: &Map<String, Value>, native: bool) -> Value {
+        let mut proxy = containers::proxy(self.settings, annotations, probes, native, self.grace());
+        if annotations.redirect == Redirect::None && self.pod["spec"]["securityContext"]["runAsUser"] != 0 {
+            // Nothing goes by the user here, and some platforms give each namespace its own; the image names one, too.
+            if let Some(context) = proxy["securityContext"].as_object_mut() {
+                context.retain(|field, _| !matches!(&**field, "runAsUser" | "runAsGroup"));
+            }
+        }
+        proxy
+    }
+
+    /// How long the pod has to end, in seconds.
+    fn grace(&self) -> u64 {
+        self.pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(GRACE)
+    }
+
     /// Whether the pod is made to end by itself.
     fn ends(&self) -> bool {
         let policy = self.pod.pointer("/spec/restartPolicy").and_then(Value::as_str);
@@ -247,14 +305,8 @@ impl Injection<'_> {
     /// What can't be beside a proxy.
     fn check_conflicts(&self, redirect: Redirect) -> Result<(), String> {
         let spec = &self.pod["spec"];
-        for name in [containers::TOKEN_VOLUME, containers::ROOTS_VOLUME] {
-            if items(spec, "volumes").any(|volume| volume["name"] == name) {
-                return Err(format!(
-                    "its volume {name} has the name of one of the proxy's; choose another name"
-                ));
-            }
-        }
-        for container in all_containers(spec) {
+        let others = all_containers(spec).filter(|container| container["name"] != PROXY);
+        for container in others {
             let ports = container["ports"].as_array().into_iter().flatten();
             let taken = ports.filter_map(|port| port["containerPort"].as_u64());
             if let Some(port) = taken.into_iter().find(|port| containers::ports(redirect).contains(port)) {
@@ -263,33 +315,19 @@ impl Injection<'_> {
                     container["name"]
                 ));
             }
-            // What runs as the proxy's user would not be redirected, and so get around every policy.
-            let user = |place: &Value| place["securityContext"]["runAsUser"].as_u64();
-            if redirect != Redirect::None && user(container).or_else(|| user(spec)) == Some(USER) {
-                return Err(format!(
-                    "container {} runs as user {USER}, which is the proxy's: its connections would not be redirected; \
-                     choose another runAsUser",
-                    container["name"]
-                ));
-            }
         }
-        Ok(())
+        // What runs as the proxy's user would not be redirected, and so get around every policy.
+        if redirect == Redirect::None { Ok(()) } else { exempt::check(spec) }
     }
 
     fn mark(&mut self, annotations: &Annotations, held: u64) {
         let version = env!("CARGO_PKG_VERSION");
         let revision = serde_json::to_vec(self.settings).unwrap_or_default();
-        // The CNI plugin reads the rest, and asks nobody.
-        let status = json!({
-            "version": version,
-            "revision": Version::of(&revision).to_string(),
-            "redirect": annotations.redirect,
-            "preStopSeconds": held,
-            "skipInboundPorts": annotations.skip_inbound_ports,
-            "skipOutboundPorts": annotations.skip_outbound_ports,
-            "skipOutboundAddresses": annotations.skip_outbound_addresses,
-        })
-        .to_string();
+        let mut status = told_to_cni(annotations);
+        status["version"] = json!(version);
+        status["revision"] = json!(Version::of(&revision).to_string());
+        status["preStopSeconds"] = json!(held);
+        let status = status.to_string();
         let first = self.pod.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten();
         let first = first.filter_map(|it| it["name"].as_str()).find(|name| *name != PROXY).map(str::to_owned);
         let metadata = object(&mut self.pod, "metadata");
@@ -313,6 +351,16 @@ impl Injection<'_> {
             notes[DEFAULT_CONTAINER] = json!(first);
         }
     }
+}
+
+/// The part of the status annotation that the CNI plugin goes by; it asks nobody.
+fn told_to_cni(annotations: &Annotations) -> Value {
+    json!({
+        "redirect": annotations.redirect,
+        "skipInboundPorts": annotations.skip_inbound_ports,
+        "skipOutboundPorts": annotations.skip_outbound_ports,
+        "skipOutboundAddresses": annotations.skip_outbound_addresses,
+    })
 }
 
 /// A field that is an object, made so if it is not.

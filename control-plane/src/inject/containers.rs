@@ -20,7 +20,7 @@ const MARK: &str = "0x2102";
 /// Names of the proxy's volumes.
 pub(super) const TOKEN_VOLUME: &str = "weft-token";
 pub(super) const ROOTS_VOLUME: &str = "weft-roots";
-const TOKEN_FOLDER: &str = "/var/run/secrets/weft";
+pub(super) const TOKEN_FOLDER: &str = "/var/run/secrets/weft";
 const ROOTS_FOLDER: &str = "/var/run/weft";
 /// Life of the token that proves the service account, in seconds; the kubelet renews it.
 const TOKEN_LIFE: u64 = 3600;
@@ -132,20 +132,27 @@ fn environment(settings: &Settings, annotations: &Annotations, probes: &Map<Stri
     Value::Array(environment)
 }
 
-const PROBES: &str = "WEFT_PROBES";
+/// Variable of the probes that the proxy does.
+pub(super) const PROBES: &str = "WEFT_PROBES";
+
+/// The probes that an injected pod's proxy does.
+pub(super) fn known_probes(spec: &Value) -> Map<String, Value> {
+    let proxy = super::all_containers(spec).find(|container| container["name"] == PROXY);
+    let entry = proxy.and_then(|proxy| items(proxy, "env").find(|entry| entry["name"] == PROBES));
+    let known = entry.and_then(|entry| entry["value"].as_str()).unwrap_or("{}");
+    serde_json::from_str(known).unwrap_or_default()
+}
 
 /// Adds probes to those that an injected pod's proxy knows already.
 pub(super) fn add_probes(spec: &mut Value, added: Map<String, Value>) {
+    let mut probes = known_probes(spec);
+    probes.extend(added);
     for list in ["initContainers", "containers"] {
         let containers = spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
         for container in containers.filter(|container| container["name"] == PROXY) {
             let Some(environment) = container.get_mut("env").and_then(Value::as_array_mut) else { continue };
-            let known = environment.iter().find(|entry| entry["name"] == PROBES);
-            let known = known.and_then(|entry| entry["value"].as_str()).unwrap_or("{}");
-            let mut probes: Map<String, Value> = serde_json::from_str(known).unwrap_or_default();
-            probes.extend(added);
             environment.retain(|entry| entry["name"] != PROBES);
-            environment.push(json!({"name": PROBES, "value": Value::Object(probes).to_string()}));
+            environment.push(json!({"name": PROBES, "value": Value::Object(probes.clone()).to_string()}));
             return;
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn check(pod: &Value) -> Result<(), String> {
     if !spec.is_object() {
         return Err(format!("spec is {}, not an object", kind(spec)));
     }
-    for field in ["containers", "initContainers", "volumes"] {
+    for field in ["containers", "initContainers", "ephemeralContainers", "volumes"] {
         list(&spec[field], &format!("spec.{field}"))?;
     }
     for container in super::all_containers(spec) {

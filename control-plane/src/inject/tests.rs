@@ -33,9 +33,9 @@ const SIMPLE: &str = "{metadata: {labels: {app: web}}, spec: {initContainers: [{
 #[test]
 fn a_native_sidecar_comes_before_everything_else() {
     let pod = injected(&pod(SIMPLE), NATIVE);
-    assert_eq!(names(&pod, "initContainers"), [PROXY, REDIRECT, "migrate"]);
+    assert_eq!(names(&pod, "initContainers"), [REDIRECT, PROXY, "migrate"]);
     assert_eq!(names(&pod, "containers"), ["app"]);
-    assert_eq!(pod["spec"]["initContainers"][0]["restartPolicy"], "Always");
+    assert_eq!(pod["spec"]["initContainers"][1]["restartPolicy"], "Always");
     assert_eq!(names(&pod, "volumes"), ["weft-token", "weft-roots"]);
     assert_eq!(pod["metadata"]["labels"][PROXY_LABEL], env!("CARGO_PKG_VERSION"));
     assert_eq!(pod["metadata"]["labels"]["app"], "web");
@@ -54,7 +54,7 @@ fn without_native_sidecars_it_is_the_first_container_and_redirection_the_last_st
 #[test]
 fn a_job_gets_a_sidecar_that_ends_or_none() {
     let job = pod("{spec: {restartPolicy: OnFailure, containers: [{name: work, image: w}]}}");
-    assert_eq!(names(&injected(&job, NATIVE), "initContainers"), [PROXY, REDIRECT]);
+    assert_eq!(names(&injected(&job, NATIVE), "initContainers"), [REDIRECT, PROXY]);
     let Outcome::Left(reason) = inject(&job, None, &Settings::default(), PLAIN) else { panic!() };
     assert!(reason.contains("would never end"), "{reason}");
 }
@@ -62,13 +62,13 @@ fn a_job_gets_a_sidecar_that_ends_or_none() {
 #[test]
 fn the_proxy_satisfies_the_restricted_standard() {
     let pod = injected(&pod(SIMPLE), NATIVE);
-    let context = &pod["spec"]["initContainers"][0]["securityContext"];
+    let context = &pod["spec"]["initContainers"][1]["securityContext"];
     assert_eq!(context["runAsNonRoot"], true);
     assert_eq!(context["allowPrivilegeEscalation"], false);
     assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
     assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
     assert_eq!(context["readOnlyRootFilesystem"], true);
-    let redirect = &pod["spec"]["initContainers"][1]["securityContext"];
+    let redirect = &pod["spec"]["initContainers"][0]["securityContext"];
     assert_eq!(redirect["capabilities"], json!({"add": ["NET_ADMIN"], "drop": ["ALL"]}));
 }
 
@@ -129,12 +129,12 @@ spec: {containers: [{name: app}]}
 "),
         NATIVE,
     );
-    let args = pod["spec"]["initContainers"][1]["args"].to_string();
+    let args = pod["spec"]["initContainers"][0]["args"].to_string();
     assert!(
         args.contains(r#""--skip-outbound-ports","3306,6379","--skip-outbound-addresses","10.9.0.0/16""#),
         "{args}"
     );
-    let proxy = &pod["spec"]["initContainers"][0];
+    let proxy = &pod["spec"]["initContainers"][1];
     assert_eq!(
         proxy["resources"],
         json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1500m"}})
@@ -178,7 +178,6 @@ fn pods_that_can_have_no_sidecar_are_left_with_a_reason() {
             "{metadata: {annotations: {kubernetes.io/config.mirror: x}}, spec: {containers: [{name: a}]}}",
             "static pod",
         ),
-        ("{spec: {containers: [{name: a}, {name: weft-proxy}]}}", "of its own"),
     ] {
         match inject(&pod(yaml), None, &Settings::default(), NATIVE) {
             Outcome::Left(said) => assert!(said.contains(reason), "{said}"),
@@ -191,12 +190,12 @@ fn pods_that_can_have_no_sidecar_are_left_with_a_reason() {
 fn what_would_not_work_is_refused_with_what_to_do() {
     for (yaml, reason) in [
         (
-            "{spec: {containers: [{name: a, securityContext: {runAsUser: 2102}}]}}",
-            "container \"a\" runs as user 2102",
+            "{spec: {containers: [{name: a}, {name: weft-proxy}]}}",
+            "has a container weft-proxy that the injector",
         ),
         (
-            "{spec: {securityContext: {runAsUser: 2102}, containers: [{name: a}]}}",
-            "container \"a\" runs as user 2102",
+            "{spec: {initContainers: [{name: weft-redirect}], containers: [{name: a}]}}",
+            "has a container weft-redirect that the injector",
         ),
         (
             "{metadata: {annotations: {mesh.weft.dev/skip-inbound-ports: many}}, spec: {containers: [{name: a}]}}",
@@ -217,6 +216,134 @@ fn what_would_not_work_is_refused_with_what_to_do() {
             other => panic!("{yaml}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn nothing_but_the_sidecar_may_have_the_user_or_the_group_that_is_not_redirected() {
+    let container =
+        |context: Value| json!({"spec": {"containers": [{"name": "a", "securityContext": context}]}});
+    let init = |context: Value| json!({"spec": {"containers": [{"name": "a"}], "initContainers": [{"name": "i", "securityContext": context}]}});
+    // A container that has another user itself does not make the pod's one harmless: ephemeral containers would get it.
+    let whole = |context: Value| json!({"spec": {"securityContext": context, "containers": [{"name": "a", "securityContext": {"runAsUser": 1, "runAsGroup": 1}}]}});
+    let refused = [
+        (container(json!({"runAsUser": 2102})), "container \"a\" has 2102 as its runAsUser"),
+        (container(json!({"runAsGroup": 2102})), "container \"a\" has 2102 as its runAsGroup"),
+        (init(json!({"runAsGroup": 2102})), "container \"i\" has 2102 as its runAsGroup"),
+        (whole(json!({"runAsUser": 2102})), "the pod has 2102 as its runAsUser"),
+        (whole(json!({"runAsGroup": 2102})), "the pod has 2102 as its runAsGroup"),
+        (whole(json!({"fsGroup": 2102})), "the pod has 2102 as its fsGroup"),
+        (whole(json!({"supplementalGroups": [5, 2102]})), "the pod has 2102 as its supplementalGroups"),
+    ];
+    for (pod, reason) in refused {
+        match inject(&pod, None, &Settings::default(), NATIVE) {
+            Outcome::Refused(said) => assert!(said.contains(reason), "{said}"),
+            other => panic!("{pod}: {other:?}"),
+        }
+        let explicit = Settings { redirect: Redirect::None, ..Settings::default() };
+        let allowed = inject(&pod, None, &explicit, NATIVE);
+        assert!(matches!(allowed, Outcome::Injected { .. }), "where nothing goes by the user: {allowed:?}");
+    }
+    injected(&whole(json!({"runAsUser": 2103, "fsGroup": 3000, "supplementalGroups": [1]})), NATIVE);
+}
+
+/// One change of an injected pod, and what is said of it.
+type Change = (&'static str, Value, &'static str);
+
+#[test]
+fn a_sidecar_that_is_not_the_injectors_is_refused_however_it_is_labelled() {
+    let genuine = injected(&pod(SIMPLE), NATIVE);
+    let changes: [Change; 13] = [
+        ("/spec/initContainers/1/image", json!("evil/weft-proxy:1"), "image is \"evil/weft-proxy:1\""),
+        ("/spec/initContainers/1/command", json!(["/bin/sh"]), "command is"),
+        ("/spec/initContainers/1/args", json!([]), "args is"),
+        (
+            "/spec/initContainers/1/securityContext/capabilities/add",
+            json!(["NET_ADMIN"]),
+            "securityContext is",
+        ),
+        ("/spec/initContainers/1/readinessProbe", json!(null), "readinessProbe is"),
+        ("/spec/initContainers/1/envFrom", json!([{"configMapRef": {"name": "mine"}}]), "envFrom is"),
+        ("/spec/initContainers/1/env/0/value", json!("evil:1"), "the variable \"WEFT_CONTROL_PLANE\""),
+        (
+            "/spec/initContainers/1/env/20",
+            json!({"name": "WEFT_PROXY_ADMIN", "value": "[::]:1"}),
+            "WEFT_PROXY_ADMIN",
+        ),
+        ("/spec/initContainers/1/env/20", json!({"name": "LD_PRELOAD", "value": "/x"}), "LD_PRELOAD"),
+        (
+            "/spec/initContainers/1/volumeMounts/2",
+            json!({"name": "v", "mountPath": "/weft-proxy"}),
+            "\"/weft-proxy\"",
+        ),
+        ("/spec/initContainers/0/args/2", json!("--inbound-port"), "of its container weft-redirect, args is"),
+        (
+            "/spec/volumes/1",
+            json!({"name": "weft-roots", "configMap": {"name": "mine"}}),
+            "volume \"weft-roots\"",
+        ),
+        ("/spec/containers/0/securityContext", json!({"runAsUser": 2102}), "container \"app\" has 2102"),
+    ];
+    for (place, value, reason) in changes {
+        let mut forged = genuine.clone();
+        set(&mut forged, place, value);
+        match inject(&forged, None, &Settings::default(), NATIVE) {
+            Outcome::Refused(said) => assert!(said.contains(reason), "{place}: {said}"),
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+    let mut without = genuine.clone();
+    without["spec"]["initContainers"].as_array_mut().unwrap().remove(0);
+    let Outcome::Refused(said) = inject(&without, None, &Settings::default(), NATIVE) else { panic!() };
+    assert!(said.contains("it has no container weft-redirect; take out the annotation"), "{said}");
+}
+
+/// Sets a field that may be missing, or adds an item to a list.
+fn set(pod: &mut Value, place: &str, value: Value) {
+    let (parent, field) = place.rsplit_once('/').unwrap();
+    match pod.pointer_mut(parent).unwrap() {
+        Value::Array(items) => match items.get_mut(field.parse::<usize>().unwrap()) {
+            Some(item) => *item = value,
+            None => items.push(value),
+        },
+        other => other[field] = value,
+    }
+}
+
+#[test]
+fn a_status_annotation_that_says_something_else_than_the_pod_is_refused() {
+    let settings = Settings { redirect: Redirect::Cni, ..Settings::default() };
+    let Outcome::Injected { pod: genuine, .. } = inject(&pod(SIMPLE), None, &settings, NATIVE) else {
+        panic!()
+    };
+    assert_eq!(inject(&genuine, None, &settings, NATIVE), Outcome::Complete);
+    for (status, field) in [
+        (r#"{"redirect": "none"}"#, "redirect"),
+        (r#"{"redirect": "cni", "skipOutboundPorts": ["1-65535"]}"#, "skip"),
+        ("nonsense", "redirect"),
+    ] {
+        let mut forged = genuine.clone();
+        forged["metadata"]["annotations"][STATUS_ANNOTATION] = json!(status);
+        let Outcome::Refused(said) = inject(&forged, None, &settings, NATIVE) else { panic!("{status}") };
+        assert!(said.contains(&format!("of that annotation, {field}")), "{said}");
+    }
+}
+
+#[test]
+fn what_the_api_server_and_other_webhooks_add_to_a_sidecar_is_no_forgery() {
+    let mut pod = injected(&pod(SIMPLE), NATIVE);
+    let token = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let proxy = &mut pod["spec"]["initContainers"][1];
+    proxy["volumeMounts"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "kube-api-access", "mountPath": token}));
+    proxy["env"].as_array_mut().unwrap().push(json!({"name": "AWS_REGION", "value": "x"}));
+    proxy["env"][2]["valueFrom"]["fieldRef"]["apiVersion"] = json!("v1");
+    proxy["readinessProbe"]["httpGet"]["scheme"] = json!("HTTP");
+    proxy["readinessProbe"]["successThreshold"] = json!(1);
+    proxy["resources"]["limits"] = json!({"memory": "1Gi"});
+    pod["spec"]["volumes"][1]["configMap"]["defaultMode"] = json!(420);
+    assert_eq!(inject(&pod, None, &Settings::default(), NATIVE), Outcome::Complete);
 }
 
 #[test]
@@ -311,6 +438,8 @@ fn json() -> impl Strategy<Value = Value> {
         "livenessProbe",
         "volumes",
         "securityContext",
+        "runAsGroup",
+        "supplementalGroups",
         "mesh.weft.dev/status",
         "mesh.weft.dev/redirect",
     ]);

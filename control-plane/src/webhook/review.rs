@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::inject::{Cluster, Outcome, inject};
+use crate::inject::{Cluster, Outcome, inject, refuses_ephemeral};
 use crate::metrics::Admitted;
 use crate::settings::Settings;
 
@@ -33,10 +33,18 @@ pub(super) fn answer(
 }
 
 fn decide(request: &Value, settings: &Settings, cluster: Cluster) -> (Value, Admitted) {
-    if request["kind"]["kind"] != "Pod" || request["operation"] != "CREATE" {
+    let pod = &request["object"];
+    let subresource = request["subResource"].as_str().unwrap_or_default();
+    let is_pod = request["kind"]["kind"] == "Pod";
+    if is_pod && subresource == "ephemeralcontainers" {
+        return match refuses_ephemeral(pod) {
+            None => (json!({"allowed": true}), Admitted::Left),
+            Some(reason) => refused(request, &reason),
+        };
+    }
+    if !is_pod || !subresource.is_empty() || request["operation"] != "CREATE" {
         return (json!({"allowed": true}), Admitted::Left);
     }
-    let pod = &request["object"];
     match inject(pod, request["namespace"].as_str(), settings, cluster) {
         Outcome::Injected { pod: injected, warnings } => {
             let patch = json_patch::diff(pod, &injected);
@@ -57,12 +65,14 @@ fn decide(request: &Value, settings: &Settings, cluster: Cluster) -> (Value, Adm
             tracing::debug!(pod = name(request), reason, "no sidecar");
             (json!({"allowed": true, "warnings": [format!("weft: no sidecar: {reason}")]}), Admitted::Left)
         }
-        Outcome::Refused(reason) => {
-            tracing::warn!(pod = name(request), reason, "refused");
-            let status = json!({"code": 422, "reason": "Invalid", "message": format!("weft: {reason}")});
-            (json!({"allowed": false, "status": status}), Admitted::Refused)
-        }
+        Outcome::Refused(reason) => refused(request, &reason),
     }
+}
+
+fn refused(request: &Value, reason: &str) -> (Value, Admitted) {
+    tracing::warn!(pod = name(request), reason, "refused");
+    let status = json!({"code": 422, "reason": "Invalid", "message": format!("weft: {reason}")});
+    (json!({"allowed": false, "status": status}), Admitted::Refused)
 }
 
 /// A pod as logs name it; one that is made by a controller has no name yet.
@@ -119,6 +129,34 @@ mod tests {
             ask(&json!({"spec": {"securityContext": {"runAsUser": 2102}, "containers": [{"name": "a"}]}}));
         assert_eq!(response["allowed"], false);
         assert!(response["status"]["message"].as_str().unwrap().contains("runAsUser"), "{response}");
+    }
+
+    #[test]
+    fn an_ephemeral_container_that_would_not_be_redirected_is_refused() {
+        let pod = json!({"metadata": {"name": "web"}, "spec": {"containers": [{"name": "a"}]}});
+        let Outcome::Injected { pod, .. } = inject(&pod, None, &Settings::default(), CLUSTER) else {
+            panic!()
+        };
+        for (context, allowed) in [
+            (json!(null), true),
+            (json!({"runAsUser": 0}), true),
+            (json!({"runAsUser": 2102}), false),
+            (json!({"runAsGroup": 2102}), false),
+        ] {
+            let mut debugged = pod.clone();
+            debugged["spec"]["ephemeralContainers"] = json!([{"name": "debug", "securityContext": context}]);
+            let review = json!({
+                "apiVersion": API_VERSION, "kind": "AdmissionReview",
+                "request": {
+                    "uid": "u-1", "kind": {"kind": "Pod"}, "operation": "UPDATE",
+                    "subResource": "ephemeralcontainers", "namespace": "shop", "object": debugged,
+                },
+            });
+            let (answer, _) =
+                super::answer(review.to_string().as_bytes(), &Settings::default(), CLUSTER).unwrap();
+            assert_eq!(answer["response"]["allowed"], allowed, "{context}");
+            assert_eq!(answer["response"].get("patch"), None);
+        }
     }
 
     #[test]

@@ -69,6 +69,12 @@ rules:
     operations: [CREATE]
     resources: [pods]
     scope: Namespaced
+  # They may not run as the sidecar's user, either.
+  - apiGroups: [""]
+    apiVersions: [v1]
+    operations: [UPDATE]
+    resources: [pods/ephemeralcontainers]
+    scope: Namespaced
 sideEffects: None
 timeoutSeconds: {{ .Values.injector.timeoutSeconds }}
 {{- end }}

@@ -49,14 +49,22 @@ fn webhook(values: &Values, name: &str, namespaces: &Value, pods: &Value) -> Val
         "objectSelector": { "matchExpressions": pods },
         // Another webhook may add containers afterwards.
         "reinvocationPolicy": "IfNeeded",
-        "rules": [{
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "operations": ["CREATE"],
-            "resources": ["pods"],
-            "scope": "Namespaced",
-        }],
+        "rules": [
+            rule("CREATE", "pods"),
+            // They may not run as the sidecar's user, either.
+            rule("UPDATE", "pods/ephemeralcontainers"),
+        ],
         "sideEffects": "None",
         "timeoutSeconds": values.injector.timeout_seconds,
+    })
+}
+
+fn rule(operation: &str, resource: &str) -> Value {
+    json!({
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": [operation],
+        "resources": [resource],
+        "scope": "Namespaced",
     })
 }
