@@ -99,13 +99,14 @@ fn a_program_that_dials_a_cluster_ip_goes_through_the_mesh() {
         let service = ["--service", "reviews:9080/http=127.0.0.1:9080@127.0.0.1:15006"];
         let _server =
             Process::weft(&[&server[..], &service].concat(), Some(&token(&state, "default/reviews")));
+        // Before it is asked whether the client is ready: it looks whether it is redirected to.
+        run(env!("CARGO_BIN_EXE_weft"), &["redirect", "apply", "--user", "0"]);
         let client = ["proxy", "--workload-id", "client-1", "--admin", "127.0.0.1:15021"];
         let transparent = ["--transparent-outbound", "127.0.0.1:15001"];
         let _client =
             Process::weft(&[&client[..], &transparent].concat(), Some(&token(&state, "default/client")));
         wait_for(15014, "/clients", "\"health\": \"Ready\"");
         wait_for(15021, "/ready", "200 OK");
-        run(env!("CARGO_BIN_EXE_weft"), &["redirect", "apply", "--user", "0"]);
         let called = Command::new("setpriv")
             .args(["--reuid", USER, "--clear-groups", "--"])
             .arg(env!("CARGO_BIN_EXE_weft"))

@@ -94,6 +94,16 @@ pub struct Args {
     /// Address that redirected inbound connections arrive at
     #[arg(long, value_name = "ADDRESS")]
     pub transparent_inbound: Option<SocketAddr>,
+    /// Be ready only once connections are seen to be redirected to these two; false is for rules that `redirect apply` did
+    /// not make
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "WEFT_VERIFY_REDIRECTION",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub verify_redirection: bool,
     /// Address of the admin server; it is without authentication, and serves this network namespace alone
     #[arg(long, value_name = "ADDRESS", env = "WEFT_PROXY_ADMIN", default_value = "127.0.0.1:15000")]
     pub admin: SocketAddr,
@@ -177,6 +187,7 @@ impl Args {
                 .context("--proxy-protocol-from cannot be used")?,
             transparent_outbound: self.transparent_outbound,
             transparent_inbound: self.transparent_inbound,
+            verify_redirection: self.verify_redirection,
             services: self.services.into_iter().map(|ServiceArg(offer)| offer).collect(),
             admin: self.admin,
             monitor: self.monitor,

@@ -41,6 +41,8 @@ pub struct ProxyConfig {
     pub transparent_outbound: Option<SocketAddr>,
     /// Where the kernel redirects what arrives at the workload.
     pub transparent_inbound: Option<SocketAddr>,
+    /// Whether to be ready only once the kernel is seen to redirect to these.
+    pub verify_redirection: bool,
     /// The ports that the workload offers.
     pub services: Vec<Offer>,
     /// Address of the admin server.
@@ -136,6 +138,7 @@ impl Default for ProxyConfig {
             proxy_protocol_from: Senders::default(),
             transparent_outbound: None,
             transparent_inbound: None,
+            verify_redirection: true,
             services: Vec::new(),
             admin: loopback,
             monitor: None,

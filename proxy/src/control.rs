@@ -40,7 +40,9 @@ use self::transport::{Dial, Transport};
 use crate::admin::{Admin, Admits, serve};
 use crate::config::{self, Offer, ProxyConfig};
 use crate::monitor::Monitor;
+use crate::redirection;
 use crate::shared::{Lookup, Shared};
+use crate::stats::Direction;
 
 pub(crate) use self::clock::text as time_text;
 pub use self::error::Error;
@@ -166,6 +168,17 @@ impl Control {
                 async move { monitor.answer(&request, local).await }
             }));
         }
+        let verify = self.config.verify_redirection;
+        let expected = redirection::expected(
+            verify && self.config.transparent_outbound.is_some(),
+            verify && self.config.transparent_inbound.is_some(),
+        );
+        if !expected.is_empty() {
+            // Before anything else may make the proxy ready.
+            self.status
+                .redirected(Some("it is not known yet whether connections are redirected here".to_owned()));
+            tasks.spawn(verify_redirection(Arc::clone(&self.shared), Arc::clone(&self.status), expected));
+        }
         let answer = move |request: Request<Incoming>, _| {
             let admin = Arc::clone(&answers);
             async move { admin.answer(&request).await }
@@ -228,6 +241,18 @@ impl Control {
             self.status.broken(format!("a part of the control thread failed, restart the proxy: {problem}"));
         }
     }
+}
+
+/// Has readiness wait until connections arrive that the kernel should redirect. Never returns.
+async fn verify_redirection(shared: Arc<Shared>, status: Arc<Status>, expected: Vec<Direction>) {
+    let told = |problem: String| {
+        tracing::error!(problem, "not redirected; {}", redirection::HINT);
+        status.redirected(Some(format!("{problem}; {}", redirection::HINT)));
+    };
+    shared.redirection.verify(&expected, told).await;
+    tracing::info!("connections are redirected here, as they should be");
+    status.redirected(None);
+    std::future::pending().await
 }
 
 #[cfg(test)]

@@ -134,7 +134,9 @@ pub fn listen_offer(worker: &Rc<Worker>, listener: TcpListener, offer: &Offer, s
 
 /// Serves the listener that the kernel redirects inbound connections to.
 pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
-    accept(worker, listener, stop, |stream, peer| match socket::original_destination(stream) {
+    let shared = Arc::clone(&worker.shared);
+    accept(worker, listener, stop, move |stream, peer| match socket::original_destination(stream) {
+        Ok(Some(original)) if shared.redirection.arrived(Direction::Inbound, original, peer) => None,
         Ok(Some(original)) => {
             Some(Arrival { service: "".into(), port: original.port(), application: original, protocol: None })
         }

@@ -29,6 +29,7 @@ mod limit;
 pub mod monitor;
 pub mod outbound;
 pub mod overload;
+pub mod redirection;
 pub mod run;
 pub mod shared;
 pub mod snapshot;

@@ -151,6 +151,8 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
         let worker = Rc::clone(&worker);
         async move {
             match socket::original_destination(stream.tcp()) {
+                Ok(Some(original))
+                    if worker.shared.redirection.arrived(Direction::Outbound, original, source) => {}
                 Ok(Some(original)) => {
                     let stream = Prefixed::untouched(stream);
                     let target = Target::Fixed(original.to_string().into());

@@ -22,6 +22,7 @@ use crate::access::{AccessLog, Open};
 use crate::clock::Seldom;
 use crate::http::replay::ReplayMemory;
 use crate::overload::Overload;
+use crate::redirection::Redirection;
 use crate::snapshot::Snapshot;
 use crate::stats::{Direction, Stats};
 use crate::stream::limit::ConnectionLimit;
@@ -63,6 +64,8 @@ pub struct Shared {
     pub ejected: Ejected,
     /// What is shed when there is too much of everything.
     pub overload: Overload,
+    /// Whether the kernel leads connections here.
+    pub redirection: Redirection,
     /// How many connections of clients there may be.
     pub connections: ConnectionLimit,
     /// Cancelled when the proxy is to finish what it has and take nothing new.
@@ -94,6 +97,7 @@ impl Shared {
             replays: ReplayMemory::default(),
             ejected: Ejected::default(),
             overload: Overload::default(),
+            redirection: Redirection::default(),
             connections: ConnectionLimit::default(),
             drain: CancellationToken::new(),
             close: CancellationToken::new(),

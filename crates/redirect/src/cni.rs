@@ -28,7 +28,7 @@ pub const ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";
 /// The annotation that the injector writes.
 pub const STATUS: &str = "mesh.weft.dev/status";
 const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-/// Namespaces whose pods are never meshed: those that a cluster needs to come up, and the mesh's own.
+/// Namespaces whose pods start although nothing is known of them: those that a cluster needs to come up, and the mesh's own.
 const BARE: [&str; 2] = ["kube-system", "weft-system"];
 
 /// What a runtime is told when something is wrong (CNI specification, section 5, Error).
@@ -118,12 +118,12 @@ pub fn run(call: &Call, input: &[u8]) -> Result<String, CniError> {
 
 /// The rules for a pod, or `None` where it is left alone.
 fn wanted(config: &Config, call: &Call) -> Result<Option<Rules>, CniError> {
-    let arguments = call.arguments.split(';').filter_map(|argument| argument.split_once('='));
-    let namespace = arguments.clone().find_map(|(key, value)| (key == "K8S_POD_NAMESPACE").then_some(value));
-    if namespace.is_none_or(|namespace| BARE.contains(&namespace)) {
-        return Ok(None);
-    }
+    let mut arguments = call.arguments.split(';').filter_map(|argument| argument.split_once('='));
+    let namespace = arguments.find_map(|(key, value)| (key == "K8S_POD_NAMESPACE").then_some(value));
     let Some(annotations) = config.handed.get(ANNOTATIONS) else {
+        if namespace.is_none_or(|namespace| BARE.contains(&namespace)) {
+            return Ok(None);
+        }
         return Err(wrong(
             102,
             format!(
@@ -215,6 +215,9 @@ mod tests {
         let error = run(&call("ADD"), &input(&meshed)).unwrap_err();
         assert_eq!(error.code, 4);
         assert!(error.message.contains("/nonexistent"), "{error}");
+        // Also where hardly any is meshed.
+        let system = Call { arguments: "K8S_POD_NAMESPACE=weft-system".into(), ..call("ADD") };
+        assert_eq!(run(&system, &input(&meshed)).unwrap_err().code, 4);
         let unknown = run(&call("ADD"), br#"{"cniVersion": "1.0.0"}"#).unwrap_err();
         assert!(unknown.code == 102 && unknown.message.contains(ANNOTATIONS), "{unknown}");
         let odd = json!({STATUS: r#"{"redirect": "cni", "skipInboundPorts": ["http"]}"#});

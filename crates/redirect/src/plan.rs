@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::list::Span;
-use crate::rules::{Families, Inbound, KEPT_MARK, Rules};
+use crate::rules::{Families, Inbound, KEPT_MARK, Rules, VERIFY_INBOUND_PORT, VERIFY_OUTBOUND_PORT};
 
 /// A family of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,10 +166,29 @@ fn outbound_kept(rules: &Rules) -> Chain {
     Chain { place: Place::OutboundMangle, lines }
 }
 
+/// What a sidecar opens on loopback to see whether it is redirected to. All chains come into force together, and these are of
+/// the last one.
+fn verifications(rules: &Rules) -> Vec<Line> {
+    let users = rules.users.iter().map(|user| (format!("user {user}"), Match::User(Span::one(*user))));
+    let groups = rules.groups.iter().map(|group| (format!("group {group}"), Match::Group(Span::one(*group))));
+    let ports =
+        [(VERIFY_OUTBOUND_PORT, Some(rules.outbound_port)), (VERIFY_INBOUND_PORT, rules.inbound_port)];
+    let of_sidecar = |(who, sidecar): (String, Match)| {
+        ports.into_iter().filter_map(move |(from, to)| {
+            let to = to?;
+            let words = format!("{who}, a sidecar, verifies with port {from}: to its port {to}");
+            let matches = [Match::ToLoopback, sidecar.clone(), Match::Port(Span::one(from))];
+            Some(line(words, matches, Action::Redirect(to)))
+        })
+    };
+    users.chain(groups).flat_map(of_sidecar).collect()
+}
+
 fn outbound(rules: &Rules) -> Chain {
     let mut lines = opening(rules);
     let mark = rules.mark;
     lines.push(line(format!("mark {mark:#x} is left alone"), [Match::Mark(mark)], Action::Leave));
+    lines.extend(verifications(rules));
     for (address, family) in [("127.0.0.0/8", Family::Ipv4), ("::1/128", Family::Ipv6)] {
         let address: IpNet = address.parse().expect("a constant block");
         let words = format!("loopback to {address} is left alone");

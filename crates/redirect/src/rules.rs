@@ -8,6 +8,12 @@ use crate::list::Span;
 pub const OWN_PORTS: [u16; 4] = [15000, 15001, 15006, 15020];
 /// The user and the group that the sidecar runs as.
 pub const OWN_USER: u32 = 2102;
+/// Ports of loopback by which a sidecar finds out whether these rules are in force: what it opens there itself is redirected to
+/// the listener for what the workload opens, and to that for what is opened to it. For everybody else they are ports like
+/// any other.
+pub const VERIFY_OUTBOUND_PORT: u16 = 15002;
+/// See [`VERIFY_OUTBOUND_PORT`].
+pub const VERIFY_INBOUND_PORT: u16 = 15007;
 /// The mark of the sidecar's own packets.
 pub const OWN_MARK: u32 = 0x2102;
 /// The mark of packets that belong to connections which keep the source address.

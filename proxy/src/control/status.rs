@@ -33,6 +33,8 @@ struct Known {
     unregistered: Option<(String, bool)>,
     /// Parts of the proxy that do not work any more.
     broken: Vec<String>,
+    /// Why connections do not arrive here that the kernel should redirect.
+    unredirected: Option<String>,
     inbound: bool,
     unanswered: BTreeSet<Arc<str>>,
     discovery: Option<watch::Receiver<Connection>>,
@@ -56,6 +58,7 @@ impl Status {
             failure: None,
             unregistered: None,
             broken: Vec::new(),
+            unredirected: None,
             inbound: false,
             unanswered: BTreeSet::new(),
             discovery: None,
@@ -87,6 +90,11 @@ impl Status {
     /// The workload is registered, or is not for a reason; `is_final` says that it never will be.
     pub(super) fn registered(&self, problem: Option<String>, is_final: bool) {
         self.change(|known| known.unregistered = problem.map(|problem| (problem, is_final)));
+    }
+
+    /// Connections are redirected here, or are not for a reason.
+    pub(super) fn redirected(&self, problem: Option<String>) {
+        self.change(|known| known.unredirected = problem);
     }
 
     /// A part of the proxy failed that should never end.
@@ -175,6 +183,7 @@ impl Known {
                 missing.push(format!("the certificate expired at {}: {because}", clock::text(end)));
             }
         }
+        missing.extend(self.unredirected.clone());
         if !self.inbound && self.identity != Identity::None {
             missing.push(format!("the control plane has not said what workload {} lets in", status.workload));
         }

@@ -61,7 +61,8 @@ pub(super) fn documents(values: &Values) -> Vec<Value> {
             "spec": {
                 "selector": { "matchLabels": selected },
                 "template": { "metadata": { "labels": labels }, "spec": pod },
-                "updateStrategy": { "rollingUpdate": { "maxUnavailable": 1 }, "type": "RollingUpdate" },
+                // The plugin stays on a node while what installs it is replaced, and new sidecars may need a new one.
+                "updateStrategy": { "rollingUpdate": { "maxUnavailable": "100%" }, "type": "RollingUpdate" },
             },
         })),
     ]);

@@ -47,7 +47,16 @@ fn outbound_naive(rules: &Rules, packet: &Packet) -> Action {
         IpAddr::V4(_) => rules.families == Families::Ipv6,
         IpAddr::V6(_) => rules.families == Families::Ipv4,
     };
-    if family_left || packet.mark == rules.mark || packet.destination.is_loopback() {
+    if family_left || packet.mark == rules.mark {
+        return Action::Leave;
+    }
+    if own && packet.local && packet.port == 15002 {
+        return Action::Redirect(rules.outbound_port);
+    }
+    if own && packet.local && packet.port == 15007 {
+        return rules.inbound_port.map_or(Action::Leave, Action::Redirect);
+    }
+    if packet.destination.is_loopback() {
         return Action::Leave;
     }
     if packet.local {
@@ -73,7 +82,7 @@ prop_compose! {
             Just("fd00::1".parse::<IpAddr>().unwrap()),
             Just("2001:db8::1".parse::<IpAddr>().unwrap()),
         ],
-        port in prop_oneof![Just(22u16), Just(53), Just(80), Just(8005), Just(15006), Just(15020)],
+        port in prop_oneof![Just(22u16), Just(53), Just(80), Just(8005), Just(15002), Just(15006), Just(15007), Just(15020)],
         local: bool,
     ) -> Packet {
         Packet { user, group, mark, destination, port, local: local || destination.is_loopback() }
@@ -87,6 +96,7 @@ prop_compose! {
         addresses in prop_oneof![Just(""), Just("10.0.0.0/8"), Just("fd00::/8,192.0.2.1")],
         users in prop_oneof![Just(""), Just("1000"), Just("0-10")],
         tproxy: bool,
+        inbound: bool,
         families in prop_oneof![4 => Just(Families::Both), 1 => Just(Families::Ipv4), 1 => Just(Families::Ipv6)],
     ) -> Rules {
         Rules {
@@ -94,6 +104,7 @@ prop_compose! {
             skip_inbound_ports: inbound_ports.parse::<crate::List<_>>().unwrap().0,
             skip_outbound_addresses: addresses.parse::<crate::List<_>>().unwrap().0,
             skip_users: users.parse::<crate::List<_>>().unwrap().0,
+            inbound_port: (inbound || tproxy).then_some(15006),
             inbound: if tproxy { Inbound::Tproxy } else { Inbound::Redirect },
             families,
             ..Rules::default()
@@ -110,6 +121,7 @@ proptest! {
 
     #[test]
     fn inbound_connections_go_through_the_sidecar_but_to_direct_ports(rules in any_rules(), packet in packets()) {
+        let rules = Rules { inbound_port: Some(15006), ..rules };
         let family_left = match packet.destination {
             IpAddr::V4(_) => rules.families == Families::Ipv6,
             IpAddr::V6(_) => rules.families == Families::Ipv4,

@@ -63,6 +63,22 @@ fn outbound_goes_through_the_sidecar() {
     }
 }
 
+fn a_sidecar_can_tell_that_it_is_redirected_to() {
+    for loopback in ["127.0.0.1", "::1"] {
+        assert_eq!(answer(SIDECAR, loopback, 15002), format!("outbound {}", written(loopback, 15002)));
+        assert_eq!(
+            answer(SIDECAR, loopback, 15007),
+            format!("inbound {} from {loopback}", written(loopback, 15007))
+        );
+        for port in [15002, 15007] {
+            assert!(
+                call(APPLICATION, address(loopback, port)).is_err(),
+                "for others these are ports like any other"
+            );
+        }
+    }
+}
+
 fn inbound_goes_through_the_sidecar(neighbour: &Neighbour) {
     let from_outside = |ip, port| neighbour.enter(|| answer(APPLICATION, ip, port));
     for (pod, other) in POD.into_iter().zip(OTHER) {
@@ -114,6 +130,7 @@ fn connections_are_led(name: &str, tools: &[&str], backend: Backend, used: Used)
         assert_eq!(apply(&rules(), backend).unwrap(), used);
         outbound_goes_through_the_sidecar();
         inbound_goes_through_the_sidecar(&neighbour);
+        a_sidecar_can_tell_that_it_is_redirected_to();
         calls_to_itself_are_direct();
         datagrams_are_untouched(&neighbour);
         let before: Vec<_> = show().unwrap().into_iter().map(|rule| (rule.chain, rule.words)).collect();
