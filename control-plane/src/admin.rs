@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use weft_xds::server::Server;
 
+use crate::authority;
 use crate::discovery::Discovery;
 use crate::follow::ConfigStatus;
 use crate::metrics::{KindLabels, Levels, Metrics};
@@ -70,6 +71,8 @@ pub(crate) struct Admin {
     pub(crate) synced: watch::Receiver<bool>,
     /// How the watches on a cluster are doing.
     pub(crate) watches: Option<WatchHealth>,
+    /// Whether it can sign, and what its material lacks.
+    pub(crate) authority: watch::Receiver<authority::State>,
     /// Cancelled when the end is near.
     pub(crate) stop: CancellationToken,
 }
@@ -153,19 +156,23 @@ impl Admin {
                 "not ready\nnot everything in the cluster has been read yet; the log says what can't be watched\n",
             );
         }
-        let failing = self.watches.as_ref().map(WatchHealth::failing).unwrap_or_default();
-        if failing.is_empty() {
-            return text(StatusCode::OK, "ready\n");
-        }
-        let mut said = "not ready\n".to_owned();
-        for (kind, why) in failing {
+        let mut said = String::new();
+        for (kind, why) in self.watches.as_ref().map(WatchHealth::failing).unwrap_or_default() {
             said.push_str("the watch on kind ");
             said.extend([&*kind, " fails, so that what is known of it is old, ", &*why, "\n"]);
         }
-        text(StatusCode::SERVICE_UNAVAILABLE, said)
+        if let Some(trouble) = &self.authority.borrow().trouble {
+            said.extend([trouble.as_str(), "\n"]);
+        }
+        if said.is_empty() {
+            return text(StatusCode::OK, "ready\n");
+        }
+        text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{said}"))
     }
 
     fn levels(&self) -> Levels {
+        let authority = self.authority.borrow().clone();
+        let expiry = authority.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let counts = self.discovery.counts();
         self.metrics.watches_failing.clear();
         for (kind, _) in self.watches.as_ref().map(WatchHealth::failing).unwrap_or_default() {
@@ -179,6 +186,8 @@ impl Admin {
             workloads: counts.workloads,
             compiled: counts.compiled,
             edges: self.traffic.len(),
+            authority_unusable: usize::from(authority.trouble.is_some()),
+            authority_expiry: usize::try_from(expiry.as_secs()).unwrap_or(usize::MAX),
         }
     }
 

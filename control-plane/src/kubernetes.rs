@@ -6,8 +6,10 @@ mod pace;
 mod revoked;
 mod roots;
 mod secrets;
+mod trust;
 mod watched;
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
@@ -23,6 +25,7 @@ use self::pace::Pace;
 pub(crate) use self::roots::NAME as ROOTS;
 use self::secrets::Secrets;
 pub(crate) use self::secrets::{Material, Shared as SharedAuthority};
+pub(crate) use self::trust::Trust;
 pub(crate) use self::watched::watched;
 use crate::Error;
 use crate::compile::SYSTEM_NAMESPACE;
@@ -44,6 +47,7 @@ pub(crate) struct Cluster {
     authority: SharedAuthority,
     tokens: TokenIssuer,
     accounts: Accounts,
+    trust: Trust,
     roots: watch::Sender<String>,
     trust_domain: TrustDomain,
 }
@@ -72,12 +76,14 @@ impl Cluster {
         let secrets = Secrets::new(client.clone(), settings.ca_secret.clone());
         let material = secrets.authority(trust_domain).await?;
         let tokens = secrets.tokens().await?;
+        let trust = Trust::open(&client, trust_domain).await?;
         Ok(Self {
             accounts: Accounts::new(client.clone(), trust_domain.clone()),
             client,
             secrets,
-            authority: Arc::new(Mutex::new(material)),
+            authority: Arc::new(Mutex::new(Ok(material))),
             tokens,
+            trust,
             roots: watch::Sender::new(String::new()),
             trust_domain: trust_domain.clone(),
         })
@@ -101,6 +107,11 @@ impl Cluster {
     /// Knows whom a service account's token belongs to.
     pub(crate) fn accounts(&self) -> Accounts {
         self.accounts.clone()
+    }
+
+    /// The roots that all replicas agree on.
+    pub(crate) fn trust(&self) -> Trust {
+        self.trust.clone()
     }
 
     /// Where the mesh's roots are told from.
@@ -144,12 +155,26 @@ impl Cluster {
         async move { revoked::follow(client, &revocations).await }
     }
 
-    /// Follows the authority's Secret, and keeps the roots in every namespace. Never returns.
+    /// Writes what one replica writes for all: the roots that are believed, and a copy of them in every namespace. Never
+    /// returns; may be dropped at any time.
+    pub(crate) fn write(&self) -> impl Fn() -> Writing + Send + Sync + use<> {
+        let (client, trust, roots) = (self.client.clone(), self.trust.clone(), self.roots.clone());
+        move || {
+            let (client, trust, roots) = (client.clone(), trust.clone(), roots.subscribe());
+            Box::pin(async move {
+                tokio::join!(trust.write(client.clone()), roots::keep(client, roots));
+            })
+        }
+    }
+
+    /// Follows the authority's Secret and the roots that are believed. Never returns.
     pub(crate) async fn follow(self) {
-        let published = roots::keep(self.client.clone(), self.roots.subscribe());
-        tokio::join!(self.secrets.follow(&self.authority), published);
+        tokio::join!(self.secrets.follow(&self.authority), self.trust.follow(self.client.clone()));
     }
 }
+
+/// Work of the replica that writes.
+pub(crate) type Writing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Tells namespaces of the mesh's roots.
 #[derive(Clone)]

@@ -115,6 +115,10 @@ pub(crate) struct Levels {
     pub(crate) workloads: usize,
     pub(crate) compiled: usize,
     pub(crate) edges: usize,
+    /// 1 while the certificate authority's material can't be used.
+    pub(crate) authority_unusable: usize,
+    /// The end of its certificate, in seconds since 1970.
+    pub(crate) authority_expiry: usize,
 }
 
 impl Metrics {
@@ -170,6 +174,16 @@ impl Metrics {
             ("workloads", "Registered workloads", levels.workloads),
             ("compiled", "Compiled resources in memory", levels.compiled),
             ("telemetry_edges", "Edges with traffic", levels.edges),
+            (
+                "authority_unusable",
+                "1 while the certificate authority's material can't be used",
+                levels.authority_unusable,
+            ),
+            (
+                "authority_expiry_seconds",
+                "When the certificate authority's certificate ends, in seconds since 1970",
+                levels.authority_expiry,
+            ),
         ];
         for (name, help, level) in levels {
             let gauge = Gauge::<i64, std::sync::atomic::AtomicI64>::default();

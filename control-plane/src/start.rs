@@ -112,15 +112,20 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         Some(cluster) => cluster.read_revocations(&revocations).await?,
         None => revocations.open(state.path())?,
     }
-    let (authority, rotation) =
-        Authority::open(source, &config.trust_domain, config.certificate_life, revocations.watch())?;
+    let (authority, rotation) = Authority::open(
+        source,
+        &config.trust_domain,
+        config.certificate_life,
+        revocations.watch(),
+        cluster.as_ref().map(Cluster::trust),
+    )?;
     let tokens = match &cluster {
         Some(cluster) => cluster.tokens(),
         None => TokenIssuer::open(state.path())?,
     };
     let metrics = Arc::new(Metrics::default());
     let discovery = Arc::new(Discovery::new(config.trust_domain.clone()));
-    discovery.set_bundle(&authority.bundle());
+    discovery.set_bundle(&authority.believed());
     if cluster.is_some() {
         discovery.watch_pods();
     }
@@ -159,7 +164,7 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     ));
     registry.revoke(&revocations.watch().borrow());
     let announcing = Announcing { address, admin, trust_domain: config.trust_domain.clone() };
-    announcing.announce(&state, authority.current().bundle())?;
+    announcing.announce(&state, &authority.believed())?;
     tracing::info!(%address, %admin, trust_domain = %config.trust_domain, "control plane listens");
     let parts = Parts {
         status: Arc::clone(folder.status()),
@@ -310,12 +315,18 @@ impl Parts {
             metrics: Arc::clone(&self.metrics),
             synced: synced.clone(),
             watches,
+            authority: self.authority.state(),
             stop: self.retire.clone(),
         });
         let stopping = self.stop.clone();
+        let mut authority = self.authority.state();
         tasks.spawn(async move {
-            // Who knows only a part would tell proxies that the rest is gone.
-            let known = stopping.run_until_cancelled(synced.wait_for(|synced| *synced)).await.is_some();
+            let ready = async {
+                // Who knows only a part would tell proxies that the rest is gone, and whom nobody believes has nothing to tell.
+                let _ = synced.wait_for(|synced| *synced).await;
+                let _ = authority.wait_for(|state| state.is_usable).await;
+            };
+            let known = stopping.run_until_cancelled(ready).await.is_some();
             if known {
                 accepting.run(connections, stopping).await;
             }

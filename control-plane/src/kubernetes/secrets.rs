@@ -8,8 +8,7 @@ use futures_util::{StreamExt as _, pin_mut};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::Config;
+use kube::runtime::watcher::{Config, Event};
 use kube::{Client, Error as KubeError};
 use parking_lot::Mutex;
 use weft_identity::{CaMaterial, TokenIssuer};
@@ -32,8 +31,8 @@ pub(crate) struct Material {
     pub(crate) roots: String,
 }
 
-/// The material as the Secret holds it now.
-pub(crate) type Shared = Arc<Mutex<Material>>;
+/// The material as the Secret holds it now, or why it holds none.
+pub(crate) type Shared = Arc<Mutex<Result<Material, String>>>;
 
 /// The Secrets of the mesh.
 pub(super) struct Secrets {
@@ -63,7 +62,7 @@ impl Secrets {
                 self.create(name, [("ca.crt", made.certificate_pem), ("ca.key", made.key_pem)]).await?
             }
         };
-        material(&secret).map_err(|problem| Error::Kubernetes(wrong(name, &problem)))
+        read(name, &secret).map_err(Error::Kubernetes)
     }
 
     /// What makes and verifies join tokens.
@@ -80,16 +79,17 @@ impl Secrets {
     pub(super) async fn follow(&self, held: &Shared) {
         let name = self.authority_name();
         let only = Config::default().fields(&format!("metadata.name={name}"));
-        let changes = watched(self.api.clone(), only).applied_objects();
-        pin_mut!(changes);
-        while let Some(change) = changes.next().await {
-            match change {
-                Ok(secret) => match material(&secret) {
-                    Ok(material) => *held.lock() = material,
-                    Err(problem) => {
-                        tracing::error!("{}; the authority in memory stays", wrong(name, &problem));
-                    }
-                },
+        let events = watched(self.api.clone(), only);
+        pin_mut!(events);
+        let gone = || Err(wrong(name, "it is not there any more"));
+        let mut listed = None;
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed = Some(gone()),
+                Ok(Event::InitApply(secret)) => listed = Some(read(name, &secret)),
+                Ok(Event::InitDone) => *held.lock() = listed.take().unwrap_or_else(gone),
+                Ok(Event::Apply(secret)) => *held.lock() = read(name, &secret),
+                Ok(Event::Delete(_)) => *held.lock() = gone(),
                 Err(error) => tracing::debug!(%error, "can't watch the authority's Secret now"),
             }
         }
@@ -133,6 +133,10 @@ impl Secrets {
     }
 }
 
+fn read(name: &str, secret: &Secret) -> Result<Material, String> {
+    material(secret).map_err(|problem| wrong(name, &problem))
+}
+
 /// Reads both forms: the own one, and that of `kubernetes.io/tls` as cert-manager writes it.
 fn material(secret: &Secret) -> Result<Material, String> {
     let has = |key: &str| secret.data.iter().flatten().any(|(name, _)| name == key);
@@ -157,7 +161,7 @@ fn wrong(name: &str, problem: &str) -> String {
     format!("Secret {name} in namespace {SYSTEM_NAMESPACE} can't be used: {problem}")
 }
 
-fn failed(verb: &str, name: &str, error: &KubeError) -> Error {
+pub(super) fn failed(verb: &str, name: &str, error: &KubeError) -> Error {
     let hint = match error {
         KubeError::Api(status) if status.code == 403 => {
             "; the control plane's Role lacks the permission: `weft install` renders one that has it"

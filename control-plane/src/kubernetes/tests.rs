@@ -11,14 +11,15 @@ use serde_json::{Value, json};
 use super::*;
 
 #[derive(Clone, Default)]
-struct Server {
-    objects: Arc<Mutex<BTreeMap<String, Value>>>,
+pub(super) struct Server {
+    pub(super) objects: Arc<Mutex<BTreeMap<String, Value>>>,
     /// What another replica makes while this one does.
     rival: Arc<Mutex<Option<(String, Value)>>>,
+    version: Arc<Mutex<u64>>,
 }
 
 impl Server {
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let server = server.clone();
@@ -54,6 +55,13 @@ impl Server {
             });
             return (StatusCode::CREATED, object);
         }
+        if *method == Method::PUT {
+            let held = objects.get(path).map(|held| held["metadata"]["resourceVersion"].clone());
+            if held != Some(object["metadata"]["resourceVersion"].clone()) {
+                return failed(409, "Conflict");
+            }
+            return (StatusCode::OK, self.keep(&mut objects, path, object));
+        }
         let path = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());
         if let Some((of, rival)) = self.rival.lock().take() {
             objects.insert(of, rival);
@@ -61,8 +69,15 @@ impl Server {
         if objects.contains_key(&path) {
             return failed(409, "AlreadyExists");
         }
-        objects.insert(path, object.clone());
-        (StatusCode::CREATED, object)
+        (StatusCode::CREATED, self.keep(&mut objects, &path, object))
+    }
+
+    fn keep(&self, objects: &mut BTreeMap<String, Value>, path: &str, mut object: Value) -> Value {
+        let mut version = self.version.lock();
+        *version += 1;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        objects.insert(path.to_owned(), object.clone());
+        object
     }
 }
 
@@ -98,11 +113,11 @@ async fn replicas_and_restarts_share_authority_and_tokens() {
 #[tokio::test]
 async fn of_two_that_start_at_once_one_gives_way() {
     let (server, other) = (Server::default(), Server::default());
-    let winner = open(&other, None).await.unwrap().authority().lock().clone();
+    let winner = open(&other, None).await.unwrap().authority().lock().clone().unwrap();
     let made = other.objects.lock().get(CA).unwrap().clone();
     *server.rival.lock() = Some((CA.to_owned(), made));
     let loser = open(&server, None).await.unwrap();
-    assert_eq!(*loser.authority().lock(), winner);
+    assert_eq!(*loser.authority().lock(), Ok(winner));
 }
 
 #[tokio::test]
@@ -110,7 +125,7 @@ async fn a_secret_of_somebody_else_is_taken_as_it_is_or_named_in_the_error() {
     let server = Server::default();
     let error = open(&server, Some("issuer")).await.err().unwrap().to_string();
     assert!(error.contains("no Secret issuer in namespace weft-system"), "{error}");
-    let made = open(&server, None).await.unwrap().authority().lock().clone();
+    let made = open(&server, None).await.unwrap().authority().lock().clone().unwrap();
     let encoded = |text: &str| json!(k8s_openapi::ByteString(text.as_bytes().to_vec()));
     let mut secret = json!({
         "metadata": {"name": "issuer"},
@@ -123,7 +138,7 @@ async fn a_secret_of_somebody_else_is_taken_as_it_is_or_named_in_the_error() {
     secret["data"]["ca.crt"] = encoded(&made.own.certificate_pem);
     server.objects.lock().insert(path.to_owned(), secret);
     let cluster = open(&server, Some("issuer")).await.unwrap();
-    assert_eq!(cluster.authority().lock().own, made.own);
+    assert_eq!(cluster.authority().lock().clone().unwrap().own, made.own);
 }
 
 #[tokio::test]

@@ -144,15 +144,15 @@ impl identity_server::Identity for Issuer {
             .map_err(|error| refusal(&error))?;
         self.metrics.certificates.inc();
         tracing::info!(%identity, serial = issued.serial, by, of, peer = %address, "certificate issued");
-        let bundle = self.authority.bundle();
-        let roots = bundle.roots(&self.trust_domain).iter();
+        let believed = self.authority.believed();
+        let roots = believed.roots(&self.trust_domain).iter();
         Ok(Response::new(IssueResponse {
             chain: issued.chain.iter().map(|certificate| certificate.to_vec().into()).collect(),
             roots: roots.map(|root| root.to_vec().into()).collect(),
             spiffe_id: identity.as_str().to_owned(),
             not_before: Some(issued.not_before.into()),
             not_after: Some(issued.not_after.into()),
-            revoked: compile::revocations(bundle.revoked()),
+            revoked: compile::revocations(believed.revoked()),
         }))
     }
 }

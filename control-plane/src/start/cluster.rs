@@ -71,7 +71,7 @@ impl Parts {
         let mut health = None;
         let roots = self.cluster.as_ref().map(Cluster::roots);
         if let Some(cluster) = self.cluster.take() {
-            cluster.roots().set(self.authority.current().bundle());
+            cluster.roots().set(&self.authority.believed());
             let revocations = cluster.follow_revocations(Arc::clone(&self.revocations));
             tasks.spawn(until_stopped(&self.stop, Box::pin(revocations)));
             let watches = Watches::new(
@@ -84,16 +84,28 @@ impl Parts {
             synced = watches.synced();
             health = Some(watches.health());
             tasks.spawn(until_stopped(&self.stop, Box::pin(watches.follow())));
-            let writer = status::Writer::new(cluster.client(), Arc::clone(&self.discovery));
-            let (lease, mut known) = (status::Lease::new(cluster.client()), synced.clone());
-            tasks.spawn(until_stopped(
-                &self.stop,
-                Box::pin(async move {
-                    // Who knows only a part would say that the rest is missing.
-                    let _ = known.wait_for(|synced| *synced).await;
-                    lease.hold(&writer).await;
-                }),
-            ));
+            let writer = Arc::new(status::Writer::new(cluster.client(), Arc::clone(&self.discovery)));
+            let (lease, known, roots) =
+                (status::Lease::new(cluster.client()), synced.clone(), cluster.write());
+            let bundle = self.injector.webhook.is_some().then(|| (cluster.client(), cluster.watch_roots()));
+            let work = move || {
+                let (writer, mut known, roots, bundle) =
+                    (Arc::clone(&writer), known.clone(), roots(), bundle.clone());
+                async move {
+                    let status = async {
+                        // Who knows only a part would say that the rest is missing.
+                        let _ = known.wait_for(|synced| *synced).await;
+                        writer.run().await;
+                    };
+                    let trusted = async {
+                        if let Some((client, roots)) = bundle {
+                            webhook::keep_trusted(client, roots).await;
+                        }
+                    };
+                    tokio::join!(status, roots, trusted);
+                }
+            };
+            tasks.spawn(until_stopped(&self.stop, Box::pin(lease.hold(work))));
             if let Some((listener, facts)) = self.injector.webhook.take() {
                 let webhook = Webhook {
                     authority: Arc::clone(&self.authority),
@@ -110,8 +122,6 @@ impl Parts {
                         }
                     }),
                 ));
-                let trusted = webhook::keep_trusted(cluster.client(), cluster.watch_roots());
-                tasks.spawn(until_stopped(&self.stop, Box::pin(trusted)));
                 let (file, settings) = (self.injector.file.take(), Arc::clone(&self.injector.settings));
                 tasks.spawn(until_stopped(&self.stop, Box::pin(follow_settings(file, settings))));
             }

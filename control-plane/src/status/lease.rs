@@ -1,4 +1,4 @@
-//! Which replica writes: the one that holds the Lease.
+//! Which replica writes what one has to write for all, status and roots: the one that holds the Lease.
 //!
 //! Nobody's clock is compared with another's: who wants the Lease waits until its holder has not renewed it for the whole
 //! of its duration, by the own clock. The holder stops well before that.
@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 
-use super::Writer;
 use crate::compile::SYSTEM_NAMESPACE;
 
 const NAME: &str = "weft-status";
@@ -21,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// How long after the last renewal the holder still takes itself for one.
 const TRUST: Duration = Duration::from_secs(10);
 
-/// The right to write status.
+/// The right to write.
 pub(crate) struct Lease {
     api: Api<Object>,
     me: String,
@@ -36,18 +35,18 @@ impl Lease {
         Self { api: Api::namespaced(client, SYSTEM_NAMESPACE), me, seen: None }
     }
 
-    /// Lets the writer write whenever and as long as this replica holds the Lease. Never returns.
-    pub(crate) async fn hold(mut self, writer: &Writer) {
+    /// Does this work, which does not end, whenever and as long as this replica holds the Lease. Never returns.
+    pub(crate) async fn hold<F: Future<Output = ()>>(mut self, work: impl Fn() -> F) {
         loop {
             while !self.tried().await {
                 tokio::time::sleep(EVERY).await;
             }
-            tracing::info!(holder = self.me, "this replica writes status");
+            tracing::info!(holder = self.me, "this replica writes status and roots");
             tokio::select! {
-                () = writer.run() => {}
+                () = work() => {}
                 () = self.keep() => {}
             }
-            tracing::info!(holder = self.me, "this replica does not write status any more");
+            tracing::info!(holder = self.me, "this replica does not write status and roots any more");
         }
     }
 

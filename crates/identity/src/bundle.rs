@@ -139,6 +139,20 @@ impl TrustBundle {
         }
     }
 
+    /// Keeps the roots of a trust domain that this says yes to.
+    pub fn retain(&mut self, trust_domain: &TrustDomain, keep: impl Fn(&Fingerprint) -> bool) {
+        let Some(roots) = self.roots.remove(trust_domain) else { return };
+        let mut kept = Roots::default();
+        for (certificate, anchor) in roots.certificates.iter().zip(&roots.anchors) {
+            if keep(&Fingerprint::of(certificate)) {
+                kept.add(certificate, anchor);
+            }
+        }
+        if !kept.certificates.is_empty() {
+            self.roots.insert(trust_domain.clone(), kept);
+        }
+    }
+
     /// The trust domains that have a root.
     pub fn trust_domains(&self) -> impl Iterator<Item = &TrustDomain> {
         self.roots.keys()

@@ -74,6 +74,8 @@ pub struct IssuedCertificate {
 pub struct CertificateAuthority {
     trust_domain: TrustDomain,
     issuer: Issuer<'static, KeyPair>,
+    /// What signs.
+    certificate: CertificateDer<'static>,
     /// What goes after the leaf.
     intermediates: Vec<CertificateDer<'static>>,
     bundle: TrustBundle,
@@ -90,6 +92,22 @@ impl CertificateAuthority {
     /// The roots that workloads of the trust domain are to believe.
     pub fn bundle(&self) -> &TrustBundle {
         &self.bundle
+    }
+
+    /// Whether another authority is the same: it signs with the same key under the same certificates, and has the same roots.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.signs_like(other) && self.bundle == other.bundle
+    }
+
+    /// Whether another authority signs with the same key under the same certificates, whatever roots it has. A renewed
+    /// certificate is another one, also if it ends when the one before does.
+    pub fn signs_like(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.intermediates == other.intermediates
+    }
+
+    /// Whether what it signs is believed by those who believe these roots.
+    pub fn is_believed_by(&self, roots: &TrustBundle, now: SystemTime) -> bool {
+        self.prove(roots, now).is_ok()
     }
 
     /// The last second in which it can sign.

@@ -113,6 +113,8 @@ fn own_rules(values: &Values) -> Vec<Value> {
         named("", &["secrets"], &[authority, "weft-tokens"], &["get", "list", "watch"]),
         // What is revoked.
         named("", &["configmaps"], &["weft-revocations"], &["get", "list", "watch"]),
+        // The roots that the mesh believes.
+        named("", &["secrets"], &["weft-trust"], &["get", "list", "watch", "update"]),
         rule("coordination.k8s.io", &["leases"], &["create"]),
         named("coordination.k8s.io", &["leases"], &["weft-status"], &["get", "update"]),
     ]

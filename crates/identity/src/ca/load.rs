@@ -77,15 +77,22 @@ impl CertificateAuthority {
         // Roots are left out: who believes one has it already.
         let intermediates =
             certificates.iter().filter(|certificate| !is_self_issued(certificate)).cloned().collect();
-        let authority =
-            Self { trust_domain: trust_domain.clone(), issuer, intermediates, bundle, not_before, not_after };
-        authority.prove(now)?;
+        let authority = Self {
+            trust_domain: trust_domain.clone(),
+            issuer,
+            certificate: first.clone(),
+            intermediates,
+            bundle,
+            not_before,
+            not_after,
+        };
+        authority.prove(&authority.bundle, now)?;
         Ok(authority)
     }
 
-    /// Signs a certificate for nobody and verifies it as a peer would. That covers what can be wrong with a chain:
+    /// Signs a certificate for nobody and verifies it as a peer with these roots would. That covers what can be wrong with a chain:
     /// signatures, names, path length, name constraints, purposes, and validity of each certificate.
-    fn prove(&self, now: SystemTime) -> Result<(), Error> {
+    pub(super) fn prove(&self, roots: &TrustBundle, now: SystemTime) -> Result<(), Error> {
         let nobody = Identity::new(&self.trust_domain, "weft", "nobody")?;
         let issued = self.sign(KeyAndCsr::generate()?.csr_der(), &nobody, BACKDATE, now);
         let chain = match issued {
@@ -97,7 +104,7 @@ impl CertificateAuthority {
         let Some((leaf, intermediates)) = chain.split_first() else {
             return Err(invalid("signs nothing"));
         };
-        let anchors = self.bundle.anchors(&self.trust_domain).unwrap_or_default();
+        let anchors = roots.anchors(&self.trust_domain).unwrap_or_default();
         for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
             verify::verify_chain(leaf, intermediates, anchors, usage, pki(now)).map_err(|error| {
                 invalid(format!(
