@@ -123,6 +123,7 @@ impl Stage {
             log: "client-sidecar",
             workload: "client",
             account: "client",
+            services: Some("*"),
             workers: 1,
             admin,
             arguments,

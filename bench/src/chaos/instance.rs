@@ -100,6 +100,7 @@ impl Instance {
             log: &format!("{}-{}-sidecar", self.name, self.starts),
             workload: &self.name,
             account: "application",
+            services: Some("*"),
             workers: 1,
             admin: self.ports.admin,
             arguments: vec![

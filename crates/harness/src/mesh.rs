@@ -21,8 +21,9 @@ pub struct Mesh {
     /// Which core is whose.
     pub cores: Cores,
     weft: PathBuf,
+    listen: SocketAddr,
     admin: SocketAddr,
-    control_plane: Process,
+    control_plane: Option<Process>,
 }
 
 /// What a sidecar is started with.
@@ -33,6 +34,8 @@ pub struct Sidecar<'a> {
     pub workload: &'a str,
     /// Service account that it proves itself with.
     pub account: &'a str,
+    /// Services that its token grants, as `weft token create --service` takes them; `None`: the one of its account.
+    pub services: Option<&'a str>,
     /// Worker threads.
     pub workers: u16,
     /// Port of its admin server.
@@ -50,23 +53,38 @@ impl Mesh {
         configure(&folder, configuration)?;
         let weft = host::find_program("weft")?;
         let (listen, admin) = (local(host::free_port()?), local(host::free_port()?));
-        let state = folder.join("state");
-        let (listen_text, admin_text) = (listen.to_string(), admin.to_string());
+        let mut mesh = Self { folder, cores, weft, listen, admin, control_plane: None };
+        mesh.start_control_plane().await?;
+        Ok(mesh)
+    }
+
+    /// Kills the control plane, and starts another one in its place, with the same state at the same address.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        if let Some(control_plane) = self.control_plane.take() {
+            control_plane.kill().await?;
+        }
+        self.start_control_plane().await
+    }
+
+    async fn start_control_plane(&mut self) -> anyhow::Result<()> {
+        let (config, state) = (self.folder.join("config"), self.folder.join("state"));
+        let (listen, admin) = (self.listen.to_string(), self.admin.to_string());
         let command: Vec<&OsStr> = vec![
-            weft.as_os_str(),
+            self.weft.as_os_str(),
             "control-plane".as_ref(),
             "--config".as_ref(),
             config.as_os_str(),
             "--state".as_ref(),
             state.as_os_str(),
             "--listen".as_ref(),
-            listen_text.as_ref(),
+            listen.as_ref(),
             "--admin".as_ref(),
-            admin_text.as_ref(),
+            admin.as_ref(),
         ];
-        let mut control_plane = launch("control-plane", cores.client, command, &folder)?;
-        wait_for_port(&mut control_plane, &listen_text).await?;
-        Ok(Self { folder, cores, weft, admin, control_plane })
+        let mut control_plane = launch("control-plane", self.cores.client, command, &self.folder)?;
+        wait_for_port(&mut control_plane, &listen).await?;
+        self.control_plane = Some(control_plane);
+        Ok(())
     }
 
     /// Puts another configuration in the place of the first one.
@@ -77,10 +95,12 @@ impl Mesh {
     /// Starts a sidecar. A token is made for each, as a restart is a start like any other.
     pub fn sidecar(&self, sidecar: &Sidecar<'_>) -> anyhow::Result<Process> {
         let weft = self.weft.display();
+        let grants = sidecar.services.map_or_else(String::new, |services| format!(" --service '{services}'"));
         let script = format!(
-            "WEFT_TOKEN=$({weft} token create --identity default/{} --service '*' --state {}) exec {weft} proxy --workload-id {} \
+            "WEFT_TOKEN=$({weft} token create --identity default/{}{} --state {}) exec {weft} proxy --workload-id {} \
              --workers {} --admin {} {}",
             sidecar.account,
+            grants,
             self.folder.join("state").display(),
             sidecar.workload,
             sidecar.workers,
@@ -106,12 +126,14 @@ impl Mesh {
 
     /// Fails if the control plane has ended.
     pub fn ensure_alive(&mut self) -> anyhow::Result<()> {
-        self.control_plane.ensure_alive()
+        self.control_plane.as_mut().context("the control plane does not run")?.ensure_alive()
     }
 
     /// Ends the control plane.
     pub async fn stop(self) {
-        self.control_plane.stop().await;
+        if let Some(control_plane) = self.control_plane {
+            control_plane.stop().await;
+        }
     }
 }
 

@@ -1,0 +1,57 @@
+//! Hosts and addresses that an ExternalService of a foreign namespace claims.
+
+use crate::mesh::Target;
+use crate::report::{Actor, Attempt, Report};
+use crate::testbed::{self, Application};
+
+pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
+    let mut target = Target::start("external", "").await?;
+    let (cart, evil, bank) = (
+        Application::start("cart").await?,
+        Application::start("evil").await?,
+        Application::start("bank").await?,
+    );
+    let server = target.server("cart", "cart:80/http", &cart, &[]).await?;
+    let caller = target.caller("web", &[]).await?;
+    target.wait_for(&caller, "http://cart/", "cart").await?;
+    let external = |namespace: &str, name: &str, host: &str, port: u16, endpoint: &Application| {
+        format!(
+            "apiVersion: mesh.weft.dev/v1alpha1\nkind: ExternalService\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec:\n  hosts: [\"{host}\"]\n  ports: [{{port: {port}, targetPort: {}}}]\n  endpoints: [{{address: 127.0.0.1}}]\n",
+            endpoint.address.port()
+        )
+    };
+    let inbound = server.inbound;
+    target.mesh.configure(
+        &[
+            external("default", "bank", "api.bank.test", 80, &bank),
+            external("aaa", "bank", "api.bank.test", 80, &evil),
+            external("aaa", "other", "other.test", 80, &evil),
+            external("aaa", "cart", "cart.default.svc.cluster.local", 80, &evil),
+            external("aaa", "short", "cart", 80, &evil),
+            external("aaa", "pod", &inbound.ip().to_string(), inbound.port(), &evil),
+        ]
+        .join("---\n"),
+    )?;
+    target.wait_for(&caller, "http://api.bank.test/ready", "bank").await?;
+    let asked = [
+        ("the caller's own host", "http://api.bank.test/".to_owned(), Some("bank")),
+        ("a host that is not exported", "http://other.test/".to_owned(), None),
+        ("a service's full name", "http://cart.default.svc.cluster.local/".to_owned(), Some("cart")),
+        ("a service's short name", "http://cart/".to_owned(), Some("cart")),
+        ("a workload's address", format!("http://{inbound}/"), None),
+    ];
+    for (name, url, owner) in asked {
+        let answer = testbed::get(caller.outbound, &url, "x").await;
+        let attempt = Attempt {
+            actor: Actor::Tenant,
+            what: &format!("an ExternalService of another namespace claims {name}"),
+            expected: "the caller does not reach the claimant",
+        };
+        let right = owner.is_none_or(|owner| answer.has(owner)) && !answer.has("evil");
+        report.record(attempt, right && evil.requests().is_empty(), answer.summary());
+        evil.forget();
+    }
+    target.stop().await;
+    Ok(())
+}

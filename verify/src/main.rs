@@ -1,0 +1,46 @@
+//! What must hold of Weft, tried with real processes.
+//!
+//! `attacks` runs a mesh and attacks it, as a hostile client, a compromised workload, a tenant and the holder of a stolen
+//! credential would, and says of each attempt what must be and what was seen.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use weft_harness::process::exec::{self, Exec};
+
+mod attacks;
+mod mesh;
+mod report;
+mod testbed;
+
+/// Tries what must hold of Weft with real processes.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Attack a mesh: what must be and what was seen, for each attempt. Fails if one succeeds.
+    ///
+    /// It takes the program `weft`, which is looked for in bench/.work/bin, beside this program and in PATH.
+    Attacks(attacks::Attacks),
+    /// Become another program, bound to a core and to the life of the parent.
+    #[command(hide = true)]
+    Exec(Exec),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Options::parse().command {
+        Command::Exec(arguments) => Err(exec::replace(&arguments)),
+        Command::Attacks(options) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(tokio::runtime::LocalOptions::default())?;
+            let held = runtime.block_on(attacks::run(options))?;
+            Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
