@@ -10,7 +10,7 @@ use weft_mesh::name::{Identity, TrustDomain};
 use weft_mesh::proxy_protocol::Senders;
 
 use crate::access;
-use crate::config::{Proof, ProxyConfig, ServiceAccount, Upstream};
+use crate::config::{MAX_DESTINATIONS, Proof, ProxyConfig, ServiceAccount, Upstream};
 use crate::monitor::Probes;
 use crate::overload;
 
@@ -140,6 +140,15 @@ pub struct Args {
     /// descriptors for, `ulimit -n`]
     #[arg(long, value_name = "N", env = "WEFT_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: Option<u32>,
+    /// Destinations that are followed at once, those of the last ten minutes; others are not asked for
+    #[arg(
+        long,
+        value_name = "N",
+        env = "WEFT_MAX_DESTINATIONS",
+        default_value_t = MAX_DESTINATIONS,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub max_destinations: u32,
     /// Time for requests to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     pub drain_timeout: u64,
@@ -202,6 +211,7 @@ impl Args {
             },
             replay_memory: usize::from(self.replay_memory) * MIB as usize,
             max_connections: self.max_connections,
+            max_destinations: self.max_destinations,
             drain_timeout: Duration::from_secs(self.drain_timeout),
             stream_idle: Duration::from_secs(self.stream_idle_timeout),
         })

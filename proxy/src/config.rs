@@ -14,6 +14,10 @@ use crate::monitor::Probes;
 use crate::overload;
 use weft_mesh::proxy_protocol::Senders;
 
+/// Destinations that a proxy follows at once unless told otherwise: far more than a workload calls within ten minutes. With
+/// what they lead to they are far fewer than a control plane lets one proxy subscribe to.
+pub(crate) const MAX_DESTINATIONS: u32 = 10_000;
+
 /// How a proxy is set up.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
@@ -63,6 +67,8 @@ pub struct ProxyConfig {
     pub replay_memory: usize,
     /// Connections of clients that are held at once; `None`: as many as there are descriptors for.
     pub max_connections: Option<u32>,
+    /// Destinations that are followed at once; others are not asked for.
+    pub max_destinations: u32,
     /// Time for requests to finish after the proxy is told to stop.
     pub drain_timeout: Duration,
     /// Time without an octet either way after which a request is given up; zero: never.
@@ -149,6 +155,7 @@ impl Default for ProxyConfig {
             overload: overload::Settings::default(),
             replay_memory: REPLAY_MEMORY,
             max_connections: None,
+            max_destinations: MAX_DESTINATIONS,
             // Kubernetes' default grace period is 30 s; what is left is for the process to end.
             drain_timeout: Duration::from_secs(25),
             stream_idle: crate::shared::STREAM_IDLE,

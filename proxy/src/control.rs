@@ -190,7 +190,8 @@ impl Control {
     /// The same without an admin server. `tasks` and those that this adds are not meant to end.
     async fn follow(self, demanded: Demands, mut tasks: JoinSet<()>, stop: CancellationToken) {
         let pins = self.config.upstreams.iter().map(|upstream| upstream.destination.as_str());
-        let discovery = Discovery::new(&self.shared, &self.status, &self.credentials, pins);
+        let names_max = usize::try_from(self.config.max_destinations).unwrap_or(usize::MAX);
+        let discovery = Discovery::new(&self.shared, &self.status, &self.credentials, names_max, pins);
         tasks.spawn(
             Issuance {
                 transport: Arc::clone(&self.transport),

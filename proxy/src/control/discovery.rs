@@ -10,10 +10,10 @@ use weft_mesh::backoff::{Backoff, Jitter};
 use weft_mesh::name::{ServicePort, TrustDomain};
 use weft_proto::{Resource, v1};
 use weft_xds::Rejection;
-use weft_xds::client::{Builder, Changes, Config, Handler, Subscriptions};
+use weft_xds::client::{Builder, Changes, Config, Connection, Handler, Subscriptions};
 
 use super::credentials::Credentials;
-use super::model::{Asked, Model, NAMES_MAX, Wish};
+use super::model::{Asked, Model, Wish};
 use super::revoked::revoked;
 use super::status::Status;
 use super::transport::Transport;
@@ -51,14 +51,15 @@ struct Subscribing {
 }
 
 impl Discovery {
-    /// Follows the names in `pins` for good, and others as they are asked for.
+    /// Follows the names in `pins` for good, and others as they are asked for, `names_max` at most.
     pub(super) fn new<'a>(
         shared: &Arc<Shared>,
         status: &Arc<Status>,
         credentials: &Arc<Credentials>,
+        names_max: usize,
         pins: impl Iterator<Item = &'a str>,
     ) -> Self {
-        let (mut model, now) = (Model::new(NAMES_MAX), Instant::now().into_std());
+        let (mut model, now) = (Model::new(names_max), Instant::now().into_std());
         for name in pins {
             model.pin(name, now);
         }
@@ -86,7 +87,7 @@ impl Discovery {
                         discovery.update(|model, now| {
                             for Lookup { name, answered } in asked.drain(..) {
                                 if model.look_up(&name, answered, now) == Asked::Full {
-                                    tracing::warn!(name, "too many destinations are asked for; this one is not");
+                                    tracing::debug!(name, "too many destinations are asked for; this one is not");
                                 }
                             }
                         });
@@ -126,9 +127,16 @@ impl Discovery {
             discovery.0.model.lock().begin();
             *discovery.0.subscribing.lock() = Some(Subscribing { destinations, endpoints });
             discovery.subscribe();
+            // The connection of the stream before.
+            let left = Arc::new(Mutex::new(None));
             let client = builder.build(move || {
-                let transport = Arc::clone(&transport);
-                async move { transport.connect().await }
+                let (transport, left) = (Arc::clone(&transport), Arc::clone(&left));
+                async move {
+                    let before = *left.lock();
+                    let (channel, id) = transport.connect_other_than(before).await?;
+                    *left.lock() = Some(id);
+                    Ok::<_, super::error::Error>(channel)
+                }
             });
             discovery.0.status.discovery(client.connection());
             let renewed = async {
@@ -137,7 +145,16 @@ impl Discovery {
                     discovery.update(|model, _| model.set_tls(current));
                 }
             };
-            tokio::join!(client.run(), renewed);
+            let mut connection = client.connection();
+            let limited = async {
+                while connection.changed().await.is_ok() {
+                    let now = connection.borrow_and_update().clone();
+                    if let Connection::Connected { max_subscriptions: Some(max), .. } = now {
+                        discovery.update(|model, _| model.limit_subscriptions(max));
+                    }
+                }
+            };
+            tokio::join!(client.run(), renewed, limited);
         }
     }
 
@@ -148,6 +165,7 @@ impl Discovery {
             let mut model = inner.model.lock();
             let now = Instant::now().into_std();
             let result = change(&mut model, now);
+            inner.status.full(model.fullness());
             (result, model.publish(now), model.inbound().is_some(), model.unanswered())
         };
         if let Some(snapshot) = publication.snapshot {

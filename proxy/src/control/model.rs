@@ -21,8 +21,6 @@ use self::endpoints::Service;
 use self::names::{Name, Told};
 use crate::snapshot::{Destination, Inbound, NameMap, Snapshot, Tls};
 
-/// Names that are known or asked for at most.
-pub(super) const NAMES_MAX: usize = 10_000;
 /// Longest name: a DNS name, and a port.
 pub(super) const NAME_LENGTH_MAX: usize = 253 + 6;
 /// Time after which a name that nobody used is no longer followed.
@@ -30,6 +28,9 @@ pub(super) const NAME_IDLE: Duration = Duration::from_mins(10);
 /// Time for which endpoints are followed that nothing leads to any more: a route that is taken back and put there again
 /// should not cost a new transfer.
 pub(super) const SERVICE_IDLE: Duration = Duration::from_mins(1);
+
+/// The part of all subscriptions that a model leaves to spare, as one of so many.
+const SPARE: usize = 8;
 
 /// A subscription to begin (true) or to end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +63,10 @@ pub(super) struct Publication {
 #[derive(Debug)]
 pub(super) struct Model {
     names_max: usize,
+    /// Names and service ports that may be subscribed to together; the control plane's to say.
+    subscriptions_max: usize,
+    /// Whether a name was not asked for because there are too many, since the last sweep.
+    full: bool,
     names: NameMap<Arc<str>, Name>,
     services: NameMap<ServicePort, Service>,
     inbound: Option<Arc<Inbound>>,
@@ -79,6 +84,8 @@ impl Model {
     pub(super) fn new(names_max: usize) -> Self {
         Self {
             names_max,
+            subscriptions_max: usize::MAX,
+            full: false,
             names: NameMap::default(),
             services: NameMap::default(),
             inbound: None,
@@ -110,7 +117,13 @@ impl Model {
             }
             return Asked::Waiting;
         }
-        if name.len() > NAME_LENGTH_MAX || (self.names.len() >= self.names_max && !self.make_room()) {
+        if name.len() > NAME_LENGTH_MAX {
+            return Asked::Full;
+        }
+        // A name has endpoints, too.
+        let full = self.names.len() >= self.names_max || self.subscriptions() + 2 > self.subscriptions_max;
+        if full && !self.make_room() {
+            self.full = true;
             return Asked::Full;
         }
         let name: Arc<str> = name.into();
@@ -119,6 +132,32 @@ impl Model {
         self.names.insert(Arc::clone(&name), asked);
         self.wishes.push(Wish::Destination(name, true));
         Asked::Waiting
+    }
+
+    /// How many names and service ports may be subscribed to from now on. If there are more, those go that were not used for
+    /// longest: a control plane ends the stream of who has too many.
+    pub(super) fn limit_subscriptions(&mut self, max: usize) {
+        // Endpoints are followed before it is known which names go for them.
+        self.subscriptions_max = max - max / SPARE;
+        self.shed();
+    }
+
+    /// Why names are not asked for, if some are not.
+    pub(super) fn fullness(&self) -> Option<String> {
+        if !self.full {
+            return None;
+        }
+        let (names, subscriptions) = (self.names.len(), self.subscriptions());
+        let limit = if names >= self.names_max {
+            format!("of at most {}; raise --max-destinations", self.names_max)
+        } else {
+            let max = self.subscriptions_max;
+            format!(
+                "with their endpoints {subscriptions} subscriptions of at most {max}; raise --max-subscriptions of the \
+                 control plane"
+            )
+        };
+        Some(format!("{names} destinations are in use, {limit}; others are not asked for"))
     }
 
     /// A destination is new or has changed.
@@ -245,6 +284,7 @@ impl Model {
             answered.append(&mut known.waiting);
         }
         self.note_unreferenced(now);
+        self.shed();
         let complete = self.services.iter_mut().filter(|(_, service)| service.complete);
         let endpoints = complete.map(|(name, service)| (name.clone(), service.set())).collect();
         self.number += 1;
@@ -260,6 +300,7 @@ impl Model {
 
     /// Ends what nobody has used for long. To be called about once a minute.
     pub(super) fn sweep(&mut self, now: Instant) {
+        self.full = false;
         for (name, known) in &mut self.names {
             known.waiting.retain(|waiting| !waiting.is_closed());
             if known.is_idle(now) && !known.leaving {
@@ -273,6 +314,41 @@ impl Model {
             if service.unreferenced.is_some_and(idle) && !service.leaving {
                 service.leaving = true;
                 self.wishes.push(Wish::Endpoints(name.clone(), false));
+            }
+        }
+    }
+
+    /// What is subscribed to and is to stay so. A name of which nothing is known yet is likely to have endpoints, too.
+    fn subscriptions(&self) -> usize {
+        let known = |name: &Name| name.current.is_some() || name.next.is_some();
+        let names = self.names.values().filter(|name| !name.leaving);
+        let names: usize = names.map(|name| if known(name) { 1 } else { 2 }).sum();
+        names + self.services.values().filter(|service| !service.leaving).count()
+    }
+
+    /// Ends what is too much: endpoints that nothing leads to, then names that were not used for longest.
+    fn shed(&mut self) {
+        let mut excess = self.subscriptions().saturating_sub(self.subscriptions_max);
+        for (name, service) in &mut self.services {
+            if excess > 0 && service.unreferenced.is_some() && !service.leaving {
+                service.leaving = true;
+                self.wishes.push(Wish::Endpoints(name.clone(), false));
+                excess -= 1;
+            }
+        }
+        // Endpoints of what goes now go once it is gone.
+        let stays = |name: &Name| !name.pinned && !name.leaving;
+        let mut idle: Vec<(Instant, Arc<str>)> = self
+            .names
+            .iter()
+            .filter(|(_, name)| excess > 0 && stays(name))
+            .map(|(name, known)| (known.used_at, Arc::clone(name)))
+            .collect();
+        idle.sort();
+        for (_, name) in idle.into_iter().take(excess.div_ceil(2)) {
+            if let Some(known) = self.names.get_mut(&name) {
+                known.leaving = true;
+                self.wishes.push(Wish::Destination(name, false));
             }
         }
     }

@@ -35,6 +35,8 @@ struct Known {
     broken: Vec<String>,
     /// Why connections do not arrive here that the kernel should redirect.
     unredirected: Option<String>,
+    /// Why destinations are not asked for.
+    full: Option<String>,
     inbound: bool,
     unanswered: BTreeSet<Arc<str>>,
     discovery: Option<watch::Receiver<Connection>>,
@@ -59,6 +61,7 @@ impl Status {
             unregistered: None,
             broken: Vec::new(),
             unredirected: None,
+            full: None,
             inbound: false,
             unanswered: BTreeSet::new(),
             discovery: None,
@@ -100,6 +103,14 @@ impl Status {
     /// A part of the proxy failed that should never end.
     pub(super) fn broken(&self, problem: String) {
         self.change(|known| known.broken.push(problem));
+    }
+
+    /// Destinations are not asked for, for a reason, or all are.
+    pub(super) fn full(&self, problem: Option<String>) {
+        let before = std::mem::replace(&mut self.known.lock().full, problem.clone());
+        if let (None, Some(problem)) = (before, problem) {
+            tracing::warn!("{problem}");
+        }
     }
 
     /// Waits until the proxy takes requests.
@@ -196,6 +207,7 @@ impl Known {
 
     fn troubles(&self, status: &Status) -> Vec<String> {
         let mut troubles = self.broken.clone();
+        troubles.extend(self.full.clone());
         if let (Identity::Held(end), Some(problem)) = (&self.identity, &self.refused) {
             troubles.push(format!(
                 "the certificate, good until {}, can't be renewed: {problem}",

@@ -72,6 +72,8 @@ struct Shared {
     open: Arc<AtomicBool>,
     /// Of the TLS configurations that it was made with.
     number: u64,
+    /// Which of all connections it is.
+    id: u64,
 }
 
 /// Connects to the control plane.
@@ -114,18 +116,26 @@ impl Transport {
     /// A channel on the shared connection, which presents the certificate in use. Who comes while it is being made
     /// waits for the same one.
     pub(super) async fn connect(&self) -> Result<Channel, Error> {
+        self.connect_other_than(None).await.map(|(channel, _)| channel)
+    }
+
+    /// The same on another connection than this one, which is given beside the channel. A replica that has ended a stream does
+    /// so to have its clients spread, and would be asked again on a connection that is still open.
+    pub(super) async fn connect_other_than(&self, left: Option<u64>) -> Result<(Channel, u64), Error> {
         let mut shared = self.shared.lock().await;
         let tls = self.credentials.tls().ok_or(Error::NoCertificate)?;
         if let Some(shared) = shared.as_ref()
             && shared.number == tls.number
+            && Some(shared.id) != left
             && shared.open.load(Ordering::Acquire)
         {
-            return Ok(shared.channel.clone());
+            return Ok((shared.channel.clone(), shared.id));
         }
         let expected = ExpectedIdentities::one(self.control_plane.clone());
         let (channel, open) = self.open(tls.client(expected, &[ALPN_H2])).await?;
-        *shared = Some(Shared { channel: channel.clone(), open, number: tls.number });
-        Ok(channel)
+        let id = shared.as_ref().map_or(0, |before| before.id + 1);
+        *shared = Some(Shared { channel: channel.clone(), open, number: tls.number, id });
+        Ok((channel, id))
     }
 
     /// A channel on a connection of its own without a certificate, to prove an identity anew: to whoever has a root that

@@ -197,18 +197,27 @@ pub fn endpoint(id: &str, wire: &v1::Endpoint) -> Result<Endpoint, Error> {
         .address
         .parse()
         .map_err(|_| Error::invalid("address", wire.address.as_str(), "write an IP address"))?;
-    let identities =
+    let identities: Arc<[Identity]> =
         wire.identities.iter().map(|identity| identity.parse::<Identity>()).collect::<Result<_, _>>()?;
+    // What is not understood is not spoken to in plain text.
+    let hop = match v1::Hop::try_from(wire.hop) {
+        Ok(v1::Hop::Plain) => Hop::Plain,
+        Ok(v1::Hop::Weft) => Hop::Weft,
+        Ok(v1::Hop::Standard) => Hop::Standard,
+        Err(_) => {
+            return Err(Error::invalid("hop", wire.hop.to_string(), "this proxy is too old to speak it"));
+        }
+    };
+    if identities.is_empty() != (hop == Hop::Plain) {
+        let expected = "plain text is for endpoints without identities, and for no others";
+        return Err(Error::invalid("identities", format!("{:?}", wire.identities), expected));
+    }
     let locality = wire.locality.clone().unwrap_or_default();
     Ok(Endpoint {
         id: id.into(),
         address: SocketAddr::new(address, port(wire.port)?),
         identities,
-        hop: match wire.hop() {
-            v1::Hop::Plain => Hop::Plain,
-            v1::Hop::Weft => Hop::Weft,
-            v1::Hop::Standard => Hop::Standard,
-        },
+        hop,
         weight: or(wire.weight, 1),
         health: match wire.health() {
             v1::Health::Ready => Health::Ready,

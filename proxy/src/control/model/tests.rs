@@ -25,7 +25,7 @@ fn endpoint(id: &str) -> Endpoint {
 }
 
 fn model() -> Model {
-    Model::new(NAMES_MAX)
+    Model::new(10_000)
 }
 
 /// The service that a name leads to; `-` for a name that is not in the mesh.
@@ -127,6 +127,63 @@ fn names_that_do_not_exist_make_room_for_others() {
         [Wish::Destination("b:80".into(), false), Wish::Destination("c:80".into(), true)]
     );
     assert_eq!(model.look_up(&"x".repeat(NAME_LENGTH_MAX + 1), oneshot::channel().0, now), Asked::Full);
+}
+
+/// A model that follows names that lead to a service each, `s0:80` the one that was used longest ago.
+fn following(model: &mut Model, count: u64, now: Instant) {
+    for index in 0..count {
+        let name = format!("s{index}:80");
+        let asked = model.look_up(&name, oneshot::channel().0, now + Duration::from_secs(index));
+        assert_eq!(asked, Asked::Waiting, "{name}");
+        model.destination(&name, leading_to(&format!("s{index}")));
+        model.endpoints_complete(&port(&format!("s{index}")));
+    }
+    model.publish(now);
+}
+
+#[test]
+fn no_more_is_subscribed_to_than_the_control_plane_takes() {
+    let (mut model, now) = (model(), Instant::now());
+    model.limit_subscriptions(12);
+    following(&mut model, 5, now);
+    assert_eq!(model.fullness(), None);
+    assert_eq!(model.look_up("one-more:80", oneshot::channel().0, now), Asked::Full);
+    let said = model.fullness().unwrap();
+    assert!(
+        said.contains("5 destinations are in use") && said.contains("10 subscriptions of at most 11"),
+        "{said}"
+    );
+    model.sweep(now);
+    assert_eq!(model.fullness(), None, "it is said as long as it goes on");
+}
+
+#[test]
+fn who_has_too_many_subscriptions_ends_those_that_were_not_used_for_longest() {
+    let (mut model, now) = (model(), Instant::now());
+    model.pin("pinned:80", now);
+    model.no_destination("pinned:80");
+    following(&mut model, 20, now);
+    model.take_wishes();
+    // What the client does: it ends what is wished, and says so.
+    let settle = |model: &mut Model| {
+        for wish in model.take_wishes() {
+            match wish {
+                Wish::Destination(name, false) => model.forget_destination(&name),
+                Wish::Endpoints(service, false) => model.forget_endpoints(&service),
+                Wish::Destination(_, true) | Wish::Endpoints(_, true) => {}
+            }
+        }
+        model.publish(now);
+    };
+    model.limit_subscriptions(12);
+    while model.subscriptions() > 11 || model.names.values().any(|name| name.leaving) {
+        settle(&mut model);
+    }
+    settle(&mut model);
+    let mut names: Vec<&str> = model.names.keys().map(|name| &**name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["pinned:80", "s15:80", "s16:80", "s17:80", "s18:80", "s19:80"]);
+    assert_eq!(model.subscriptions(), 11);
 }
 
 #[test]

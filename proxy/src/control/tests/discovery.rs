@@ -171,3 +171,17 @@ async fn the_own_endpoint_is_known_as_such_where_connections_are_redirected() {
         assert_eq!(set.endpoints().iter().map(|it| it.own).collect::<Vec<_>>(), [redirected]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_reached_its_age_goes_on_over_another_connection() {
+    let plane = Plane::start();
+    let sidecar = Sidecar::start(&plane).await;
+    settle().await;
+    let (before, issued) = (plane.connected(), plane.issued().len());
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(plane.connected(), before, "it stays where it is");
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!(plane.issued().len(), issued, "the certificate is still the same");
+    assert_eq!(plane.connected(), before + 1);
+    assert!(sidecar.status.is_connected());
+}

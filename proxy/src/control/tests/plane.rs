@@ -33,6 +33,9 @@ use super::super::transport::{Dial, Stream};
 /// Life of a certificate.
 const LIFE: Duration = Duration::from_hours(1);
 
+/// Age of a discovery stream, more or less: well before a certificate is renewed.
+const MAX_AGE: Duration = Duration::from_mins(10);
+
 /// What the control plane holds and has seen.
 #[derive(Default)]
 struct State {
@@ -40,6 +43,8 @@ struct State {
     /// Calls to sign that are refused: with a token, with a certificate.
     refuse: (Option<Status>, Option<Status>),
     connections: Vec<JoinHandle<()>>,
+    /// How many connections there ever were.
+    connected: usize,
     issued: Vec<&'static str>,
     revoked: Vec<String>,
     registration: Vec<String>,
@@ -96,7 +101,7 @@ impl Plane {
             Ok(Peer { identity: identity.as_str().into(), namespace: "shop".into() })
         };
         let discovery = weft_xds::server::Server::new(
-            weft_xds::server::Config::default(),
+            weft_xds::server::Config { max_age: Some(MAX_AGE), ..weft_xds::server::Config::default() },
             Arc::new(plane.clone()),
             plane.notifier.clone(),
             caller,
@@ -149,6 +154,7 @@ impl Plane {
         }
         let (ours, mut near) = duplex(64 << 10);
         let (mut far, theirs) = duplex(64 << 10);
+        state.connected += 1;
         // What is between the two can be cut.
         state.connections.push(tokio::spawn(async move {
             let _ = copy_bidirectional(&mut near, &mut far).await;
@@ -175,6 +181,11 @@ impl Plane {
     /// Breaks all connections.
     pub(super) fn cut(&self) {
         self.state.lock().connections.drain(..).for_each(|connection| connection.abort());
+    }
+
+    /// How many connections there ever were.
+    pub(super) fn connected(&self) -> usize {
+        self.state.lock().connected
     }
 
     /// Refuses to sign for callers with a token or with a certificate, or for neither.

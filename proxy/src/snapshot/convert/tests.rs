@@ -89,6 +89,22 @@ fn an_endpoint_needs_an_address() {
     assert_eq!((endpoint.weight, endpoint.hop), (1, Hop::Plain));
 }
 
+#[test]
+fn what_is_spoken_to_an_endpoint_is_never_plain_text_by_mistake() {
+    let of = |hop: i32, identities: &[&str]| {
+        let identities = identities.iter().map(|identity| (*identity).to_owned()).collect();
+        let address = "10.0.0.1".to_owned();
+        endpoint("a", &v1::Endpoint { address, port: 80, hop, identities, ..v1::Endpoint::default() })
+    };
+    let (plain, weft) = (i32::from(v1::Hop::Plain), i32::from(v1::Hop::Weft));
+    let cart = "spiffe://cluster.local/ns/shop/sa/cart";
+    assert_eq!(of(plain, &[]).unwrap().hop, Hop::Plain);
+    assert_eq!(of(weft, &[cart]).unwrap().hop, Hop::Weft);
+    for (hop, identities) in [(plain, &[cart][..]), (weft, &[]), (99, &[cart]), (99, &[])] {
+        assert!(of(hop, identities).is_err(), "{hop} {identities:?}");
+    }
+}
+
 /// Whether a call without identity is let in to port 80 by what is said of it.
 fn lets_in(port: v1::InboundPort) -> bool {
     let wire = v1::Inbound { default_port: Some(port), ..v1::Inbound::default() };
