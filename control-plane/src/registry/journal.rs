@@ -27,7 +27,7 @@ const RETRY_PART: usize = 10;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Line {
-    Put(Stored),
+    Put(Box<Stored>),
     /// By the id that identity and name make.
     Remove(String),
 }
@@ -123,8 +123,10 @@ impl Journal {
             }
             return;
         }
-        let line =
-            workload.map_or_else(|| Line::Remove(id.to_owned()), |workload| Line::Put(Stored::of(workload)));
+        let line = workload.map_or_else(
+            || Line::Remove(id.to_owned()),
+            |workload| Line::Put(Box::new(Stored::of(workload))),
+        );
         let Some(file) = &mut self.file else { return };
         self.lines += 1;
         if let Err(error) = file.write_all(&encode(&line)) {
@@ -135,7 +137,8 @@ impl Journal {
     fn rewrite<'a>(&mut self, all: impl ExactSizeIterator<Item = &'a Workload>) {
         let workloads = all.len();
         self.lines = workloads;
-        let content: Vec<u8> = all.flat_map(|workload| encode(&Line::Put(Stored::of(workload)))).collect();
+        let content: Vec<u8> =
+            all.flat_map(|workload| encode(&Line::Put(Box::new(Stored::of(workload))))).collect();
         let append = || OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
         match replace(&self.path, &content).and_then(|()| append()) {
             Ok(file) => self.file = Some(file),
