@@ -2,7 +2,7 @@
 
 use weft_cluster_tests::{Cluster, Namespace};
 
-use crate::world::{Attempts, address, attacker, control_planes, curl};
+use crate::world::{Attempts, address, attacker, control_planes, curl, from_node};
 
 /// Ways to write an address of a sidecar's own pod, beside that of the pod itself.
 const OWN: [&str; 6] = ["127.0.0.1", "0.0.0.0", "0", "localhost", "[::1]", "[::ffff:127.0.0.1]"];
@@ -82,12 +82,22 @@ fn what_operators_have_is_closed_to_pods() {
             let seen = curl(&namespace, pod, &[&url]);
             attempts.tried(&format!("{pod}: curl {url}"), "not served", &seen, !is_served(&seen));
         }
-        let url = format!("http://{victim}:15020/hold/5");
-        let seen = curl(&namespace, pod, &[&url]);
-        attempts.tried(&format!("{pod}: curl {url}"), "not served", &seen, !is_served(&seen));
     }
+    // The kubelet asks for it, and is known by nothing: it is open, and must not fill what others need.
+    let holds = format!(
+        "for i in $(seq 400); do curl -s -m 12 -o /dev/null http://{victim}:15020/hold/10 & done; sleep 4; \
+         curl -s -m 2 -o /dev/null -w '%{{http_code}}' http://{victim}:15020/ready"
+    );
+    let exec = ["-n", &namespace.name, "exec", "outsider", "-c", "tools", "--", "sh", "-c", &holds];
     let url = format!("http://{victim}:15020/ready");
-    let seen = curl(&namespace, "outsider", &[&url]);
-    attempts.tried(&format!("outsider: curl {url}"), "200, as for the kubelet", &seen, is_served(&seen));
+    std::thread::scope(|scope| {
+        let holding = scope.spawn(|| cluster.try_kubectl(&exec, ""));
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        let seen = from_node(&[], &url).unwrap_or_default();
+        let what = format!("the node: curl {url}, while the outsider holds 400 connections with /hold/10");
+        attempts.tried(&what, "200, as for the kubelet", &seen, is_served(&seen));
+        // How that ends is the attacker's.
+        let _ = holding.join();
+    });
     attempts.finish();
 }
