@@ -198,6 +198,10 @@ fn structural(schema: &Value, root: &Value) -> Value {
             made.insert(key, value);
         }
     }
+    // What is left out is an empty list to us. As a default it would have to hold what the list's own minimum asks for.
+    if made.get("minItems").and_then(Value::as_u64) > Some(0) && made.get("default") == Some(&json!([])) {
+        made.remove("default");
+    }
     Value::Object(made)
 }
 
