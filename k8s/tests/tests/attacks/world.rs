@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
 use weft_cluster_tests::{Cluster, Namespace};
 
 /// The address of the cluster's only node, on which the tests run.
@@ -84,20 +85,24 @@ pub(crate) fn address(cluster: &Cluster, namespace: &str, pod: &str) -> String {
     cluster.kubectl(&["-n", namespace, "get", "pod", pod, "-o", "jsonpath={.status.podIP}"])
 }
 
-/// The pods of the control plane that run.
+/// The pods of the control plane that run and are not about to end.
 pub(crate) fn control_planes(cluster: &Cluster) -> Vec<String> {
-    let names = cluster.kubectl(&[
+    let selector = "app.kubernetes.io/name=control-plane";
+    let get = [
         "-n",
         "weft-system",
         "get",
         "pods",
         "-l",
-        "app.kubernetes.io/name=control-plane",
+        selector,
         "--field-selector=status.phase=Running",
         "-o",
-        "jsonpath={.items[*].metadata.name}",
-    ]);
-    names.split_whitespace().map(str::to_owned).collect()
+        "json",
+    ];
+    let pods: Value = serde_json::from_str(&cluster.kubectl(&get)).unwrap();
+    let stay =
+        pods["items"].as_array().unwrap().iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    stay.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The program `weft` on this node, as somebody runs it who has a network to the cluster and a credential.
