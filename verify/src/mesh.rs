@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use weft_harness::host::free_port;
 use weft_harness::mesh::{Mesh, Sidecar, local};
 use weft_harness::process::{Cores, Process};
-use weft_harness::wait::wait_until;
+use weft_harness::wait::{wait_for_port, wait_until};
 
 use crate::testbed::{self, Application};
 
@@ -70,6 +70,32 @@ impl Target {
         all.extend_from_slice(arguments);
         let process = self.sidecar(account, admin, all).await?;
         Ok(Caller { outbound, admin: local(admin), process })
+    }
+
+    /// Starts a sidecar with a listener of redirected connections, to which nothing is redirected: it serves, and never
+    /// says that it is ready.
+    pub(crate) async fn unredirected(
+        &mut self,
+        account: &str,
+        arguments: &[String],
+    ) -> anyhow::Result<Caller> {
+        let (outbound, admin) = (local(free_port()?), free_port()?);
+        let mut all = vec![format!("--outbound {outbound}")];
+        all.extend_from_slice(arguments);
+        let workload = format!("{account}-{}", self.sidecars.len());
+        let mut process = self.mesh.sidecar(&Sidecar {
+            log: &workload,
+            workload: &workload,
+            account,
+            services: None,
+            workers: 1,
+            admin,
+            arguments: all,
+        })?;
+        wait_for_port(&mut process, &outbound.to_string()).await?;
+        let id = process.id();
+        self.sidecars.push(process);
+        Ok(Caller { outbound, admin: local(admin), process: id })
     }
 
     /// Starts a sidecar of `account` that offers `service`, such as `cart:80/http`, and waits until it serves.

@@ -30,7 +30,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     let (redirected, monitor) = (free_port()?, free_port()?);
     let arguments =
         [format!("--transparent-outbound {}", any(redirected)), format!("--monitor {}", any(monitor))];
-    let caller = target.caller("web", &arguments).await?;
+    let caller = target.unredirected("web", &arguments).await?;
     target.wait_for(&caller, &format!("http://{}/", inside.address), "inside").await?;
     inside.forget();
 
@@ -58,7 +58,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
         let _refused = stream.write_all(b"GET /hold/60 HTTP/1.1\r\nhost: x\r\n\r\n").await;
         held.push(stream);
     }
-    let answer = testbed::get(SocketAddr::from(([127, 0, 0, 1], monitor)), "/ready", "kubelet").await;
+    let answer = testbed::get(SocketAddr::from(([127, 0, 0, 1], monitor)), "/live", "kubelet").await;
     let attempt = Attempt {
         actor: Actor::Stranger,
         what: &format!("{HELD} connections that a sidecar holds (/hold/60), and the kubelet's probe"),
