@@ -130,7 +130,12 @@ async fn accept_from(
                     continue;
                 };
                 match socket::configure(&stream) {
-                    Ok(()) => handle(Accepted::new(stream, place), socket::canonical(peer)),
+                    Ok(()) => {
+                        handle(Accepted::new(stream, place), socket::canonical(peer));
+                        // A connection that had to make room for this one gives its place back in its next turn. Without
+                        // that, a burst would hold all places for a moment.
+                        tokio::task::yield_now().await;
+                    }
                     // The peer has gone already.
                     Err(error) => tracing::debug!(%peer, %error, "connection lost before it was set up"),
                 }
