@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, ORIGIN};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use tokio::sync::oneshot;
@@ -90,7 +90,7 @@ impl Admin {
         match (request.uri().path(), request.method()) {
             ("/ready", _) if reads => self.ready(),
             ("/live", _) if reads => text(StatusCode::OK, "live\n"),
-            ("/metrics", _) if reads => self.metrics(request),
+            ("/metrics", _) if reads => self.metrics(format_of(request)),
             ("/config", _) if reads => self.config(),
             ("/explain", _) if reads => self.explain(request.uri().query()).await,
             ("/admission", _) if reads => self.admission(request.uri().query()),
@@ -128,9 +128,8 @@ impl Admin {
         text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{}\n", waiting_for.join("\n")))
     }
 
-    fn metrics<B>(&self, request: &Request<B>) -> Answer {
-        let accept = request.headers().get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        let format = Format::accepted(accept);
+    /// The counters, in one of the formats.
+    pub(crate) fn metrics(&self, format: Format) -> Answer {
         match self.exposition.write(format) {
             Ok(metrics) => answer(StatusCode::OK, format.content_type(), metrics),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics: {error}\n")),
@@ -240,6 +239,11 @@ impl Admin {
             Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is about to end\n"),
         }
     }
+}
+
+/// The format of metrics that a client asks for.
+pub(crate) fn format_of<B>(request: &Request<B>) -> Format {
+    Format::accepted(request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()))
 }
 
 /// The request that a query asks about.

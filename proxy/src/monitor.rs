@@ -11,14 +11,17 @@ mod probe;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::USER_AGENT;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 
 pub use self::probe::{Probe, Probes};
-use crate::admin::{Admin, Answer, not_allowed, text};
+use crate::admin::{Admin, Answer, format_of, not_allowed, text};
+use crate::clock::{now, since};
+use crate::stats::Format;
 
 /// The part of the path before the name of a probe.
 const PROBE: &str = "/probe/";
@@ -27,16 +30,38 @@ const HOLD: &str = "/hold/";
 /// The longest hold, in seconds: the longest grace period that anybody gives a pod by default.
 const LONGEST_HOLD: u64 = 60;
 
+/// For how long metrics are given as they were written: whoever reaches the server may ask for them as often as they like,
+/// and writing them takes the processor's time.
+const METRICS_FOR: Duration = Duration::from_secs(1);
+
 /// Answers the monitoring server's requests.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     admin: Arc<Admin>,
     probes: Probes,
+    written: Written,
+}
+
+/// Metrics as they were written last, in each format.
+#[derive(Debug, Default)]
+struct Written(Mutex<Vec<(Format, Instant, Answer)>>);
+
+impl Written {
+    fn get(&self, format: Format, write: impl FnOnce() -> Answer) -> Answer {
+        let mut written = self.0.lock();
+        written.retain(|(_, when, _)| since(*when) < METRICS_FOR);
+        if let Some((_, _, answer)) = written.iter().find(|(of, _, _)| *of == format) {
+            return answer.clone();
+        }
+        let answer = write();
+        written.push((format, now(), answer.clone()));
+        answer
+    }
 }
 
 impl Monitor {
     pub(crate) fn new(admin: Arc<Admin>, probes: Probes) -> Self {
-        Self { admin, probes }
+        Self { admin, probes, written: Written::default() }
     }
 
     /// `local` is where the connection came to: probes go to the same address.
@@ -44,6 +69,10 @@ impl Monitor {
         let path = request.uri().path();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match path {
+            "/metrics" if reads => {
+                let format = format_of(request);
+                self.written.get(format, || self.admin.metrics(format))
+            }
             "/ready" | "/live" | "/metrics" => self.admin.answer(request).await,
             _ if !reads => not_allowed("GET, HEAD"),
             _ if path.starts_with(HOLD) => hold(path.trim_start_matches(HOLD)).await,

@@ -3,6 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener};
 
 use http::header::{HOST, LOCATION};
 use http::{HeaderValue, Response};
+use http_body::Body as _;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -50,6 +51,24 @@ async fn probe(description: &str) -> Result<(u16, String), String> {
     let probes: Probes = format!(r#"{{"app/readiness": {description}}}"#).parse().unwrap();
     let (status, body) = probes.get("app/readiness").unwrap().run(LOCAL, None).await?;
     Ok((status.as_u16(), String::from_utf8(body.to_vec()).unwrap()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_are_written_once_a_second_however_often_they_are_asked_for() {
+    let (written, mut times) = (Written::default(), 0);
+    for _ in 0..3 {
+        for _ in 0..100 {
+            for format in [Format::accepted(None), Format::accepted(Some("application/openmetrics-text"))] {
+                let answer = written.get(format, || {
+                    times += 1;
+                    text(StatusCode::OK, format.content_type())
+                });
+                assert_eq!(answer.body().size_hint().exact(), Some(format.content_type().len() as u64));
+            }
+        }
+        tokio::time::advance(METRICS_FOR).await;
+    }
+    assert_eq!(times, 6);
 }
 
 #[tokio::test]
