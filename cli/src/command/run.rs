@@ -78,13 +78,13 @@ pub(crate) struct Args {
     /// Leave the program's own requests alone: no proxy variables
     #[arg(long)]
     pub(crate) no_outbound: bool,
-    /// Where the sidecar takes the program's own requests
+    /// Where the sidecar takes the program's own requests, on loopback: it sends them in the program's name
     #[arg(long, value_name = "ADDRESS", default_value_t = ANYWHERE, conflicts_with = "no_outbound")]
     pub(crate) outbound: SocketAddr,
     /// Where the sidecar takes requests for the program; other machines need one that they can reach
     #[arg(long, value_name = "ADDRESS", default_value_t = ANYWHERE, requires = "port")]
     pub(crate) inbound: SocketAddr,
-    /// Where /ready, /metrics and /config of the sidecar are; without authentication, so keep it local
+    /// Where /ready, /metrics and /config of the sidecar are, for this network namespace alone
     #[arg(long, value_name = "ADDRESS", default_value_t = ANYWHERE)]
     pub(crate) admin: SocketAddr,
     /// What is written of each request and connection, one line of JSON each: off, errors or all

@@ -57,8 +57,13 @@ fn named(authority: &Authority, default: Option<u16>) -> Result<Arc<str>, BoxFai
         Some(rest) => {
             let digits = rest.strip_prefix(':').unwrap_or_default();
             let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            let port = digits.parse().ok().filter(|port| is_number && *port != 0);
-            port.ok_or_else(|| wrong("its port is not from 1 to 65535"))?
+            let port = digits.parse::<u16>().ok().filter(|port| is_number && *port != 0);
+            let port = port.ok_or_else(|| wrong("its port is not from 1 to 65535"))?;
+            if !host.is_empty() && !digits.starts_with('0') {
+                // What nearly all say.
+                return Ok(Arc::from(text));
+            }
+            port
         }
         None => return Err(wrong("it has more than a host and a port")),
     };

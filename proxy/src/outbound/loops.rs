@@ -3,7 +3,7 @@
 use http::{Request, request};
 use weft_mesh::reason::Reason;
 use weft_mesh::route::RequestParts;
-use weft_mesh::via::X_WEFT_VIA;
+use weft_mesh::via::{X_WEFT_VIA, is_forwarded};
 
 use crate::error::{BoxFailure, Failure};
 use crate::shared::Shared;
@@ -11,13 +11,15 @@ use crate::worker::Worker;
 
 /// Refuses a request that this proxy has sent before. One that somebody else has sent on gets a mark.
 pub(super) fn check<B>(worker: &Worker, request: &mut Request<B>) -> Result<(), BoxFailure> {
+    if !is_forwarded(request.headers()) {
+        return Ok(());
+    }
     let parts = RequestParts::new(request.method(), request.uri(), request.headers());
-    let is_forwarded = worker.with_snapshot(|snapshot| {
-        worker.shared.marks.is_forwarded(&parts, snapshot.tls.as_ref().map(|tls| tls.identity()))
+    let checked = worker.with_snapshot(|snapshot| {
+        worker.shared.marks.check(&parts, snapshot.tls.as_ref().map(|tls| tls.identity()))
     });
-    match is_forwarded {
-        Ok(false) => Ok(()),
-        Ok(true) => {
+    match checked {
+        Ok(()) => {
             if let Some(field) = worker.shared.marks.field(&parts) {
                 request.headers_mut().append(X_WEFT_VIA, field);
             }
