@@ -102,23 +102,12 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         Some(settings) => Some(Cluster::open(settings, &config.trust_domain).await?),
         None => None,
     };
-    let source = match (&config.intermediate, &cluster) {
-        (Some(files), _) => Source::Files(files.clone()),
-        (None, Some(cluster)) => Source::Secret(cluster.authority()),
-        (None, None) => Source::Folder(state.ca()),
-    };
     let revocations = Arc::new(Revocations::new(config.trust_domain.clone()));
     match &cluster {
         Some(cluster) => cluster.read_revocations(&revocations).await?,
         None => revocations.open(state.path())?,
     }
-    let (authority, rotation) = Authority::open(
-        source,
-        &config.trust_domain,
-        config.certificate_life,
-        revocations.watch(),
-        cluster.as_ref().map(Cluster::trust),
-    )?;
+    let (authority, rotation) = open_authority(&config, cluster.as_ref(), &state, &revocations)?;
     let tokens = match &cluster {
         Some(cluster) => cluster.tokens(),
         None => TokenIssuer::open(state.path())?,
@@ -198,6 +187,22 @@ struct Listeners {
     listener: TcpListener,
     admin: TcpListener,
     monitor: Option<TcpListener>,
+}
+
+/// The authority from where the settings say that it is.
+fn open_authority(
+    config: &ControlPlaneConfig,
+    cluster: Option<&Cluster>,
+    state: &StateDir,
+    revocations: &Revocations,
+) -> Result<(Authority, Rotation), Error> {
+    let source = match (&config.intermediate, cluster) {
+        (Some(files), _) => Source::Files(files.clone()),
+        (None, Some(cluster)) => Source::Secret(cluster.authority()),
+        (None, None) => Source::Folder(state.ca()),
+    };
+    let trust = cluster.map(Cluster::trust);
+    Authority::open(source, &config.trust_domain, config.certificate_life, revocations.watch(), trust)
 }
 
 /// What is announced and does not change.

@@ -253,7 +253,7 @@ async fn verify_redirection(shared: Arc<Shared>, status: Arc<Status>, expected: 
     shared.redirection.verify(&expected, told).await;
     tracing::info!("connections are redirected here, as they should be");
     status.redirected(None);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[cfg(test)]
