@@ -90,13 +90,7 @@ impl Running {
 /// Starts a control plane on the current runtime. Everything that may be wrong with its settings is an error here, and
 /// nobody is told of it before it can be used.
 pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
-    if !config.admin.ip().is_loopback() {
-        return Err(Error::Setting(format!(
-            "--admin {}: whoever reaches it is answered, so it has to be on loopback; readiness and metrics for others are \
-             at --monitor",
-            config.admin
-        )));
-    }
+    check_admin(config.admin)?;
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     let cluster = match &config.kubernetes {
         Some(settings) => Some(Cluster::open(settings, &config.trust_domain).await?),
@@ -179,6 +173,17 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     let listeners = Listeners { listener, admin: admin_listener, monitor: monitor_listener };
     let tasks = parts.run(listeners, folder, rotation);
     Ok(Running { address, admin, monitor, retire, linger, stop, tasks, _cut: cut })
+}
+
+/// The admin interface has no authentication.
+fn check_admin(address: SocketAddr) -> Result<(), Error> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Error::Setting(format!(
+        "--admin {address}: whoever reaches it is answered, so it has to be on loopback; readiness and metrics for others are \
+         at --monitor"
+    )))
 }
 
 /// What is listened on.
