@@ -89,7 +89,7 @@ proptest! {
                     kept.set_objects(&objects)
                 }
                 Step::Register(workload) => {
-                    let workload = Arc::new(workload);
+                    let workload = Arc::<Workload>::from(workload);
                     left.extend(workloads.insert(Arc::clone(&workload.id), Arc::clone(&workload)));
                     kept.set_workload(&workload)
                 }

@@ -19,7 +19,7 @@ use crate::resource::{Age, Key, Object, decode_in_part};
 pub(crate) enum Step {
     Put(Box<Object>),
     Remove(Key),
-    Register(Workload),
+    Register(Box<Workload>),
     Leave(String),
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => any_object().prop_map(|object| Step::Put(Box::new(object))),
         1 => any_object().prop_map(|object| Step::Remove(object.key)),
-        3 => any_workload().prop_map(Step::Register),
+        3 => any_workload().prop_map(Box::new).prop_map(Step::Register),
         1 => any_workload().prop_map(|workload| Step::Leave(workload.id.to_string())),
     ];
     proptest::collection::vec(step, 1..14)

@@ -16,17 +16,20 @@ const SERVERS: [(&str, Server); 10] = [
     ("an old server that takes long forms of UTF-8", old),
 ];
 
+/// What a server makes of a path; `None` where it refuses.
+type Mapping = Box<dyn Fn(&[u8]) -> Option<Vec<u8>>>;
+
 /// Every server, and every two of which one hands on to the other what it has made of a path.
-pub(super) fn chains() -> impl Iterator<Item = (String, Box<dyn Fn(&[u8]) -> Option<Vec<u8>>>)> {
+pub(super) fn chains() -> impl Iterator<Item = (String, Mapping)> {
     let alone = SERVERS.iter().map(|(name, server)| {
         let server = *server;
-        ((*name).to_owned(), Box::new(server) as Box<dyn Fn(&[u8]) -> Option<Vec<u8>>>)
+        ((*name).to_owned(), Box::new(server) as Mapping)
     });
     let pairs = SERVERS.iter().flat_map(|first| SERVERS.iter().map(move |second| (first, second)));
     let pairs = pairs.map(|(first, second)| {
         let (before, behind) = (first.1, second.1);
         let chain = move |path: &[u8]| behind(&before(path)?);
-        (format!("{} behind {}", second.0, first.0), Box::new(chain) as Box<dyn Fn(&[u8]) -> Option<Vec<u8>>>)
+        (format!("{} behind {}", second.0, first.0), Box::new(chain) as Mapping)
     });
     alone.chain(pairs)
 }
@@ -72,9 +75,8 @@ fn resolved(path: &[u8], clamp: bool) -> Option<Vec<u8>> {
     let mut kept: Vec<&[u8]> = Vec::new();
     for segment in segments(path) {
         match segment {
-            b"" | b"." => {}
             b".." if kept.pop().is_none() && !clamp => return None,
-            b".." => {}
+            b"" | b"." | b".." => {}
             name => kept.push(name),
         }
     }
