@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::HeaderMap;
+use weft_mesh::outcome::{Blame, Failed, Verdict};
 use weft_mesh::reason::Reason;
 
 /// The side that a failure comes from.
@@ -21,7 +22,7 @@ pub enum Origin {
 }
 
 /// A failure of one attempt, or of a whole request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// What the caller is told, and what metrics count.
     pub reason: Reason,
@@ -41,6 +42,16 @@ pub struct Failure {
 pub type BoxFailure = Box<Failure>;
 
 impl Failure {
+    /// What it says of the endpoint that was asked, and of another attempt.
+    pub fn verdict(&self) -> Verdict {
+        let by = match self.origin {
+            Origin::Downstream => Blame::Client,
+            Origin::Upstream => Blame::Endpoint,
+            Origin::Internal | Origin::Control => Blame::Proxy,
+        };
+        Verdict::of_failure(Failed { reason: self.reason, by, processed: self.processed })
+    }
+
     /// A failure of the upstream side that may have been processed.
     pub fn upstream(reason: Reason, detail: impl Into<Cow<'static, str>>) -> BoxFailure {
         Box::new(Self {

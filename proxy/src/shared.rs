@@ -81,6 +81,7 @@ pub struct Shared {
     foreign: Seldom,
     ready: AtomicBool,
     under_way: AtomicUsize,
+    numbered: AtomicUsize,
     stream_looks: AtomicU32,
     usages: Mutex<HashMap<ServicePort, Arc<ServiceUsage>>>,
 }
@@ -107,6 +108,7 @@ impl Shared {
             foreign: Seldom::default(),
             ready: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
+            numbered: AtomicUsize::new(0),
             stream_looks: AtomicU32::new(looks(STREAM_IDLE)),
             usages: Mutex::default(),
         };
@@ -135,7 +137,15 @@ impl Shared {
 
     /// What is under way to a service from all workers. For when a worker first uses the service, not for each request.
     pub fn usage(&self, service: &ServicePort) -> Arc<ServiceUsage> {
-        Arc::clone(self.usages.lock().entry(service.clone()).or_default())
+        let mut usages = self.usages.lock();
+        let usage =
+            usages.entry(service.clone()).or_insert_with(|| Arc::new(ServiceUsage::new(self.workers)));
+        Arc::clone(usage)
+    }
+
+    /// The number of one more worker, from 0.
+    pub fn number_of_worker(&self) -> usize {
+        self.numbered.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A place for one more connection of a client, if there is one; a refusal is counted.

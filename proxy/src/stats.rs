@@ -76,7 +76,7 @@ impl Stats {
         self.counters.add(Counter::Lookup(outcome));
     }
 
-    /// Counts a retry that was made, or that the budget did not allow.
+    /// Counts a retry that was made, a request that went to another endpoint, or a retry that the budget did not allow.
     pub fn retry(&self, outcome: RetryOutcome) {
         self.counters.add(Counter::Retry(outcome));
     }

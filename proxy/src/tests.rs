@@ -23,6 +23,7 @@ mod frames;
 mod framing;
 mod global_limits;
 mod grpc;
+mod half_dead;
 mod hedging;
 mod impatience;
 mod interim;

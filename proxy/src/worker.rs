@@ -48,6 +48,8 @@ pub struct Worker {
     pub door: OnceCell<Door>,
     /// Through which the kernel moves bytes between plain connections.
     pub pipes: Pipes,
+    /// Which of the workers it is, from 0.
+    pub number: usize,
     snapshot: RefCell<Cache<Arc<arc_swap::ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     services: RefCell<HashMap<ServicePort, Rc<Service>, foldhash::fast::RandomState>>,
     began: std::time::Instant,
@@ -61,6 +63,7 @@ impl Worker {
             passthrough: Passthrough::new(own.clone()),
             own,
             began: now(),
+            number: shared.number_of_worker(),
             watch: Watch::new(&shared.overload),
             inbound: Inbound::default(),
             door: OnceCell::new(),

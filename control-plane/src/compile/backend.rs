@@ -192,6 +192,7 @@ fn outlier_detection(detection: &OutlierDetection) -> v1::OutlierDetection {
         base_ejection: duration(detection.base_ejection),
         max_ejection: duration(detection.max_ejection),
         max_ejected_percent: detection.max_ejected_percent.unwrap_or_default(),
+        consecutive_5xx: detection.consecutive_5xx.unwrap_or_default(),
     }
 }
 

@@ -118,9 +118,14 @@ pub struct Limits {
 pub struct OutlierDetection {
     /// Turns it off.
     pub disabled: Option<bool>,
-    /// Gateway failures in a row; 5 when left out.
+    /// Gateway failures in a row: resets, timeouts, status 502 to 504, UNAVAILABLE and DEADLINE_EXCEEDED of gRPC; 5 when
+    /// left out. An endpoint that takes no connection is ejected at once.
     #[schemars(range(min = 1))]
     pub consecutive_failures: Option<u32>,
+    /// Failures of any kind in a row: gateway failures, any other status 5xx, and UNKNOWN, UNIMPLEMENTED, INTERNAL and DATA_LOSS
+    /// of gRPC; 10 when left out.
+    #[schemars(range(min = 1))]
+    pub consecutive_5xx: Option<u32>,
     /// Success rate in percent under which an endpoint is ejected; 80 when left out.
     #[schemars(range(min = 1, max = 100))]
     pub success_rate_percent: Option<u32>,
@@ -133,7 +138,7 @@ pub struct OutlierDetection {
     pub base_ejection: Option<GatewayDuration>,
     /// Longest ejection; 60 s when left out.
     pub max_ejection: Option<GatewayDuration>,
-    /// Most endpoints ejected, in percent; 50 when left out.
+    /// Most endpoints ejected, in percent; 50 when left out. Those that take no connection are ejected beyond it.
     #[schemars(range(min = 1, max = 100))]
     pub max_ejected_percent: Option<u32>,
 }

@@ -92,6 +92,14 @@ impl Endpoint {
         stable_hash(self.id.as_bytes())
     }
 
+    /// Whether what is known of one holds for the other: they are reached at the same address in the same way.
+    pub fn is_same_process(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.address == other.address
+            && self.identities == other.identities
+            && self.hop == other.hop
+    }
+
     /// Whether it may get new requests.
     pub fn is_usable(&self) -> bool {
         matches!(self.health, Health::Ready | Health::Unknown { trusted: true }) && self.weight > 0

@@ -13,6 +13,7 @@
 //! | what the rule does to it | [`filter`], with [`fraction`] |
 //! | which backend gets it | [`split`], with [`affinity`] and [`hash`] |
 //! | which endpoint of the backend | [`balance`], with [`outlier`] |
+//! | what an attempt's end says of its endpoint, and of another attempt | [`outcome`] |
 //! | how much may be under way | [`limits`], [`concurrency`] |
 //! | which address of a name is tried when | [`eyeballs`] |
 //! | how long it may take, and whether it is tried again | [`deadline`], [`retry`], [`hedge`], with [`budget`] and [`backoff`] |
@@ -42,6 +43,7 @@ pub mod headers;
 pub mod hedge;
 pub mod limits;
 pub mod name;
+pub mod outcome;
 pub mod outlier;
 pub mod path;
 pub mod pattern;

@@ -165,6 +165,17 @@ impl Reason {
         }
     }
 
+    /// The reason of a label, as `x-weft-error` carries it.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.label() == label)
+    }
+
+    /// Whether it says of a request that was not processed that another endpoint may well serve it: nothing is wrong with
+    /// the request, and what is missing or used up is the endpoint's.
+    pub fn leaves_unserved(self) -> bool {
+        matches!(self.http_status(), StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE)
+    }
+
     /// The position in [`Reason::ALL`], for tables of counters.
     pub const fn index(self) -> usize {
         self as usize
@@ -185,6 +196,7 @@ mod tests {
     fn every_reason_has_its_own_label_and_place() {
         for (position, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), position);
+            assert_eq!(Reason::from_label(reason.label()), Some(reason));
             assert!(reason.http_status().is_client_error() || reason.http_status().is_server_error());
             assert_eq!(Reason::ALL.iter().filter(|other| other.label() == reason.label()).count(), 1);
         }

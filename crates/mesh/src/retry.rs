@@ -5,20 +5,17 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::backoff::{Backoff, Jitter};
-use crate::budget::RetryBudget;
 use crate::deadline::Deadline;
+use crate::outcome::{Outcome, Verdict};
 
-/// Retries of what provably was not processed, whatever the route says: enough to get past several endpoints that have gone
-/// at once, as when a deployment is scaled down. The budget bounds them all the same.
-const UNPROCESSED_RETRIES: u32 = 5;
+/// Retries of what provably was not processed, whatever the route says: enough to outlast a restart, or an endpoint that
+/// refuses for a moment. The budget bounds them all the same.
+pub const UNPROCESSED_RETRIES: u32 = 5;
 /// Longest backoff, as a multiple of the first, where a route sets the first.
 const BACKOFF_GROWTH: u32 = 10;
 
 /// When a gRPC server wants to be asked again, in milliseconds (gRFC A6, "Pushback").
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
-
-/// The gRPC status of a server that can't answer now.
-const UNAVAILABLE: u8 = 14;
 
 /// What a server that could not answer says of when to ask again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +81,10 @@ impl RetryPolicy {
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happened {
-    /// No backend acted on it: no connection, `REFUSED_STREAM`, above the last stream of a GOAWAY or DRAIN, or a
-    /// reused HTTP/1 connection that closed before the request was written.
+    /// No connection could be made, to the endpoint or to the application behind it: the request was work for nobody.
+    Unreached,
+    /// No backend acted on it: `REFUSED_STREAM`, above the last stream of a GOAWAY or DRAIN, refused by the endpoint's own
+    /// proxy, or a reused HTTP/1 connection that closed before the request was written.
     NotProcessed,
     /// An answer's head came.
     Response {
@@ -102,13 +101,19 @@ pub enum Happened {
     Reset,
     /// The attempt's own time was over.
     AttemptTimeout,
+    /// The whole request's time was over.
+    Late,
+    /// The client broke it off, or a limit of the whole service is reached: there is nothing to try again.
+    Over,
 }
 
 /// The request whose attempt ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempted {
-    /// Attempts made after the first.
+    /// Attempts made after the first. What reached nobody and went [elsewhere](Self::elsewhere) is none of them.
     pub retries: u32,
+    /// Whether an endpoint is left that takes requests, is not ejected and was not tried for this one.
+    pub elsewhere: bool,
     /// Whether the request can be sent again as a whole: its body was kept, or none of it was read.
     pub replayable: bool,
     /// Until when an answer is worth anything.
@@ -122,6 +127,14 @@ pub enum Decision {
     Retry {
         /// How long to wait.
         after: Duration,
+    },
+    /// Try again after this time, which costs no budget: what happened reached nobody.
+    Move {
+        /// How long to wait.
+        after: Duration,
+        /// Whether the next attempt goes to an endpoint that is believed well and was not tried yet, so that the one before
+        /// counts as none.
+        elsewhere: bool,
     },
     /// Pass on what happened.
     GiveUp(GiveUp),
@@ -171,7 +184,7 @@ impl GiveUp {
 fn allowed(policy: Option<&RetryPolicy>, happened: Happened) -> Result<u32, GiveUp> {
     let by_policy = policy.map_or(0, RetryPolicy::attempts);
     match happened {
-        Happened::NotProcessed => Ok(by_policy.max(UNPROCESSED_RETRIES)),
+        Happened::Unreached | Happened::NotProcessed => Ok(by_policy.max(UNPROCESSED_RETRIES)),
         Happened::Response { gave_up: true, .. } => Err(GiveUp::PeerGaveUp),
         Happened::Response { status, grpc_status, pushback, .. } => match policy {
             Some(policy) if policy.covers(status, grpc_status) => match pushback {
@@ -182,31 +195,47 @@ fn allowed(policy: Option<&RetryPolicy>, happened: Happened) -> Result<u32, Give
         },
         // Gateway API: with a retry stanza, errors of the connection are retried whatever its codes are.
         Happened::Reset | Happened::AttemptTimeout if policy.is_some() => Ok(by_policy),
-        Happened::Reset | Happened::AttemptTimeout => Err(GiveUp::NotRetryable),
+        Happened::Reset | Happened::AttemptTimeout | Happened::Over => Err(GiveUp::NotRetryable),
+        Happened::Late => Err(GiveUp::Deadline),
     }
 }
 
 /// Whether what happened to one of several attempts that overlap is the answer, so that the others need not be awaited.
 /// It is unless it would be tried again, or says no more than that the endpoint did not answer: then another may.
-pub fn is_answer(policy: Option<&RetryPolicy>, happened: Happened) -> bool {
-    match happened {
-        Happened::NotProcessed | Happened::Reset | Happened::AttemptTimeout => false,
+pub fn is_answer(policy: Option<&RetryPolicy>, verdict: Verdict) -> bool {
+    match verdict.happened {
+        Happened::Unreached | Happened::NotProcessed | Happened::Reset | Happened::AttemptTimeout => false,
+        Happened::Late | Happened::Over => true,
         Happened::Response { status, grpc_status, .. } => {
-            let unanswered = matches!(status.as_u16(), 502..=504) || grpc_status == Some(UNAVAILABLE);
-            !unanswered && !policy.is_some_and(|policy| policy.covers(status, grpc_status))
+            !verdict.outcome.is_no_answer()
+                && !policy.is_some_and(|policy| policy.covers(status, grpc_status))
         }
     }
 }
 
-/// Decides whether to try again. Takes a retry from the budget only if the answer is yes.
+/// Whether an answer is passed on without asking [`decide`], which nearly all are.
+pub fn is_final(policy: Option<&RetryPolicy>, verdict: Verdict) -> bool {
+    policy.is_none() && matches!(verdict.outcome, Outcome::Success | Outcome::Refused)
+}
+
+/// Decides whether to try again. `budget` takes a retry from the budget if there is one, and is asked only if all else says
+/// yes.
+///
+/// What reached nobody costs no budget, as it was no load either, and goes at once to an endpoint that is believed well: one
+/// refused connection ejects an endpoint, so that there are no more such attempts than endpoints that have gone. When none
+/// is left that is believed well it is tried as often as other requests that were not processed, and with a backoff.
 pub fn decide(
     policy: Option<&RetryPolicy>,
     happened: Happened,
     attempted: Attempted,
-    budget: &mut RetryBudget,
+    budget: impl FnOnce() -> bool,
     now: Instant,
     random: u64,
 ) -> Decision {
+    let unreached = happened == Happened::Unreached;
+    if unreached && attempted.elsewhere && attempted.replayable && !attempted.deadline.is_over(now) {
+        return Decision::Move { after: Duration::ZERO, elsewhere: true };
+    }
     let allowed = match allowed(policy, happened) {
         Ok(allowed) => allowed,
         Err(give_up) => return Decision::GiveUp(give_up),
@@ -226,7 +255,10 @@ pub fn decide(
     if attempted.deadline.remaining(now).is_some_and(|remaining| remaining <= after) {
         return Decision::GiveUp(GiveUp::Deadline);
     }
-    if !budget.try_retry(now) {
+    if unreached {
+        return Decision::Move { after, elsewhere: false };
+    }
+    if !budget() {
         return Decision::GiveUp(GiveUp::Budget);
     }
     Decision::Retry { after }
@@ -235,26 +267,34 @@ pub fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::BudgetPolicy;
     use crate::deadline::Timeouts;
 
     struct Case {
         now: Instant,
-        budget: RetryBudget,
+        /// Retries that the budget has left.
+        left: u32,
         attempted: Attempted,
     }
 
     fn case(retries: u32) -> Case {
         let now = Instant::now();
         let deadline = Deadline::new(now, Timeouts::default(), None);
-        let policy = BudgetPolicy { min_per_second: 100.0, ..BudgetPolicy::default() };
-        let budget = RetryBudget::new(policy, 1, now);
-        Case { now, budget, attempted: Attempted { retries, replayable: true, deadline } }
+        Case {
+            now,
+            left: 100,
+            attempted: Attempted { retries, elsewhere: false, replayable: true, deadline },
+        }
     }
 
     impl Case {
         fn decide(&mut self, policy: Option<&RetryPolicy>, happened: Happened) -> Decision {
-            decide(policy, happened, self.attempted, &mut self.budget, self.now, 7)
+            let left = &mut self.left;
+            let budget = || {
+                let any = *left > 0;
+                *left = left.saturating_sub(1);
+                any
+            };
+            decide(policy, happened, self.attempted, budget, self.now, 7)
         }
     }
 
@@ -283,6 +323,34 @@ mod tests {
         assert_eq!([0, 1, 4, 5].map(retried), [true, true, true, false]);
         let policy = RetryPolicy::new(7, [], [], None);
         assert!(matches!(case(6).decide(Some(&policy), Happened::NotProcessed), Decision::Retry { .. }));
+    }
+
+    #[test]
+    fn what_reached_nobody_goes_elsewhere_at_once_and_costs_no_budget() {
+        let elsewhere = |mut case: Case| {
+            case.left = 0;
+            case.attempted.elsewhere = true;
+            case
+        };
+        for retries in [0, 5, 50] {
+            let moved = Decision::Move { after: Duration::ZERO, elsewhere: true };
+            assert_eq!(elsewhere(case(retries)).decide(None, Happened::Unreached), moved);
+        }
+        let mut streaming = elsewhere(case(0));
+        streaming.attempted.replayable = false;
+        assert_eq!(streaming.decide(None, Happened::Unreached), Decision::GiveUp(GiveUp::Body));
+        assert_eq!(
+            elsewhere(case(0)).decide(None, Happened::NotProcessed),
+            Decision::GiveUp(GiveUp::Budget),
+            "what somebody refused is load"
+        );
+        let nowhere = |retries| {
+            let mut case = case(retries);
+            case.left = 0;
+            case.decide(None, Happened::Unreached)
+        };
+        assert!(matches!(nowhere(4), Decision::Move { elsewhere: false, .. }));
+        assert_eq!(nowhere(5), Decision::GiveUp(GiveUp::Exhausted));
     }
 
     #[test]
@@ -337,7 +405,7 @@ mod tests {
         assert_eq!(late.decide(Some(&policy), response(503)), Decision::GiveUp(GiveUp::Deadline));
 
         let mut spent = case(0);
-        while spent.budget.try_retry(spent.now) {}
+        spent.left = 0;
         assert_eq!(spent.decide(None, Happened::NotProcessed), Decision::GiveUp(GiveUp::Budget));
     }
 
@@ -391,9 +459,17 @@ mod tests {
             (trailers_only(14), false, false),
             (Happened::Reset, false, false),
             (Happened::NotProcessed, false, false),
+            (Happened::Unreached, false, false),
+            (Happened::Late, true, true),
         ] {
-            assert_eq!(is_answer(None, happened), without, "{happened:?}");
-            assert_eq!(is_answer(Some(&policy), happened), with, "{happened:?}");
+            let outcome = match happened {
+                Happened::Response { grpc_status: Some(code), .. } => Outcome::of_grpc(code),
+                Happened::Response { status, .. } => Outcome::of_status(status),
+                _ => Outcome::GatewayFailure,
+            };
+            let verdict = Verdict { outcome, happened };
+            assert_eq!(is_answer(None, verdict), without, "{happened:?}");
+            assert_eq!(is_answer(Some(&policy), verdict), with, "{happened:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use weft_mesh::deadline::Limit;
 use weft_mesh::limits::Place;
+use weft_mesh::outcome::{Outcome, grpc_status};
 use weft_mesh::reason::Reason;
 
 use super::body::Body;
@@ -110,9 +111,22 @@ impl Recorded {
         match &frame {
             None => self.end(),
             Some(Ok(frame)) => {
-                self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
+                let data = frame.data_ref().map_or(0, Bytes::len) as u64;
+                if self.received == 0
+                    && data > 0
+                    && let Some(attempt) =
+                        self.exchange.as_mut().and_then(|exchange| exchange.attempt.as_mut())
+                {
+                    attempt.progressed();
+                }
+                self.received += data;
                 if let (Some(trailers), Some(exchange)) = (frame.trailers_ref(), &mut self.exchange) {
                     exchange.failed |= exchange.grpc && is_grpc_failure(trailers);
+                    if let (true, Some(code), Some(attempt)) =
+                        (exchange.grpc, grpc_status(trailers), &mut exchange.attempt)
+                    {
+                        attempt.trailed(Outcome::of_grpc(code));
+                    }
                     if let Some(log) = &mut exchange.log {
                         log.trailed(trailers);
                     }

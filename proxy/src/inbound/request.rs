@@ -12,6 +12,7 @@ use weft_mesh::authorization::{Call, HttpCall};
 use weft_mesh::filter::{Counted, GlobalLimit, Limited};
 use weft_mesh::forwarded::set_client_certificate;
 use weft_mesh::headers::remove_hop_by_hop;
+use weft_mesh::outcome::{Outcome, grpc_status};
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
@@ -179,8 +180,12 @@ async fn forward(
             .await
             .unwrap_or_else(|_| Err(Failure::upstream(Reason::RequestTimeout, "the caller's time is over"))),
     };
-    // What failed without waiting for the application says nothing of it.
-    let waited = sent.as_ref().err().is_none_or(|failure| failure.reason == Reason::RequestTimeout);
+    // What failed without waiting for the application says nothing of it, nor does an answer that took less than what was
+    // asked for would have.
+    let waited = match &sent {
+        Ok(response) => answered_in_earnest(response, grpc),
+        Err(failure) => failure.reason == Reason::RequestTimeout,
+    };
     if port.concurrency.is_some() && waited {
         application.adaptive.answered(now(), since(began), application.load.in_flight());
     }
@@ -213,6 +218,13 @@ async fn forward(
         under_way,
     };
     Ok(Response::from_parts(head, hold(exchange.record(body), in_flight)))
+}
+
+/// Whether an answer took as long as what was asked for takes, as far as its head says.
+fn answered_in_earnest(response: &Response<Body>, grpc: bool) -> bool {
+    let code = if grpc { grpc_status(response.headers()) } else { None };
+    let outcome = code.map_or_else(|| Outcome::of_status(response.status()), Outcome::of_grpc);
+    outcome == Outcome::Success
 }
 
 /// Asks the service that keeps a limit, unless the question would be for a question: that service may be behind the same

@@ -14,8 +14,9 @@ use weft_hop::RequestMetadata;
 use weft_mesh::balance::Wish;
 use weft_mesh::deadline::format_grpc_timeout;
 use weft_mesh::filter::LimitService;
-use weft_mesh::outlier::Outcome;
+use weft_mesh::outcome::Outcome;
 use weft_mesh::reason::Reason;
+use weft_mesh::retry::Happened;
 
 use super::wire::{Answered, PATH, answer};
 use crate::clock::since;
@@ -109,8 +110,15 @@ async fn one(
     };
     let tls = worker.with_snapshot(|snapshot| snapshot.tls.clone());
     let body = Body::full(question.clone());
-    let (response, _) = attempt.peer.send(parts, body, &metadata, HttpVersion::Http2, tls.as_ref()).await?;
-    read(response).await
+    let (response, metadata) =
+        attempt.peer.send(parts, body, &metadata, HttpVersion::Http2, tls.as_ref()).await?;
+    let verdict = attempt.verdict(Ok((&response, &metadata)), true);
+    let reason = match verdict.happened {
+        Happened::Unreached => Reason::ConnectFailed,
+        Happened::NotProcessed => Reason::UpstreamReset,
+        _ => return read(response).await,
+    };
+    Err(Failure::unprocessed(reason, "its proxy did not get the question to it"))
 }
 
 fn head(authority: &str, ends: Instant) -> Option<http::request::Parts> {

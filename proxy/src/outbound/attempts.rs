@@ -4,29 +4,29 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response};
 use smallvec::SmallVec;
-use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata, RetryState};
-use weft_mesh::balance::{Endpoint, Hop, Wish};
+use weft_hop::{RequestMetadata, ResponseMetadata, RetryState};
+use weft_mesh::balance::{Endpoint, Wish};
 use weft_mesh::deadline::{Deadline, Limit};
 use weft_mesh::hash::stable_hash;
 use weft_mesh::hedge::HedgePolicy;
 use weft_mesh::limits::Place;
 use weft_mesh::name::ServicePort;
-use weft_mesh::outlier::Outcome;
+use weft_mesh::outcome::Verdict;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
-use weft_mesh::retry::{Attempted, Decision, GiveUp, Happened, Pushback, RetryPolicy, decide};
+use weft_mesh::retry::{Attempted, Decision, GiveUp, RetryPolicy, decide, is_final};
 
 use super::exchange::Rule;
 use super::loops;
 use crate::access::Open;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure, Origin};
-use crate::http::answer::{X_WEFT_ERROR, is_grpc};
+use crate::http::answer::is_grpc;
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::deadline;
@@ -97,8 +97,21 @@ struct Tries {
     endpoints: SmallVec<[Arc<str>; 2]>,
     /// How many there were after the first one.
     retries: u32,
+    /// How many of these were made because the one before reached nobody.
+    moves: u32,
     /// How many of these were made beside another one.
     hedges: u32,
+    /// Whether the last attempt is among the endpoints already, as those are that others were made beside.
+    noted: bool,
+}
+
+impl Tries {
+    /// Takes note of the endpoint of an attempt that has ended.
+    fn note(&mut self, attempt: &Attempt) {
+        if !self.noted {
+            self.endpoints.push(Arc::clone(&attempt.peer.endpoint().id));
+        }
+    }
 }
 
 /// How one attempt ended.
@@ -117,7 +130,7 @@ impl Plan {
             0 => None,
             limit => Some(service.usage().requests.enter(limit).ok_or_else(|| overloaded(backend, limit))?),
         };
-        service.budget().borrow_mut().request(began);
+        service.count_request(worker, began);
         let caller = deadline::told(&parts.headers);
         let timeouts = rule.map(|rule| rule.rule.timeouts).unwrap_or_default();
         let route_retry = rule.and_then(|rule| rule.rule.retry.as_ref());
@@ -173,12 +186,21 @@ impl Plan {
                 (attempt, ended)
             };
             let edge = self.edge(worker, &attempt);
-            let decision = self.judge(&ended, &attempt, &replay, tries.retries);
-            let give_up = match decision {
+            let again = match self.judge(&ended, &attempt, &replay, &mut tries) {
                 Decision::Retry { after } => {
                     worker.shared.stats.retry(RetryOutcome::Made);
                     edge.retried();
-                    tries.endpoints.push(Arc::clone(&attempt.peer.endpoint().id));
+                    Ok(after)
+                }
+                Decision::Move { after, elsewhere } => {
+                    worker.shared.stats.retry(RetryOutcome::Moved);
+                    tries.moves += u32::from(elsewhere);
+                    Ok(after)
+                }
+                Decision::GiveUp(give_up) => Err(give_up),
+            };
+            let give_up = match again {
+                Ok(after) => {
                     tries.retries += 1;
                     drop((ended, attempt));
                     if !after.is_zero() {
@@ -186,7 +208,7 @@ impl Plan {
                     }
                     continue;
                 }
-                Decision::GiveUp(give_up) => give_up,
+                Err(give_up) => give_up,
             };
             replay.settle();
             if give_up == GiveUp::Budget {
@@ -256,65 +278,35 @@ impl Plan {
             }
         };
         match &ended {
-            Ok((response, metadata)) => {
-                if let Some(load) = metadata.load {
-                    attempt.report(load.in_flight);
-                }
-                attempt.answered(outcome(response, metadata));
-            }
+            Ok((response, metadata)) => attempt.head(response, metadata, self.grpc),
             Err(failure) => attempt.failed(failure),
         }
         ended
     }
 
-    /// How an attempt ended, as far as it matters for another one; `None`: there can be none, as the whole request's time is
-    /// over, as what the client broke off is not there to be sent again, or as a limit of the whole service is reached.
-    fn happened(ended: &Ended, attempt: &Attempt) -> Option<Happened> {
-        Some(match ended {
-            Ok((response, metadata)) => {
-                let by_proxy = attempt.peer.endpoint().hop == Hop::Weft
-                    && !metadata.marks.contains(ResponseMarks::PROCESSED)
-                    && response.headers().contains_key(&X_WEFT_ERROR);
-                let gave_up = metadata.marks.contains(ResponseMarks::GAVE_UP);
-                let unreached =
-                    matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY);
-                if by_proxy && !gave_up && unreached {
-                    Happened::NotProcessed
-                } else {
-                    Happened::Response {
-                        status: response.status(),
-                        grpc_status: grpc_status(response.headers()),
-                        gave_up,
-                        pushback: Pushback::read(response.headers()),
-                    }
-                }
-            }
-            Err(failure) if failure.origin == Origin::Downstream => return None,
-            Err(failure) if failure.origin == Origin::Internal && failure.reason == Reason::Overloaded => {
-                return None;
-            }
-            Err(failure) if !failure.processed => Happened::NotProcessed,
-            Err(failure) if failure.reason == Reason::AttemptTimeout => Happened::AttemptTimeout,
-            Err(failure) if failure.reason == Reason::RequestTimeout => return None,
-            Err(_) => Happened::Reset,
-        })
+    /// What an attempt's end says of its endpoint, and of another attempt.
+    fn verdict(&self, ended: &Ended, attempt: &Attempt) -> Verdict {
+        let ended =
+            ended.as_ref().map(|(response, metadata)| (response, metadata)).map_err(|failure| &**failure);
+        attempt.verdict(ended, self.grpc)
     }
 
-    fn judge(&self, ended: &Ended, attempt: &Attempt, replay: &Replay, retries: u32) -> Decision {
-        let Some(happened) = Self::happened(ended, attempt) else {
-            let late = ended.as_ref().is_err_and(|failure| failure.reason == Reason::RequestTimeout);
-            return Decision::GiveUp(if late { GiveUp::Deadline } else { GiveUp::NotRetryable });
-        };
-        if let Happened::Response { status, grpc_status: None, .. } = happened
-            && !status.is_server_error()
-            && self.retry.is_none()
-        {
+    fn judge(&self, ended: &Ended, attempt: &Attempt, replay: &Replay, tries: &mut Tries) -> Decision {
+        let verdict = self.verdict(ended, attempt);
+        if is_final(self.retry.as_ref(), verdict) {
             // What nearly all requests come to.
             return Decision::GiveUp(GiveUp::NotRetryable);
         }
-        let attempted = Attempted { retries, replayable: replay.can_replay(), deadline: self.deadline };
-        let mut budget = self.service.budget().borrow_mut();
-        decide(self.retry.as_ref(), happened, attempted, &mut budget, now(), fastrand::u64(..))
+        tries.note(attempt);
+        let attempted = Attempted {
+            retries: tries.retries - tries.moves,
+            elsewhere: self.service.has_untried(&tries.endpoints),
+            replayable: replay.can_replay(),
+            deadline: self.deadline,
+        };
+        let now = now();
+        let budget = || self.service.take_retry(now);
+        decide(self.retry.as_ref(), verdict.happened, attempted, budget, now, fastrand::u64(..))
     }
 
     /// Tells the access log who was asked last.
@@ -364,23 +356,6 @@ pub(super) fn version_for(backend: &Backend, sent: http::Version) -> HttpVersion
         _ if sent == http::Version::HTTP_2 => HttpVersion::Either,
         _ => HttpVersion::LikelyHttp1,
     }
-}
-
-/// What an answer says of the endpoint that gave it.
-fn outcome(response: &Response<Body>, metadata: &ResponseMetadata) -> Outcome {
-    match response.status().as_u16() {
-        503 if !metadata.marks.contains(ResponseMarks::PROCESSED)
-            && response.headers().get(&X_WEFT_ERROR).is_some_and(|error| error == "connect_failed") =>
-        {
-            Outcome::Unreachable
-        }
-        502..=504 => Outcome::GatewayFailure,
-        _ => Outcome::Success,
-    }
-}
-
-fn grpc_status(headers: &HeaderMap) -> Option<u8> {
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 fn mark(headers: &mut HeaderMap, retries: u32) {

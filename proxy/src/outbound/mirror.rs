@@ -11,11 +11,14 @@ use weft_hop::RequestMetadata;
 use weft_mesh::balance::{Hop, Wish};
 use weft_mesh::filter::Filters;
 use weft_mesh::name::ServicePort;
-use weft_mesh::outlier::Outcome;
+use weft_mesh::outcome::{Outcome, grpc_status};
+use weft_mesh::reason::Reason;
 
 use super::attempts::version_for;
 use super::loops;
 use crate::clock::{now, since};
+use crate::error::{BoxFailure, Failure};
+use crate::http::answer::is_grpc;
 use crate::http::body::Body;
 use crate::http::interim::Interim;
 use crate::snapshot::Backend;
@@ -75,24 +78,28 @@ pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, mut copy: Cop
             ..RequestMetadata::default()
         };
         let began = now();
+        let (peer, grpc) = (Rc::clone(&attempt.peer), is_grpc(&copy.parts.headers));
         let exchange = async {
-            let (response, _) =
-                attempt.peer.send(&copy.parts, body, &metadata, version, tls.as_ref()).await?;
+            let (response, answered) = peer.send(&copy.parts, body, &metadata, version, tls.as_ref()).await?;
+            attempt.head(&response, &answered, grpc);
             let status = response.status();
             let mut body = response.into_body();
             while let Some(frame) = body.frame().await {
-                frame?;
+                if let Some(code) = frame?.trailers_ref().filter(|_| grpc).and_then(grpc_status) {
+                    attempt.trailed(Outcome::of_grpc(code));
+                }
             }
-            Ok::<_, crate::error::BoxFailure>(status)
+            Ok::<_, BoxFailure>(status)
         };
         let ended = tokio::time::timeout(TIMEOUT, exchange).await;
-        let status = ended.ok().and_then(Result::ok);
-        let failed = status.is_none_or(|status| status.is_server_error());
-        match status {
-            Some(_) if failed => attempt.answered(Outcome::GatewayFailure),
-            Some(_) => attempt.answered(Outcome::Success),
-            None => {}
+        let ended = ended.unwrap_or_else(|_| {
+            Err(Failure::upstream(Reason::RequestTimeout, "a copy was not answered in time"))
+        });
+        if let Err(failure) = &ended {
+            attempt.failed(failure);
         }
+        let status = ended.ok();
+        let failed = status.is_none_or(|status| status.is_server_error());
         let edge =
             attempt.peer.edge(&worker.shared.stats, &destination, &copy.backend.service, &ROUTE.into());
         edge.request(status, failed, since(began));

@@ -5,11 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weft_mesh::backoff::Backoff;
 use weft_mesh::balance::Wish;
 use weft_mesh::name::{Identity, ServicePort};
-use weft_mesh::outlier::Outcome;
+use weft_mesh::outcome::Outcome;
 use weft_mesh::protocol::{Detection, detect};
 use weft_mesh::reason::Reason;
+use weft_mesh::retry::{Happened, UNPROCESSED_RETRIES};
 
 use super::destination::{Found, find};
 use super::{Downstream, Target};
@@ -31,9 +33,6 @@ use crate::worker::Worker;
 
 /// Time without a byte after which an opaque connection is given up.
 pub(super) const IDLE: Duration = Duration::from_hours(1);
-
-/// Endpoints that are tried after the first one.
-const RETRIES: usize = 2;
 
 /// What is told of a connection to an endpoint: while it lasts it counts for the balancer, at its end for its edge.
 #[derive(Debug)]
@@ -149,7 +148,7 @@ async fn to_service(
     };
     let service = worker.service(backend);
     let tls = worker.snapshot().tls.clone();
-    let mut tried = Vec::new();
+    let (mut tried, mut retries) = (Vec::new(), 0);
     loop {
         let mut attempt = service.attempt(Wish { tried: &tried, ..Wish::default() })?;
         match attempt.peer.connect_tcp(tls.as_ref(), source, backend.policy.announce).await {
@@ -180,10 +179,16 @@ async fn to_service(
             Err(failure) => {
                 attempt.failed(&failure);
                 tried.push(attempt.peer.endpoint().id.clone());
-                // A connection that was not made has carried nothing: another endpoint may be tried, twice.
-                if tried.len() > RETRIES {
+                // A connection that was not made has carried nothing: whoever is believed well may be tried, and whoever is
+                // left as often as for a request.
+                if service.has_untried(&tried) {
+                    continue;
+                }
+                if failure.verdict().happened == Happened::Over || retries >= UNPROCESSED_RETRIES {
                     return Err(failure);
                 }
+                tokio::time::sleep(Backoff::RETRY.delay(retries, fastrand::u64(..))).await;
+                retries += 1;
             }
         }
     }

@@ -48,6 +48,8 @@ pub enum LookupOutcome {
 pub enum RetryOutcome {
     /// It was made.
     Made,
+    /// The request had reached nobody and went to another endpoint at once, which costs no budget.
+    Moved,
     /// The budget was used up.
     OverBudget,
 }
@@ -147,7 +149,7 @@ macro_rules! labelled {
 
 labelled!(Direction { Outbound = "outbound", Inbound = "inbound" });
 labelled!(LookupOutcome { Hit = "hit", Miss = "miss", Timeout = "timeout", Absent = "absent", Full = "full" });
-labelled!(RetryOutcome { Made = "made", OverBudget = "over_budget" });
+labelled!(RetryOutcome { Made = "made", Moved = "moved", OverBudget = "over_budget" });
 labelled!(HedgeOutcome { Made = "made", Won = "won", OverBudget = "over_budget" });
 labelled!(GlobalLimitOutcome {
     Within = "within",

@@ -187,7 +187,8 @@ async fn trouble(mesh: &Mesh, town: &Town, method: &'static str) -> Tally {
         let ejected = HOSTS
             .iter()
             .filter(|host| mesh.worker.shared.ejected.by(&service, &format!("reviews-{host}")) > 0);
-        assert!(ejected.count() <= HOSTS.len() / 2, "round {round}");
+        // Half of them, and beyond that whoever takes no connection.
+        assert!(ejected.count() < HOSTS.len(), "round {round}");
     }
     for asking in asking {
         asking.await.unwrap();
@@ -239,7 +240,7 @@ async fn only_what_an_application_may_have_processed_fails_and_nothing_is_proces
             let most = u64::from(ROUNDS * REQUESTS) / 5 + 3 * seconds;
             let made = stats.retries(RetryOutcome::Made);
             assert!(made <= most, "seed {seed}: {made} retries");
-            retried += made;
+            retried += made + stats.retries(RetryOutcome::Moved);
             assert!(stats.ejections() > 0, "seed {seed}: nobody was ever ejected");
             recovers(&town, seed).await;
         })

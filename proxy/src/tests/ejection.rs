@@ -174,6 +174,8 @@ async fn exactly_one_request_probes_and_makes_room_for_another_when_its_caller_g
                 if !answers {
                     std::future::pending::<()>().await;
                 }
+                // Long enough for all others to have been sent.
+                tokio::time::sleep(Duration::from_millis(10)).await;
                 Response::builder().header("x-host", "2").body(Body::Empty).unwrap()
             }
         });

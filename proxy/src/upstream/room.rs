@@ -6,20 +6,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use weft_mesh::budget::RetryBudget;
 use weft_mesh::limits::{Place, Usage};
 use weft_mesh::name::ServicePort;
 use weft_mesh::reason::Reason;
 
 use super::connect::CONNECT_TIMEOUT;
+use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::snapshot::BackendPolicy;
 
-/// What is under way to a service from all workers, and a bell for those that wait for a connection.
-#[derive(Debug, Default)]
+/// What workers together do to a service: what is under way, what was tried again, and a bell for those that wait for a
+/// connection. It belongs to the service's name; limits and shares are the snapshot's.
+#[derive(Debug)]
 pub struct ServiceUsage {
     /// The counts.
     pub counts: Usage,
+    /// Requests and retries of late.
+    pub retries: RetryBudget,
     freed: Notify,
+}
+
+impl ServiceUsage {
+    /// Nothing is under way from any of so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { counts: Usage::default(), retries: RetryBudget::new(workers, now()), freed: Notify::new() }
+    }
 }
 
 /// The limits of one service, as one worker applies them.
@@ -87,6 +99,11 @@ impl Room {
     /// What is under way to the service from all workers.
     pub fn usage(&self) -> &Usage {
         &self.usage.counts
+    }
+
+    /// Requests and retries of late, from all workers.
+    pub fn retries(&self) -> &RetryBudget {
+        &self.usage.retries
     }
 
     /// Takes the place of one connection, if there is one left.

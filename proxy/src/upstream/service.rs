@@ -6,17 +6,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weft_mesh::balance::{EndpointSet, NoEndpoint, Picked, Picker, Wish};
-use weft_mesh::budget::RetryBudget;
+use http::Response;
+use weft_hop::{ResponseMarks, ResponseMetadata};
+use weft_mesh::balance::{EndpointSet, Hop, NoEndpoint, Picked, Picker, Wish};
 use weft_mesh::limits::Usage;
-use weft_mesh::outlier::Outcome;
+use weft_mesh::outcome::{Head, Outcome, Verdict};
 use weft_mesh::reason::Reason;
 
 use super::links::Limits;
 use super::peer::Peer;
 use super::room::Room;
 use crate::clock::{now, since};
-use crate::error::{BoxFailure, Failure, Origin};
+use crate::error::{BoxFailure, Failure};
 use crate::shared::Shared;
 use crate::snapshot::Backend;
 use crate::stream::door::Door;
@@ -34,7 +35,6 @@ pub struct Service {
     seen: Cell<Option<u64>>,
     set: RefCell<Option<Arc<EndpointSet>>>,
     picker: RefCell<Picker>,
-    budget: RefCell<RetryBudget>,
     peers: RefCell<HashMap<Arc<str>, Rc<Peer>, foldhash::fast::RandomState>>,
     /// Endpoints that are gone, or different now, and have requests under way.
     leaving: RefCell<Vec<Rc<Peer>>>,
@@ -53,12 +53,10 @@ impl Service {
     /// The service as the snapshot in force has it.
     pub fn new(worker: &Worker, backend: &Arc<Backend>) -> Rc<Self> {
         let now = now();
-        let workers = u32::try_from(worker.shared.workers).unwrap_or(u32::MAX);
         let mut picker = Picker::new(backend.policy.balance.clone());
         picker.set_locality(worker.shared.locality.clone());
         let service = Self {
             picker: RefCell::new(picker),
-            budget: RefCell::new(RetryBudget::new(backend.policy.budget, workers, now)),
             backend: RefCell::new(Arc::clone(backend)),
             seen: Cell::default(),
             set: RefCell::default(),
@@ -148,9 +146,19 @@ impl Service {
         self.label.clone()
     }
 
-    /// The budget of retries.
-    pub fn budget(&self) -> &RefCell<RetryBudget> {
-        &self.budget
+    /// Counts a request, of which retries are a share.
+    pub fn count_request(&self, worker: &Worker, now: Instant) {
+        self.room.retries().request(worker.number, now);
+    }
+
+    /// Takes a retry from the budget, if the policy in force leaves one.
+    pub fn take_retry(&self, now: Instant) -> bool {
+        self.room.retries().try_retry(&self.backend.borrow().policy.budget, now)
+    }
+
+    /// Whether an endpoint is left that is believed well and was not tried.
+    pub fn has_untried(&self, tried: &[Arc<str>]) -> bool {
+        self.picker.borrow().has_untried(tried)
     }
 
     /// Chooses an endpoint for one attempt.
@@ -230,25 +238,80 @@ impl Attempt {
         self.began
     }
 
-    /// The head of the answer came. A failure counts at once, and so does the success of a probe, which the endpoint
-    /// waits for; any other success may still become a failure before the answer's end.
+    /// What an answer's head, or a failure to get one, says; `grpc`: the request is one of gRPC.
+    pub fn verdict<B>(
+        &self,
+        ended: Result<(&Response<B>, &ResponseMetadata), &Failure>,
+        grpc: bool,
+    ) -> Verdict {
+        let (response, metadata) = match ended {
+            Ok(answered) => answered,
+            Err(failure) => return failure.verdict(),
+        };
+        Verdict::of_answer(Head {
+            status: response.status(),
+            headers: response.headers(),
+            grpc,
+            by_proxy: self.peer.endpoint().hop == Hop::Weft
+                && !metadata.marks.contains(ResponseMarks::PROCESSED),
+            gave_up: metadata.marks.contains(ResponseMarks::GAVE_UP),
+        })
+    }
+
+    /// Takes note of an answer's head and of what the endpoint's proxy says beside it.
+    pub fn head<B>(&mut self, response: &Response<B>, metadata: &ResponseMetadata, grpc: bool) {
+        if let Some(load) = metadata.load {
+            self.report(load.in_flight);
+        }
+        match self.verdict(Ok((response, metadata)), grpc).outcome {
+            Outcome::Success if grpc && !response.headers().contains_key("grpc-status") => self.begun(),
+            outcome => self.answered(outcome),
+        }
+    }
+
+    /// The head of the answer came, or whatever else the endpoint was asked for. A failure counts at once, and so does the
+    /// success of a probe, which the endpoint waits for; any other success may still become a failure before the answer's end.
     pub fn answered(&mut self, outcome: Outcome) {
         self.latency = Some(since(self.began));
-        if outcome == Outcome::Success && !self.picked.as_ref().is_some_and(|picked| picked.probe) {
+        if outcome == Outcome::Success && !self.is_probe() {
             self.outcome = outcome;
         } else {
             self.judge(outcome);
         }
     }
 
+    /// The head of an answer of gRPC came whose status is still to come: it is a success unless the trailers say otherwise,
+    /// and that of a probe once there is a message.
+    fn begun(&mut self) {
+        self.latency = Some(since(self.began));
+        self.outcome = Outcome::Success;
+    }
+
+    /// A part of the answer's content came.
+    pub fn progressed(&mut self) {
+        if self.is_probe() {
+            self.judge(self.outcome);
+        }
+    }
+
+    /// The trailers came with a status of gRPC.
+    pub fn trailed(&mut self, outcome: Outcome) {
+        if self.outcome == Outcome::Success {
+            self.judge(outcome);
+        }
+    }
+
+    fn is_probe(&self) -> bool {
+        self.picked.as_ref().is_some_and(|picked| picked.probe)
+    }
+
     /// The endpoint failed to answer, or to finish its answer.
     pub fn failed(&mut self, failure: &Failure) {
-        if matches!(failure.origin, Origin::Downstream | Origin::Internal) {
-            // The client's own doing, or a limit of this proxy's: it says nothing of the endpoint.
-            return;
+        let outcome = failure.verdict().outcome;
+        // The client's own doing, or a limit of this proxy's, says nothing of the endpoint.
+        if outcome != Outcome::Unknown {
+            self.judge(outcome);
         }
-        let unreachable = failure.reason == Reason::ConnectFailed && !failure.processed;
-        self.judge(if unreachable { Outcome::Unreachable } else { Outcome::GatewayFailure });
     }
 
     fn judge(&mut self, outcome: Outcome) {
@@ -273,7 +336,7 @@ impl Attempt {
     }
 
     /// Takes note of the load that the endpoint's proxy reported.
-    pub fn report(&self, in_flight: u32) {
+    fn report(&self, in_flight: u32) {
         if let Some(picked) = &self.picked {
             picked.member.report(now(), in_flight);
         }

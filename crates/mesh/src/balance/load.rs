@@ -8,7 +8,8 @@ const DECAY: Duration = Duration::from_secs(10);
 const REPORT_COUNTS_FOR: Duration = Duration::from_secs(1);
 /// What is assumed before anything has answered. Only its being the same for all matters.
 const FIRST_GUESS_MICROS: f64 = 1_000.0;
-/// A failure counts like an answer this many times slower than is typical, so that failing fast attracts nobody.
+/// A failure counts like an answer this many times slower than is typical, so that failing fast attracts nobody, as
+/// Finagle and Linkerd do.
 const FAILURE_FACTOR: f64 = 4.0;
 
 /// An average that forgets with time.
@@ -30,7 +31,7 @@ impl Average {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Typical {
     micros: Option<Average>,
-    /// In flight per unit of weight, as endpoints report.
+    /// In flight from other callers per unit of weight, as endpoints report.
     in_flight: Option<Average>,
 }
 
@@ -47,7 +48,7 @@ impl Typical {
         self.micros.map_or(FIRST_GUESS_MICROS, |average| average.value)
     }
 
-    /// What endpoints without a report of their own are taken to have in flight, per unit of weight.
+    /// What endpoints without a report of their own are taken to have in flight from others, per unit of weight.
     pub(super) fn in_flight(&self, now: Instant) -> f64 {
         let fresh =
             self.in_flight.filter(|average| now.saturating_duration_since(average.at) < REPORT_COUNTS_FOR);
@@ -90,7 +91,7 @@ impl PeakEwma {
         self.0 = Some(Average { value, at: now });
     }
 
-    /// The answer would have taken at least this long.
+    /// What was asked for would have taken at least this long.
     pub(super) fn observe_at_least(&mut self, now: Instant, waited: Duration, typical: f64) {
         if waited.as_secs_f64() * 1e6 > self.micros(now, typical) {
             self.observe(now, waited, typical);

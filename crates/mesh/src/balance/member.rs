@@ -28,6 +28,8 @@ pub(super) struct Known {
     pub(super) in_flight: Cell<u32>,
     pub(super) latency: Cell<PeakEwma>,
     pub(super) breaker: RefCell<Breaker>,
+    /// Whether it failed the last time that it was asked.
+    pub(super) failing: Cell<bool>,
     /// When its turn comes next, in the time of [`Turns`](super::turns::Turns).
     pub(super) turn: Cell<Option<u64>>,
     /// The tier that it belongs to; `None` once it is no longer among the picker's members.
@@ -48,6 +50,7 @@ impl Member {
             in_flight: Cell::new(0),
             latency: Cell::default(),
             breaker: RefCell::new(Breaker::new(now)),
+            failing: Cell::new(false),
             turn: Cell::new(None),
             tier: Cell::new(None),
             report: Cell::new(None),
@@ -56,6 +59,7 @@ impl Member {
         Self { key: endpoint.key(), endpoint, typical, known: Rc::new(known) }
     }
 
+    /// The same endpoint with another weight, health or place.
     pub(super) fn moved_to(&self, endpoint: Arc<Endpoint>) -> Self {
         Self { endpoint, key: self.key, typical: Rc::clone(&self.typical), known: Rc::clone(&self.known) }
     }
@@ -80,6 +84,11 @@ impl Member {
         self.known.breaker.borrow().is_ejected()
     }
 
+    /// Whether it is ejected for taking no connection.
+    pub fn is_unreachable(&self) -> bool {
+        self.known.breaker.borrow().is_unreachable()
+    }
+
     /// Until when it is ejected.
     pub fn ejected_until(&self) -> Option<Instant> {
         self.known.breaker.borrow().ejected_until()
@@ -88,9 +97,12 @@ impl Member {
     /// Takes note of what the endpoint said of its load: requests in flight from all its callers.
     pub fn report(&self, now: Instant, in_flight: u32) {
         let latency = self.fresh_report(now).and_then(|report| report.latency);
-        self.known.report.set(Some(Report { in_flight, latency, own_then: self.in_flight(), at: now }));
+        let own_then = self.in_flight();
+        self.known.report.set(Some(Report { in_flight, latency, own_then, at: now }));
         let mut typical = self.typical.get();
-        typical.report(now, f64::from(in_flight) / f64::from(self.endpoint.weight.max(1)));
+        // What is in flight from others alone: the request whose answer says so is in flight, too.
+        let others = in_flight.saturating_sub(own_then);
+        typical.report(now, f64::from(others) / f64::from(self.endpoint.weight.max(1)));
         self.typical.set(typical);
     }
 
@@ -143,7 +155,7 @@ impl Member {
             // What was reported, and how this worker's part of it has changed since.
             Some(report) => own.max(f64::from(report.in_flight) + own - f64::from(report.own_then)),
             // Those that report must not look busier for it than those that don't.
-            None => own.max(self.typical.get().in_flight(now) * f64::from(self.endpoint.weight)),
+            None => own + self.typical.get().in_flight(now) * f64::from(self.endpoint.weight),
         }
     }
 

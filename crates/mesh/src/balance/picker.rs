@@ -17,7 +17,7 @@ use super::locality::Spill;
 use super::member::Member;
 use super::tier::{TIERS, Tier, tier_of};
 use super::{Algorithm, BalancePolicy, Endpoint, EndpointSet, Locality};
-use crate::outlier::ProbeNumber;
+use crate::outlier::Role;
 
 /// An endpoint that was chosen. It has to be given back by [`Picker::ended`].
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Picked {
     pub member: Rc<Member>,
     /// Whether this request probes an endpoint that was ejected.
     pub probe: bool,
-    probe_number: Option<ProbeNumber>,
+    role: Role,
     began: Instant,
     /// Whether [`Picker::answered`] has been told.
     judged: Cell<bool>,
@@ -109,8 +109,11 @@ impl Picker {
             self.members.iter().map(|member| (&*member.endpoint().id, member)).collect();
         let member = |endpoint: &Arc<Endpoint>| match known.get(&*endpoint.id) {
             Some(member) if member.endpoint() == endpoint.as_ref() => Rc::clone(member),
-            Some(member) => Rc::new(member.moved_to(Arc::clone(endpoint))),
-            None => Rc::new(Member::new(Arc::clone(endpoint), Rc::clone(&self.typical), now, first)),
+            Some(member) if member.endpoint().is_same_process(endpoint) => {
+                Rc::new(member.moved_to(Arc::clone(endpoint)))
+            }
+            // Of a name that has moved to another address nothing is known.
+            _ => Rc::new(Member::new(Arc::clone(endpoint), Rc::clone(&self.typical), now, first)),
         };
         let members: Vec<Rc<Member>> = set.endpoints().iter().map(member).collect();
         for gone in &self.members {
@@ -144,14 +147,16 @@ impl Picker {
         };
     }
 
-    /// Brings endpoints back, those first whose ejection ends first, while more are ejected than may be.
+    /// Brings endpoints back, those first whose ejection ends first, while more are ejected than may be. Those that take
+    /// no connection stay out.
     fn release_surplus(&mut self, now: Instant) {
-        let mut ejected: Vec<&Rc<Member>> =
-            self.members.iter().filter(|member| member.is_ejected()).collect();
-        let surplus = ejected.len().saturating_sub(self.policy.outlier.most_ejected(self.members.len()));
+        let most = self.policy.outlier.most_ejected(self.members.len());
+        let ejected = || self.members.iter().filter(|member| member.is_ejected());
+        let surplus = ejected().count().saturating_sub(most);
+        let mut released: Vec<_> = ejected().filter(|member| most == 0 || !member.is_unreachable()).collect();
         // One that is being probed has no end: it is the next to be known.
-        ejected.sort_by_key(|member| member.ejected_until());
-        for member in ejected.into_iter().take(surplus) {
+        released.sort_by_key(|member| member.ejected_until());
+        for member in released.into_iter().take(surplus) {
             member.known.breaker.borrow_mut().release(now);
         }
     }

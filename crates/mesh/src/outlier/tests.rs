@@ -5,7 +5,7 @@ use super::*;
 const MIDDLE: u64 = u64::MAX / 2;
 
 fn ended(breaker: &mut Breaker, now: Instant, outcome: Outcome) -> Change {
-    breaker.ended(now, outcome, None, true, &OutlierPolicy::default(), MIDDLE)
+    breaker.ended(now, outcome, Role::Ordinary, true, &OutlierPolicy::default(), MIDDLE)
 }
 
 fn fail(breaker: &mut Breaker, now: Instant, times: u32) -> bool {
@@ -34,6 +34,95 @@ fn five_failures_in_a_row_eject_and_a_success_between_them_does_not() {
     ended(&mut breaker, now, Outcome::Unknown);
     assert!(fail(&mut breaker, now, 1));
     assert_eq!(availability(&mut breaker, now), Availability::Ejected);
+}
+
+#[test]
+fn ten_failures_of_any_kind_in_a_row_eject() {
+    let now = Instant::now();
+    for (outcomes, ejected_by) in [
+        (&[Outcome::ServerError][..], 10),
+        // What is no gateway failure ends a row of those, and not that of failures.
+        (&[Outcome::GatewayFailure, Outcome::GatewayFailure, Outcome::ServerError], 10),
+        (&[Outcome::GatewayFailure], 5),
+        (&[Outcome::ServerError, Outcome::Unknown], 19),
+    ] {
+        let mut breaker = Breaker::new(now);
+        let mut sent = outcomes.iter().cycle().take(100);
+        let ejected = sent.position(|outcome| ended(&mut breaker, now, *outcome) == Change::Ejected);
+        assert_eq!(ejected, Some(ejected_by - 1), "{outcomes:?}");
+    }
+    for breaks_the_row in [Outcome::Success, Outcome::Refused] {
+        let mut breaker = Breaker::new(now);
+        let mut outcomes = [Outcome::ServerError; 9].into_iter().chain([breaks_the_row]).cycle().take(1000);
+        assert!(outcomes.all(|outcome| ended(&mut breaker, now, outcome) == Change::None));
+    }
+}
+
+#[test]
+fn a_success_rate_counts_what_was_not_answered() {
+    let now = Instant::now();
+    let mut breaker = Breaker::new(now);
+    for number in 0..1000 {
+        let outcome = if number % 2 == 0 { Outcome::ServerError } else { Outcome::Success };
+        assert_eq!(ended(&mut breaker, now, outcome), Change::None);
+    }
+}
+
+#[test]
+fn a_window_of_another_length_begins_anew() {
+    let mut now = Instant::now();
+    let mut breaker = Breaker::new(now);
+    let long = OutlierPolicy { window: Duration::from_mins(1), ..OutlierPolicy::default() };
+    let mut one = |policy: &OutlierPolicy, outcome| {
+        now += Duration::from_secs(1);
+        breaker.ended(now, outcome, Role::Ordinary, true, policy, MIDDLE)
+    };
+    for number in 0..30 {
+        let outcome = if number % 6 == 5 { Outcome::GatewayFailure } else { Outcome::Success };
+        assert_eq!(one(&OutlierPolicy::default(), outcome), Change::None);
+    }
+    let ejected = (1..=60).find(|number| {
+        let outcome = if number % 4 == 0 { Outcome::GatewayFailure } else { Outcome::Success };
+        one(&long, outcome) == Change::Ejected
+    });
+    assert_eq!(ejected, Some(20), "twenty requests were counted since, a quarter of them failures");
+    assert!(long.window > Duration::from_secs(20));
+}
+
+#[test]
+fn who_answers_as_a_last_resort_is_back_and_who_does_not_waits_longer() {
+    let now = Instant::now();
+    let policy = OutlierPolicy::default();
+    for (outcome, change) in [
+        (Outcome::Success, Change::Returned),
+        (Outcome::Refused, Change::Returned),
+        (Outcome::ServerError, Change::None),
+        (Outcome::Unreachable, Change::None),
+        (Outcome::Unknown, Change::None),
+    ] {
+        let mut breaker = Breaker::new(now);
+        ended(&mut breaker, now, Outcome::Unreachable);
+        let later = now + Duration::from_millis(10);
+        let until = breaker.ejected_until();
+        assert_eq!(
+            breaker.ended(later, outcome, Role::LastResort, true, &policy, MIDDLE),
+            change,
+            "{outcome:?}"
+        );
+        assert_eq!(breaker.is_ejected(), change == Change::None);
+        if outcome.is_failure() {
+            assert_eq!((breaker.ejected_until(), breaker.last_resort_order()), (until, (false, Some(later))));
+        }
+    }
+}
+
+#[test]
+fn a_probe_that_fails_ejects_no_endpoint_that_is_needed() {
+    let (mut breaker, now) = probeable();
+    let policy = OutlierPolicy::default();
+    let probe = breaker.begin_probe(now, &policy);
+    let change = breaker.ended(now, Outcome::ServerError, Role::Probe(probe), false, &policy, MIDDLE);
+    assert_eq!((change, breaker.is_ejected()), (Change::Returned, false));
 }
 
 #[test]
@@ -84,7 +173,10 @@ fn after_the_ejection_exactly_one_probe_is_let_through() {
     let probe = breaker.begin_probe(now, &policy);
     assert_eq!(availability(&mut breaker, now), Availability::Ejected);
     assert_eq!(ended(&mut breaker, now, Outcome::Success), Change::None, "answers of others decide nothing");
-    assert_eq!(breaker.ended(now, Outcome::Success, Some(probe), true, &policy, MIDDLE), Change::Returned);
+    assert_eq!(
+        breaker.ended(now, Outcome::Success, Role::Probe(probe), true, &policy, MIDDLE),
+        Change::Returned
+    );
     assert_eq!(availability(&mut breaker, now), Availability::Open);
 }
 
@@ -93,7 +185,7 @@ fn a_probe_whose_caller_goes_away_makes_room_for_another() {
     let (mut breaker, now) = probeable();
     let policy = OutlierPolicy::default();
     let probe = breaker.begin_probe(now, &policy);
-    assert_eq!(breaker.ended(now, Outcome::Unknown, Some(probe), true, &policy, MIDDLE), Change::None);
+    assert_eq!(breaker.ended(now, Outcome::Unknown, Role::Probe(probe), true, &policy, MIDDLE), Change::None);
     assert_eq!(availability(&mut breaker, now), Availability::Probe);
 }
 
@@ -109,7 +201,10 @@ fn a_probe_without_an_answer_by_its_deadline_fails_and_its_late_answer_is_ignore
     let again = after + Duration::from_millis(2010);
     assert_eq!(availability(&mut breaker, again), Availability::Probe);
     breaker.begin_probe(again, &policy);
-    assert_eq!(breaker.ended(again, Outcome::Success, Some(late), true, &policy, MIDDLE), Change::None);
+    assert_eq!(
+        breaker.ended(again, Outcome::Success, Role::Probe(late), true, &policy, MIDDLE),
+        Change::None
+    );
     assert!(breaker.is_ejected());
 }
 
@@ -126,11 +221,11 @@ fn ejections_double_up_to_the_longest_and_a_long_healthy_time_starts_anew() {
         now += time.mul_f64(1.01);
         assert_eq!(availability(&mut breaker, now), Availability::Probe, "{seconds}");
         probe = breaker.begin_probe(now, &policy);
-        breaker.ended(now, Outcome::GatewayFailure, Some(probe), true, &policy, MIDDLE);
+        breaker.ended(now, Outcome::GatewayFailure, Role::Probe(probe), true, &policy, MIDDLE);
     }
     now += Duration::from_secs(70);
     probe = breaker.begin_probe(now, &policy).max(probe);
-    breaker.ended(now, Outcome::Success, Some(probe), true, &policy, MIDDLE);
+    breaker.ended(now, Outcome::Success, Role::Probe(probe), true, &policy, MIDDLE);
     now += Duration::from_mins(1);
     ended(&mut breaker, now, Outcome::Success);
     assert!(fail(&mut breaker, now, 5));
@@ -168,7 +263,7 @@ proptest! {
         let now = Instant::now();
         let policy = OutlierPolicy { consecutive_failures: 1, ..OutlierPolicy::default() };
         let mut breaker = Breaker::new(now);
-        breaker.ended(now, Outcome::GatewayFailure, None, true, &policy, random);
+        breaker.ended(now, Outcome::GatewayFailure, Role::Ordinary, true, &policy, random);
         let time = breaker.ejected_until().unwrap() - now;
         prop_assert!(time >= Duration::from_millis(799) && time <= Duration::from_millis(1201));
     }

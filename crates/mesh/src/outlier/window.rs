@@ -15,6 +15,8 @@ struct Slice {
 #[derive(Debug)]
 pub(super) struct Window {
     origin: Instant,
+    /// The length that was given with the last count.
+    length: Option<Duration>,
     /// Number of the newest slice since the origin.
     newest: u64,
     slices: [Slice; SLICES],
@@ -22,7 +24,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(now: Instant) -> Self {
-        Self { origin: now, newest: 0, slices: [Slice::default(); SLICES] }
+        Self { origin: now, length: None, newest: 0, slices: [Slice::default(); SLICES] }
     }
 
     pub(super) fn count(&mut self, now: Instant, length: Duration, success: bool) {
@@ -42,6 +44,10 @@ impl Window {
     }
 
     fn forget(&mut self, now: Instant, length: Duration) {
+        if self.length.replace(length).is_some_and(|before| before != length) {
+            // Of slices of another length it can't be told how old they are.
+            *self = Self { length: Some(length), ..Self::new(now) };
+        }
         let slice = (length.as_nanos() / SLICES as u128).max(1);
         let newest = (now.saturating_duration_since(self.origin).as_nanos() / slice) as u64;
         let passed = newest.saturating_sub(self.newest).min(SLICES as u64);

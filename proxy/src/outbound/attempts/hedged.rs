@@ -39,6 +39,7 @@ impl Plan {
     ) -> Result<(Attempt, Ended), BoxFailure> {
         let first = self.service.attempt(self.wish(tries))?;
         let first_number = tries.retries;
+        tries.noted = true;
         tries.endpoints.push(Arc::clone(&first.peer.endpoint().id));
         let mut running = FuturesUnordered::new();
         running.push(self.one_of(first, parts, replay, first_number));
@@ -48,8 +49,7 @@ impl Plan {
             tokio::select! {
                 biased;
                 Some((attempt, ended, number)) = running.next() => {
-                    let answered = Self::happened(&ended, &attempt)
-                        .is_none_or(|happened| is_answer(self.retry.as_ref(), happened));
+                    let answered = is_answer(self.retry.as_ref(), self.verdict(&ended, &attempt));
                     if answered || running.is_empty() {
                         if answered && number > first_number {
                             worker.shared.stats.hedged(HedgeOutcome::Won);
@@ -94,14 +94,15 @@ impl Plan {
         if replayable && !replay.is_whole() {
             return Beside::Later;
         }
-        let Ok(attempt) = self.service.attempt(self.wish(tries)) else { return Beside::Never };
-        let endpoint = &attempt.peer.endpoint().id;
-        if tries.endpoints.contains(endpoint) {
-            // There is no other one.
+        if !self.service.has_untried(&tries.endpoints) {
             return Beside::Never;
         }
-        let attempted = Attempted { retries: tries.retries, replayable, deadline: self.deadline };
-        let decision = policy.decide(attempted, &mut self.service.budget().borrow_mut(), now());
+        let Ok(attempt) = self.service.attempt(self.wish(tries)) else { return Beside::Never };
+        let endpoint = &attempt.peer.endpoint().id;
+        let retries = tries.retries - tries.moves;
+        let attempted = Attempted { retries, elsewhere: true, replayable, deadline: self.deadline };
+        let now = now();
+        let decision = policy.decide(attempted, || self.service.take_retry(now), now);
         if let Err(why) = decision {
             if why == GiveUp::Budget {
                 worker.shared.stats.hedged(HedgeOutcome::OverBudget);

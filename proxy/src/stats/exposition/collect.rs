@@ -232,8 +232,11 @@ impl ProxyCollector {
         self.labelled(encoder, about, &RefusalReason::ALL, |it| (it.label(), Counter::Refusal(it)))?;
         let about = ("weft_lookups", "Destinations that were looked up, by what came of it", "outcome");
         self.labelled(encoder, about, LookupOutcome::ALL, |it| (it.label(), Counter::Lookup(it)))?;
-        let about =
-            ("weft_retry_decisions", "Retries that were made or not allowed by the budget", "outcome");
+        let about = (
+            "weft_retry_decisions",
+            "Retries that were made, that cost no budget as the request had reached nobody, or that the budget did not allow",
+            "outcome",
+        );
         self.labelled(encoder, about, RetryOutcome::ALL, |it| (it.label(), Counter::Retry(it)))?;
         let about = ("weft_hedges", "Attempts beside others, by what became of them", "outcome");
         self.labelled(encoder, about, HedgeOutcome::ALL, |it| (it.label(), Counter::Hedge(it)))?;

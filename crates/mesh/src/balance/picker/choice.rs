@@ -12,30 +12,33 @@ use crate::balance::tier::TIERS;
 use crate::balance::turns::Turns;
 use crate::balance::{Algorithm, NoEndpoint, Wish};
 use crate::hash::Draws;
-use crate::outlier::Availability;
+use crate::outlier::{Availability, Role};
 
 /// Draws before all endpoints are looked at. While at most half are ejected, hardly one choice in 250 gets there.
 const DRAWS: usize = 8;
-/// With more endpoints than this, a second one to compare with is not worth looking at all of them.
-const SCANNED_FOR_SECOND: usize = 16;
+/// With more endpoints than this, one to compare with is not worth looking at all of them.
+const SCANNED: usize = 16;
 /// How sharply the better of two is preferred: one that is a quarter better is always taken, one that is less better
 /// less often. Otherwise the fastest by a hair would get everything that a quiet caller sends.
 const PREFERENCE: f64 = 4.0;
+/// The same where nothing waits at either. Then no queue grows by a choice, and what one answer took more than another is
+/// mostly chance: one that is twice as good gets three of four requests, and the other one its turn.
+const IDLE_PREFERENCE: f64 = 1.0;
+/// A difference well below this, in microseconds, means nothing between two that are idle.
+const IDLE_SLACK_MICROS: f64 = 1_000.0;
 
-/// Whom a choice may fall on; each is wider than the one before it.
+/// Whom a choice may fall on.
 #[derive(Clone, Copy)]
-struct Pass {
-    tried: bool,
-    ejected: bool,
+enum Pass {
+    /// Who takes requests and was tried less often than so many times.
+    Open(usize),
+    /// Whoever is ejected and was tried less often than so many times: there is nobody else.
+    Ejected(usize),
 }
 
-const PASSES: [Pass; 4] = [
-    Pass { tried: false, ejected: false },
-    Pass { tried: true, ejected: false },
-    // Panic: every endpoint is ejected, so ejection says nothing any more.
-    Pass { tried: false, ejected: true },
-    Pass { tried: true, ejected: true },
-];
+/// In order. Who refused once may take the next attempt; who refused twice is asked after those that are ejected.
+const PASSES: [Pass; 5] =
+    [Pass::Open(1), Pass::Open(2), Pass::Ejected(1), Pass::Open(usize::MAX), Pass::Ejected(usize::MAX)];
 
 /// One choice under way.
 struct Choosing<'a> {
@@ -45,9 +48,18 @@ struct Choosing<'a> {
     pass: Pass,
 }
 
+impl Choosing<'_> {
+    /// Whether an endpoint was tried less often than the pass allows.
+    fn may_try(&self, member: &Member) -> bool {
+        let (Pass::Open(most) | Pass::Ejected(most)) = self.pass;
+        let tried = self.wish.tried;
+        tried.is_empty() || tried.iter().filter(|id| **id == member.endpoint().id).count() < most
+    }
+}
+
 impl Picker {
-    /// Chooses an endpoint for a request, rather none of `tried` (ids). When all that take requests are ejected, any
-    /// of them (panic).
+    /// Chooses an endpoint for a request, rather none of `tried` (ids). When all that take requests are ejected, the one
+    /// that failed least recently.
     pub fn pick(&mut self, now: Instant, random: u64, tried: &[Arc<str>]) -> Result<Picked, NoEndpoint> {
         self.pick_for(now, random, &Wish { tried, ..Wish::default() })
     }
@@ -62,7 +74,10 @@ impl Picker {
         for pass in PASSES {
             if chosen.is_none() {
                 choosing.pass = pass;
-                chosen = self.choose(&mut choosing);
+                chosen = match pass {
+                    Pass::Open(_) => self.choose(&mut choosing),
+                    Pass::Ejected(_) => self.last_resort(&choosing),
+                };
             }
         }
         let nothing = if self.members.is_empty() { NoEndpoint::None } else { NoEndpoint::NotReady };
@@ -71,13 +86,40 @@ impl Picker {
     }
 
     fn begin(&mut self, member: Rc<Member>, choosing: &mut Choosing<'_>) -> Picked {
-        let probes = self.ejected > 0 && self.availability(&member, choosing) == Availability::Probe;
-        let probe_number = probes.then(|| member.begin_probe(choosing.now, &self.policy.outlier));
+        let availability = self.availability(&member, choosing);
+        let role = match availability {
+            Availability::Open => Role::Ordinary,
+            Availability::Probe => Role::Probe(member.begin_probe(choosing.now, &self.policy.outlier)),
+            Availability::Ejected => {
+                member.known.breaker.borrow_mut().asked_as_last_resort(choosing.now);
+                Role::LastResort
+            }
+        };
         member.begin();
         if let Some(tier) = member.known.tier.get().and_then(|tier| self.tiers.get_mut(tier)) {
             tier.in_flight = tier.in_flight.saturating_add(1);
         }
-        Picked { member, probe: probes, probe_number, began: choosing.now, judged: Cell::new(false) }
+        let probe = availability == Availability::Probe;
+        Picked { member, probe, role, began: choosing.now, judged: Cell::new(false) }
+    }
+
+    /// Whether an endpoint is left that takes requests, is not ejected and was not tried. For attempts that failed, not for
+    /// every request.
+    pub fn has_untried(&self, tried: &[Arc<str>]) -> bool {
+        self.members.iter().any(|member| {
+            member.endpoint().is_usable() && !member.is_ejected() && !tried.contains(&member.endpoint().id)
+        })
+    }
+
+    /// Of those that are ejected, the one that failed least recently.
+    fn last_resort(&self, choosing: &Choosing<'_>) -> Option<u32> {
+        let members = self.members.iter().enumerate();
+        let taken = members.filter(|(_, member)| member.endpoint().is_usable() && choosing.may_try(member));
+        let first = taken.min_by_key(|(_, member)| {
+            let (is_probed, failed) = member.known.breaker.borrow().last_resort_order();
+            (is_probed, failed, member.in_flight())
+        });
+        first.map(|(position, _)| position as u32)
     }
 
     fn choose(&mut self, choosing: &mut Choosing<'_>) -> Option<u32> {
@@ -159,11 +201,46 @@ impl Picker {
         if self.wants_probe(second) {
             return Some(second);
         }
-        let cost =
-            |position| self.member(position).map_or(f64::INFINITY, |member| self.cost(member, choosing.now));
-        let (here, there) = (cost(first), cost(second));
-        let better = (1.0 - there / here) * PREFERENCE;
-        Some(if better > 0.0 && choosing.draws.unit() < better { second } else { first })
+        let (Some(one), Some(other)) = (self.member(first), self.member(second)) else { return Some(first) };
+        let (here, there) = (self.cost(one, choosing.now), self.cost(other, choosing.now));
+        let better = if Self::is_idle(one, choosing.now) && Self::is_idle(other, choosing.now) {
+            let slack = self.idle_slack();
+            (1.0 - (there + slack) / (here + slack)) * IDLE_PREFERENCE
+        } else {
+            (1.0 - there / here) * PREFERENCE
+        };
+        let chosen = if better > 0.0 && choosing.draws.unit() < better { second } else { first };
+        Some(self.idle_instead_of(chosen, tier, choosing).unwrap_or(chosen))
+    }
+
+    /// Whether nothing waits at an endpoint and it did well the last time that it was asked.
+    fn is_idle(member: &Member, now: Instant) -> bool {
+        !member.known.failing.get() && member.in_flight() == 0 && member.load(now) < 1.0
+    }
+
+    /// What is added to the costs of two that are idle.
+    fn idle_slack(&self) -> f64 {
+        if self.policy.algorithm == Algorithm::PeakEwma { IDLE_SLACK_MICROS } else { 0.0 }
+    }
+
+    /// An endpoint that is idle, and better, where requests of this worker wait at the chosen one: two drawn from a few
+    /// endpoints miss the idle one too often. There is one while fewer requests are under way than there are endpoints.
+    fn idle_instead_of(&self, chosen: u32, tier: usize, choosing: &mut Choosing<'_>) -> Option<u32> {
+        let tier = self.tiers.get(tier)?;
+        let busy = self.member(chosen).filter(|member| member.in_flight() > 0)?;
+        let few = tier.usable.len() <= SCANNED && (tier.in_flight as usize) < tier.usable.len();
+        if !few {
+            return None;
+        }
+        let cost = self.cost(busy, choosing.now);
+        // Not all workers begin with the same one.
+        let (before, after) = tier.usable.split_at(choosing.draws.below(tier.usable.len() as u64) as usize);
+        after.iter().chain(before).copied().find(|position| {
+            self.member(*position).is_some_and(|member| {
+                Self::is_idle(member, choosing.now) && self.cost(member, choosing.now) < cost
+            }) && self.is_grown(*position, choosing)
+                && self.may_take(*position, choosing)
+        })
     }
 
     /// What one more request to an endpoint costs: its latency, if the algorithm regards that, times what waits there
@@ -190,7 +267,7 @@ impl Picker {
                 return Some(position);
             }
         }
-        if other.is_some() && tier.usable.len() > SCANNED_FOR_SECOND {
+        if other.is_some() && tier.usable.len() > SCANNED {
             return None;
         }
         let (mut chosen, mut total) = (None, 0);
@@ -218,10 +295,7 @@ impl Picker {
     }
 
     fn takes(&self, member: &Member, choosing: &mut Choosing<'_>) -> bool {
-        if !choosing.pass.tried && choosing.wish.tried.contains(&member.endpoint().id) {
-            return false;
-        }
-        choosing.pass.ejected || self.availability(member, choosing) != Availability::Ejected
+        choosing.may_try(member) && self.availability(member, choosing) != Availability::Ejected
     }
 
     fn availability(&self, member: &Member, choosing: &mut Choosing<'_>) -> Availability {

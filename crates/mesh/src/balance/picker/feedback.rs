@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{Picked, Picker};
 use crate::balance::member::Member;
-use crate::outlier::{Change, Outcome};
+use crate::outcome::Outcome;
+use crate::outlier::{Change, Role};
 
 impl Picker {
     /// Takes note of how an endpoint did, while its request goes on: call it when the head of the answer comes, so
@@ -23,10 +24,12 @@ impl Picker {
         }
         let Some(tier) = picked.member.known.tier.get() else { return };
         self.learn_latency(&picked.member, tier, now, outcome, latency, picked.began);
-        let may_eject = self.ejected < self.policy.outlier.most_ejected(self.members.len());
+        let may_eject = self.may_eject(&picked.member, outcome);
         let change = {
             let mut breaker = picked.member.known.breaker.borrow_mut();
-            breaker.ended(now, outcome, picked.probe_number, may_eject, &self.policy.outlier, random)
+            let change = breaker.ended(now, outcome, picked.role, may_eject, &self.policy.outlier, random);
+            picked.member.known.failing.set(breaker.is_failing());
+            change
         };
         let endpoint = picked.member.endpoint();
         let weight = if endpoint.is_usable() { u64::from(endpoint.weight) } else { 0 };
@@ -41,7 +44,29 @@ impl Picker {
             Change::Returned => {
                 self.ejected = self.ejected.saturating_sub(1);
                 tier.ejected_weight = tier.ejected_weight.saturating_sub(weight);
+                if picked.role == Role::LastResort {
+                    self.hasten_all(now);
+                }
             }
+        }
+    }
+
+    /// Whether the others leave room for the endpoint among those that are ejected. For one that takes no connection there
+    /// is always room.
+    fn may_eject(&self, member: &Member, outcome: Outcome) -> bool {
+        // What nearly all are.
+        if !outcome.is_failure() {
+            return false;
+        }
+        let most = self.policy.outlier.most_ejected(self.members.len());
+        let others = self.ejected - usize::from(member.is_ejected());
+        if outcome == Outcome::Unreachable { most > 0 } else { others < most }
+    }
+
+    /// All were ejected, and one of them is well: whatever it was may be over for the others, too.
+    fn hasten_all(&self, now: Instant) {
+        for member in &self.members {
+            member.known.breaker.borrow_mut().hasten(now);
         }
     }
 
@@ -83,12 +108,12 @@ impl Picker {
                 }
             }
             (Outcome::Success, None) => {}
-            (Outcome::GatewayFailure | Outcome::Unreachable, latency) => {
+            (Outcome::ServerError | Outcome::GatewayFailure | Outcome::Unreachable, latency) => {
                 own.observe_failure(now, latency, typical.micros());
             }
-            // Whoever went away waited this long for nothing: the latency is at least that.
-            (Outcome::Unknown, _) => {
-                let waited = now.saturating_duration_since(began);
+            // A refusal takes less time than an answer, and whoever went away has not had one: the latency is at least this.
+            (Outcome::Refused | Outcome::Unknown, latency) => {
+                let waited = latency.unwrap_or_else(|| now.saturating_duration_since(began));
                 own.observe_at_least(now, waited, typical.micros());
             }
         }
