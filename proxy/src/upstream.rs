@@ -4,6 +4,7 @@ pub mod connect;
 pub mod ejected;
 pub mod links;
 mod named;
+pub mod opening;
 pub mod peer;
 pub mod room;
 pub mod service;

@@ -26,6 +26,7 @@ use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::stats::{Retirement, Stats};
 use crate::upstream::connect::Connector;
+use crate::upstream::opening::Opening;
 use crate::upstream::room::{Age, Held};
 
 mod failures;
@@ -63,8 +64,8 @@ pub struct Client {
     /// Requests that wait for a connection of HTTP/1 to come back.
     waiters: Rc<Cell<usize>>,
     returned: Notify,
-    /// Makes requests wait for the HTTP/2 connection that one of them is opening, instead of opening one each.
-    opening: tokio::sync::Mutex<()>,
+    /// The connection of HTTP/2 that is being opened.
+    opening: Opening<Multiplexed>,
     spoken: Spoken,
 }
 
@@ -121,7 +122,7 @@ impl Client {
             multiplexed: RefCell::default(),
             waiters: Rc::default(),
             returned: Notify::new(),
-            opening: tokio::sync::Mutex::new(()),
+            opening: Opening::default(),
             spoken: Spoken::default(),
         })
     }

@@ -17,6 +17,7 @@ use weft_mesh::reason::Reason;
 
 use super::connect::{Connector, Stream};
 use super::links::{Limits, Links};
+use super::opening::Opening;
 use super::room::Room;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::client::{connect, open_failure};
@@ -44,8 +45,8 @@ pub struct Peer {
     /// Where no connection leads.
     own: OwnListeners,
     links: Links,
-    /// Makes requests wait for the connection that one of them is opening, instead of opening one each.
-    opening: tokio::sync::Mutex<()>,
+    /// The connection of weft/1 that is being opened, with its certificate generation.
+    opening: Opening<(u64, Rc<Link>)>,
     plain: Rc<Client>,
     /// Connections of HTTP/1 and of HTTP/2 over TLS, with the certificate generation that they are made under.
     standard: RefCell<[Option<OfGeneration>; 2]>,
@@ -80,7 +81,7 @@ impl Peer {
             endpoint,
             room,
             links: Links::default(),
-            opening: tokio::sync::Mutex::new(()),
+            opening: Opening::default(),
             plain,
             standard: RefCell::default(),
             identity: RefCell::default(),
@@ -95,7 +96,7 @@ impl Peer {
 
     /// Sends one attempt of a request. A failure says whether the endpoint may have processed it.
     pub async fn send(
-        &self,
+        self: &Rc<Self>,
         parts: &http::request::Parts,
         body: Body,
         metadata: &RequestMetadata,
@@ -125,7 +126,7 @@ impl Peer {
     }
 
     async fn send_weft(
-        &self,
+        self: &Rc<Self>,
         parts: &http::request::Parts,
         mut body: Body,
         metadata: &RequestMetadata,
@@ -145,7 +146,7 @@ impl Peer {
         }
     }
 
-    async fn link(&self, tls: &Arc<Tls>) -> Result<Rc<Link>, BoxFailure> {
+    async fn link(self: &Rc<Self>, tls: &Arc<Tls>) -> Result<Rc<Link>, BoxFailure> {
         match self.links.usable(tls.number) {
             Some(link) => Ok(link),
             // Rare and large: what every request carries along stays small.
@@ -153,22 +154,33 @@ impl Peer {
         }
     }
 
-    async fn open_link(&self, tls: &Arc<Tls>) -> Result<Rc<Link>, BoxFailure> {
-        let _opening = self.opening.lock().await;
-        if let Some(link) = self.links.usable(tls.number) {
-            return Ok(link);
-        }
-        if let Some(link) = self.links.unsettled(tls.number) {
-            // Until the peer has said how many streams it takes, few are assumed.
-            link.settled().await;
+    async fn open_link(self: &Rc<Self>, tls: &Arc<Tls>) -> Result<Rc<Link>, BoxFailure> {
+        let mut opened: Option<Rc<Link>> = None;
+        loop {
             if let Some(link) = self.links.usable(tls.number) {
                 return Ok(link);
             }
+            if let Some(link) = self.links.unsettled(tls.number) {
+                // Until the peer has said how many streams it takes, few are assumed.
+                link.settled().await;
+                continue;
+            }
+            // Others have taken the streams of the connection that was opened, or it takes none.
+            if let Some(link) = opened.filter(|link| link.open_streams() == 0) {
+                return Ok(link);
+            }
+            let (own, own_tls) = (Rc::clone(self), Arc::clone(tls));
+            let (generation, link) =
+                self.opening.join(|| async move { own.connect_link(&own_tls).await }).await?;
+            opened = (generation == tls.number).then_some(link);
         }
+    }
+
+    async fn connect_link(&self, tls: &Arc<Tls>) -> Result<(u64, Rc<Link>), BoxFailure> {
         let (stream, _) = self.connect_tls(tls, &[ALPN_WEFT]).await?;
         let link = connect(stream);
         self.links.add(&link, tls.number);
-        Ok(link)
+        Ok((tls.number, link))
     }
 
     fn standard(&self, tls: &Arc<Tls>, version: HttpVersion) -> Rc<Client> {
@@ -308,7 +320,7 @@ impl Peer {
 
     /// Whether a peer that was drained has nothing left that needs sweeping.
     pub fn is_drained(&self) -> bool {
-        self.links.is_empty()
+        self.links.is_empty() && !self.opening.is_under_way()
     }
 }
 
@@ -317,5 +329,6 @@ fn offered(alpn: &[&[u8]]) -> String {
 }
 
 fn no_certificate() -> BoxFailure {
-    Failure::unprocessed(Reason::ConnectFailed, "this proxy has no certificate yet")
+    // Its own lack: no endpoint is to blame for it.
+    Failure::internal(Reason::ConnectFailed, "this proxy has no certificate yet")
 }

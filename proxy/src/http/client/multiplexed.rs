@@ -169,24 +169,35 @@ impl Client {
     }
 
     /// A connection that takes one more stream, and whether it has been in use before.
-    pub(super) async fn connect_http2(&self) -> Result<(Multiplexed, bool), BoxFailure> {
-        let _opening = self.opening.lock().await;
-        let unsettled = self.multiplexed.borrow().iter().find(|connection| !connection.is_settled()).cloned();
-        if let Some(connection) = unsettled {
-            connection.settle().await;
-        }
-        if let Some(connection) = self.usable() {
-            return Ok((connection, true));
-        }
-        let held = match self.connector.room() {
-            None => None,
-            Some(room) => match (room.enter(), self.least_loaded()) {
-                (Some(held), _) => Some(held),
+    pub(super) async fn connect_http2(self: &Rc<Self>) -> Result<(Multiplexed, bool), BoxFailure> {
+        let mut opened: Option<Multiplexed> = None;
+        loop {
+            if let Some(connection) = self.usable() {
+                let reused = !opened.is_some_and(|opened| opened.is_same(&connection));
+                return Ok((connection, reused));
+            }
+            let unsettled =
+                self.multiplexed.borrow().iter().find(|connection| !connection.is_settled()).cloned();
+            if let Some(connection) = unsettled {
+                connection.settle().await;
+                continue;
+            }
+            // Others have taken the streams of the connection that was opened, or it is gone again.
+            if let Some(connection) = opened.filter(Multiplexed::is_closed) {
+                return Ok((connection, false));
+            }
+            let is_full = self.connector.room().is_some_and(|room| room.enter().is_none());
+            if let (true, Some(connection)) = (is_full, self.least_loaded()) {
                 // There may be no other: its streams wait for each other instead.
-                (None, Some(connection)) => return Ok((connection, true)),
-                (None, None) => Some(room.enter_now()?),
-            },
-        };
+                return Ok((connection, true));
+            }
+            let own = Rc::clone(self);
+            opened = Some(self.opening.join(|| async move { own.open_http2().await }).await?);
+        }
+    }
+
+    async fn open_http2(&self) -> Result<Multiplexed, BoxFailure> {
+        let held = self.connector.room().map(|room| room.enter_now()).transpose()?;
         let mut stream = self.connector.connect_in(held).await?;
         let heard = Arc::new(Notify::new());
         stream.ring_when_read(Arc::clone(&heard));
@@ -215,7 +226,7 @@ impl Client {
         tokio::task::spawn_local(drive(connection, Rc::clone(&state), heard));
         let connection = Multiplexed { sender, state };
         self.multiplexed.borrow_mut().push(connection.clone());
-        Ok((connection, false))
+        Ok(connection)
     }
 }
 

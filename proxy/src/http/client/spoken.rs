@@ -13,6 +13,7 @@ use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::replay::Replay;
 use crate::http::upgrade;
+use crate::upstream::opening::Opening;
 
 /// What an address has shown to speak.
 #[derive(Debug, Default)]
@@ -22,8 +23,8 @@ pub(super) struct Spoken {
     http2_alone: Cell<Option<Instant>>,
     /// Whether it has answered a request of HTTP/1.
     http1: Cell<bool>,
-    /// Makes requests wait for the one that finds out.
-    finding: tokio::sync::Mutex<()>,
+    /// The attempt to find out.
+    finding: Opening<HttpVersion>,
 }
 
 impl Spoken {
@@ -125,10 +126,11 @@ impl Client {
     /// A server of HTTP/2 says its SETTINGS before anything else (RFC 9113 section 3.4). One of HTTP/1 says something else
     /// about the preface, or nothing.
     async fn find_out(self: &Rc<Self>) -> Result<HttpVersion, BoxFailure> {
-        let _finding = self.spoken.finding.lock().await;
-        if let Some(version) = self.spoken.version() {
-            return Ok(version);
-        }
+        let own = Rc::clone(self);
+        self.spoken.finding.join(|| async move { own.ask_in_http2().await }).await
+    }
+
+    async fn ask_in_http2(self: Rc<Self>) -> Result<HttpVersion, BoxFailure> {
         let (connection, _) = self.connect_http2().await?;
         let version = if connection.is_spoken().await {
             HttpVersion::Http2
