@@ -1,6 +1,6 @@
 //! What the control plane said, as workers read it: immutable, compiled once, shared by all threads.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
@@ -35,6 +35,9 @@ pub struct Snapshot {
     pub number: u64,
     /// What was dialled, by `host:port`; `None`: the mesh has none of that name.
     pub destinations: NameMap<Arc<str>, Option<Arc<Destination>>>,
+    /// Each service port that something leads to, with the policy that was told last: destinations that lead to the same one
+    /// are not all told at once.
+    pub backends: NameMap<ServicePort, Arc<Backend>>,
     /// The endpoints of each service port that a destination leads to.
     pub endpoints: NameMap<ServicePort, Arc<EndpointSet>>,
     /// What the workload's own proxy lets in.
@@ -75,7 +78,7 @@ pub struct TlsRoute {
 
 impl Destination {
     /// Every service port that requests and connections to it may go to, each once.
-    pub fn services(&self) -> Vec<ServicePort> {
+    pub fn backends(&self) -> Vec<Arc<Backend>> {
         fn beside(filters: &Filters<Arc<Backend>>) -> impl Iterator<Item = &Arc<Backend>> {
             let mirrored = filters.mirrors.iter().map(|mirror| &mirror.backend);
             mirrored.chain(filters.global_limit.as_ref().and_then(asked))
@@ -101,8 +104,9 @@ impl Destination {
         let tls = self.tls.iter().flat_map(|route| route.backends.iter());
         let tls = tls.filter_map(|(_, target)| valid(target)).cloned();
         let all = std::iter::once(Arc::clone(&self.backend)).chain(rules).chain(tcp).chain(tls);
-        let services: BTreeSet<ServicePort> = all.map(|backend| backend.service.clone()).collect();
-        services.into_iter().collect()
+        let by_service: BTreeMap<ServicePort, Arc<Backend>> =
+            all.map(|backend| (backend.service.clone(), backend)).collect();
+        by_service.into_values().collect()
     }
 
     /// Where a connection goes that is not HTTP.
@@ -222,10 +226,12 @@ impl Inbound {
     }
 
     /// Every service port that is asked before requests are let in, each once.
-    pub fn services(&self) -> BTreeSet<ServicePort> {
+    pub fn backends(&self) -> Vec<Arc<Backend>> {
         let ports = self.ports.values().chain(std::iter::once(&self.default_port));
         let asked = ports.filter_map(|port| port.global_limit.as_ref().and_then(asked));
-        asked.map(|backend| backend.service.clone()).collect()
+        let by_service: BTreeMap<ServicePort, Arc<Backend>> =
+            asked.map(|backend| (backend.service.clone(), Arc::clone(backend))).collect();
+        by_service.into_values().collect()
     }
 }
 

@@ -87,7 +87,7 @@ impl Worker {
     /// What this worker knows of a service: its endpoints' state and the connections to them.
     pub fn service(self: &Rc<Self>, backend: &Arc<Backend>) -> Rc<Service> {
         if let Some(service) = self.services.borrow().get(&backend.service) {
-            service.update(self, backend);
+            service.update(self);
             return Rc::clone(service);
         }
         let service = Service::new(self, backend);
@@ -104,7 +104,11 @@ impl Worker {
     pub(crate) fn sweep(&self, now: Instant) {
         let tls = self.with_snapshot(|snapshot| snapshot.tls.clone());
         let generation = tls.as_ref().map(|tls| tls.number);
-        self.services.borrow_mut().retain(|_, service| service.sweep(now, generation));
+        self.services.borrow_mut().retain(|_, service| {
+            // Also while no request comes: some may wait for what the snapshot allows.
+            service.update(self);
+            service.sweep(now, generation)
+        });
         self.inbound.sweep(now, &self.snapshot(), &self.shared.stats);
         self.passthrough.sweep(now, &self.shared.stats);
     }

@@ -84,6 +84,14 @@ impl AdaptiveLimit {
         }
     }
 
+    /// Takes over other bounds; what was found out stays.
+    pub fn set_policy(&mut self, policy: ConcurrencyPolicy) {
+        if self.policy != policy {
+            self.policy = policy;
+            self.limit = self.limit.clamp(f64::from(policy.least), f64::from(policy.most));
+        }
+    }
+
     /// How many requests may be in flight.
     pub fn limit(&self) -> u32 {
         let part = if matches!(self.phase, Phase::Adapting { .. }) { 1.0 } else { MEASURE_AT };
@@ -167,6 +175,18 @@ mod tests {
             limit.observe(now, Duration::from_millis(10), 1);
         }
         assert_eq!(limit.limit(), 20);
+    }
+
+    #[test]
+    fn other_bounds_leave_what_was_found_out() {
+        let mut limit = saturate(10, 100_000);
+        let found = limit.limit();
+        limit.set_policy(ConcurrencyPolicy { tolerance: 2.0, ..ConcurrencyPolicy::default() });
+        assert_eq!(limit.limit(), found);
+        limit.set_policy(ConcurrencyPolicy { most: 5, ..ConcurrencyPolicy::default() });
+        assert_eq!(limit.limit(), 5);
+        limit.set_policy(ConcurrencyPolicy { least: 50, ..ConcurrencyPolicy::default() });
+        assert_eq!(limit.limit(), 50);
     }
 
     #[test]

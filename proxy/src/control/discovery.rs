@@ -202,7 +202,7 @@ impl Handler<v1::Destination> for Destinations {
             let mut refused = Vec::new();
             for update in changes.updates {
                 let Ok(wire) = update.resource else { continue };
-                match convert::destination(&update.name, &wire) {
+                match convert::destination_keeping(&update.name, &wire, model.kept()) {
                     Ok(destination) => model.destination(&update.name, destination),
                     Err(error) => refused.push(reject(&update.name, &error)),
                 }
@@ -275,7 +275,7 @@ impl Handler<v1::Inbound> for Inbounds {
             let mut refused = Vec::new();
             for update in changes.updates {
                 let Ok(wire) = update.resource else { continue };
-                match convert::inbound(&wire, &self.1) {
+                match convert::inbound_keeping(&wire, &self.1, model.kept()) {
                     Ok(inbound) => {
                         if let Some(problem) = inbound.unreadable.clone() {
                             tracing::error!(problem, "nobody is let in where it can't be read who may be");

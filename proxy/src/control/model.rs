@@ -18,8 +18,9 @@ use weft_mesh::balance::Endpoint;
 use weft_mesh::name::ServicePort;
 
 use self::endpoints::Service;
-use self::names::{Name, Told};
-use crate::snapshot::{Destination, Inbound, NameMap, Snapshot, Tls};
+use self::names::{LeadsTo, Name, Told};
+use crate::snapshot::convert::Kept;
+use crate::snapshot::{Backend, Destination, Inbound, NameMap, Snapshot, Tls};
 
 /// Longest name: a DNS name, and a port.
 pub(super) const NAME_LENGTH_MAX: usize = 253 + 6;
@@ -70,6 +71,11 @@ pub(super) struct Model {
     names: NameMap<Arc<str>, Name>,
     services: NameMap<ServicePort, Service>,
     inbound: Option<Arc<Inbound>>,
+    /// What the inbound side asks.
+    asked: LeadsTo,
+    kept: Kept,
+    /// How often something was told that leads somewhere.
+    told: u64,
     tls: Option<Arc<Tls>>,
     number: u64,
     /// Whether a snapshot may differ from the one in force.
@@ -89,6 +95,9 @@ impl Model {
             names: NameMap::default(),
             services: NameMap::default(),
             inbound: None,
+            asked: LeadsTo::default(),
+            kept: Kept::default(),
+            told: 0,
             tls: None,
             number: 0,
             changed: false,
@@ -162,13 +171,24 @@ impl Model {
 
     /// A destination is new or has changed.
     pub(super) fn destination(&mut self, name: &str, destination: Destination) {
+        let leads_to = self.lead_to(destination.backends());
         let Some(known) = self.names.get_mut(name) else { return };
         self.changed = true;
-        let services = destination.services();
-        known.next = Some(Told::new(Arc::new(destination), services.clone()));
+        let services: Vec<_> = leads_to.services().cloned().collect();
+        known.next = Some(Told::Found(Arc::new(destination), leads_to));
         for service in services {
             self.follow(service);
         }
+    }
+
+    fn lead_to(&mut self, backends: Vec<Arc<Backend>>) -> LeadsTo {
+        self.told += 1;
+        LeadsTo { backends: backends.into(), told: self.told }
+    }
+
+    /// What outlives changes of what is told.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// There is no destination of that name.
@@ -230,7 +250,9 @@ impl Model {
 
     /// What the workload lets in has changed.
     pub(super) fn set_inbound(&mut self, inbound: Inbound) {
-        for service in inbound.services() {
+        self.asked = self.lead_to(inbound.backends());
+        let services: Vec<_> = self.asked.services().cloned().collect();
+        for service in services {
             self.follow(service);
         }
         self.inbound = Some(Arc::new(inbound));
@@ -288,14 +310,31 @@ impl Model {
         let complete = self.services.iter_mut().filter(|(_, service)| service.complete);
         let endpoints = complete.map(|(name, service)| (name.clone(), service.set())).collect();
         self.number += 1;
+        let backends = self.backends_in_force();
         let snapshot = Snapshot {
             number: self.number,
             destinations,
+            backends,
             endpoints,
             inbound: self.inbound.clone().unwrap_or_default(),
             tls: self.tls.clone(),
         };
         Publication { snapshot: Some(snapshot), answered }
+    }
+
+    /// Each service port that something in force leads to, as it was told last.
+    fn backends_in_force(&self) -> NameMap<ServicePort, Arc<Backend>> {
+        let current = self.names.values().filter_map(|name| name.current.as_ref()?.leads_to());
+        let mut latest: NameMap<ServicePort, (u64, &Arc<Backend>)> = NameMap::default();
+        for leads_to in current.chain([&self.asked]) {
+            for backend in &leads_to.backends {
+                let known = latest.entry(backend.service.clone()).or_insert((leads_to.told, backend));
+                if known.0 < leads_to.told {
+                    *known = (leads_to.told, backend);
+                }
+            }
+        }
+        latest.into_iter().map(|(service, (_, backend))| (service, Arc::clone(backend))).collect()
     }
 
     /// Ends what nobody has used for long. To be called about once a minute.
@@ -368,9 +407,8 @@ impl Model {
 
     /// Notes since when no name leads to a service port; [`Self::follow`] undoes it.
     fn note_unreferenced(&mut self, now: Instant) {
-        let inbound = self.inbound.as_ref().map(|inbound| inbound.services()).unwrap_or_default();
         let referenced: HashSet<&ServicePort, RandomState> =
-            self.names.values().flat_map(Name::services).chain(&inbound).collect();
+            self.names.values().flat_map(Name::services).chain(self.asked.services()).collect();
         for (name, service) in &mut self.services {
             if !referenced.contains(name) {
                 service.unreferenced.get_or_insert(now);

@@ -10,10 +10,11 @@ use crate::error::{BoxFailure, Failure};
 
 /// What one worker has found out about how much the application can work on.
 #[derive(Debug, Default)]
-pub(super) struct Adaptive(RefCell<Option<(ConcurrencyPolicy, AdaptiveLimit)>>);
+pub(super) struct Adaptive(RefCell<Option<AdaptiveLimit>>);
 
 impl Adaptive {
-    /// Lets one more request in, besides those in flight, if that is within the limit. Another policy begins anew.
+    /// Lets one more request in, besides those in flight, if that is within the limit. What was found out under other
+    /// bounds stays.
     pub(super) fn admit(
         &self,
         policy: ConcurrencyPolicy,
@@ -21,22 +22,19 @@ impl Adaptive {
         now: Instant,
     ) -> Result<(), BoxFailure> {
         let mut known = self.0.borrow_mut();
-        if known.as_ref().is_none_or(|(of, _)| *of != policy) {
-            *known = Some((policy, AdaptiveLimit::new(policy, now)));
+        let known = known.get_or_insert_with(|| AdaptiveLimit::new(policy, now));
+        known.set_policy(policy);
+        let limit = known.limit();
+        if in_flight < limit {
+            return Ok(());
         }
-        match known.as_ref().map(|(_, limit)| limit.limit()) {
-            Some(limit) if in_flight >= limit => {
-                let detail =
-                    format!("the application works on as many requests as it keeps up with: {limit}");
-                Err(Failure::internal(Reason::Overloaded, detail))
-            }
-            _ => Ok(()),
-        }
+        let detail = format!("the application works on as many requests as it keeps up with: {limit}");
+        Err(Failure::internal(Reason::Overloaded, detail))
     }
 
     /// Takes note of an answer, or of a wait that ended without one, with the requests in flight then.
     pub(super) fn answered(&self, now: Instant, latency: Duration, in_flight: u32) {
-        if let Some((_, limit)) = &mut *self.0.borrow_mut() {
+        if let Some(limit) = &mut *self.0.borrow_mut() {
             limit.observe(now, latency, in_flight);
         }
     }

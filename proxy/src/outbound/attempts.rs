@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use smallvec::SmallVec;
 use weft_hop::{RequestMetadata, ResponseMetadata, RetryState};
-use weft_mesh::balance::{Endpoint, Wish};
+use weft_mesh::balance::{Endpoint, Hop, Wish};
 use weft_mesh::deadline::{Deadline, Limit};
 use weft_mesh::hash::stable_hash;
 use weft_mesh::hedge::HedgePolicy;

@@ -24,12 +24,21 @@ use super::{Backend, BackendPolicy, Destination};
 
 mod filter;
 mod inbound;
+mod kept;
 mod route;
 
-pub use inbound::inbound;
+pub use inbound::{inbound, inbound_keeping};
+pub use kept::Kept;
 
-/// What is said of a destination.
+/// What is said of a destination, with limits of which nothing was used.
 pub fn destination(name: &str, wire: &v1::Destination) -> Result<Destination, Error> {
+    destination_keeping(name, wire, &Kept::default())
+}
+
+/// What is said of a destination, with what is kept of it. It is kept by the name of the service, which several destinations
+/// may stand for.
+pub fn destination_keeping(name: &str, wire: &v1::Destination, kept: &Kept) -> Result<Destination, Error> {
+    let service = service_port(wire.service.as_ref())?;
     let backend =
         backend(required(wire.backend.as_ref(), "backend")?).map_err(|error| error.within("backend"))?;
     let mut routes = wire
@@ -37,7 +46,8 @@ pub fn destination(name: &str, wire: &v1::Destination) -> Result<Destination, Er
         .iter()
         .enumerate()
         .map(|(index, wire)| {
-            route::http_route(wire).map_err(|error| error.within(format!("http_routes[{index}]")))
+            route::http_route(wire, &kept.at(&service))
+                .map_err(|error| error.within(format!("http_routes[{index}]")))
         })
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(key) = split_key(wire).map_err(|error| error.within("backend.policy"))? {
@@ -63,7 +73,7 @@ pub fn destination(name: &str, wire: &v1::Destination) -> Result<Destination, Er
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Destination {
         name: name.into(),
-        service: service_port(wire.service.as_ref())?,
+        service,
         protocol: protocol(wire.protocol()),
         routes: (!routes.is_empty()).then(|| RouteTable::compile(routes)),
         tcp: Split::new(tcp),
@@ -156,6 +166,7 @@ fn outlier(wire: &v1::OutlierDetection) -> Result<OutlierPolicy, Error> {
     Ok(OutlierPolicy {
         enabled: !wire.disabled,
         consecutive_failures: or(wire.consecutive_failures, defaults.consecutive_failures),
+        consecutive_5xx: or(wire.consecutive_5xx, defaults.consecutive_5xx),
         success_rate: share(wire.success_rate_percent, defaults.success_rate),
         success_rate_requests: or(wire.success_rate_requests, defaults.success_rate_requests),
         window: duration(wire.window.as_ref(), "window")?.unwrap_or(defaults.window),

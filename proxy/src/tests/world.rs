@@ -163,7 +163,8 @@ impl Mesh {
     pub(super) fn configure(&self, destination: &v1::Destination, endpoints: &[v1::Endpoint]) {
         let compiled = Arc::new(convert::destination("reviews:9080", destination).unwrap());
         self.change(|snapshot| {
-            for service in compiled.services() {
+            for backend in compiled.backends() {
+                let service = backend.service.clone();
                 let of_service = endpoints.iter().filter(|endpoint| {
                     endpoint.service.as_ref().is_some_and(|named| named.name == service.service.name())
                 });
@@ -171,6 +172,9 @@ impl Mesh {
                     .map(|endpoint| Arc::new(convert::endpoint(&endpoint.workload, endpoint).unwrap()));
                 let set = Arc::new(EndpointSet::new(converted));
                 snapshot.endpoints.insert(service, set);
+            }
+            for backend in compiled.backends() {
+                snapshot.backends.insert(backend.service.clone(), backend);
             }
             snapshot.destinations.insert("reviews:9080".into(), Some(compiled));
         });

@@ -80,7 +80,10 @@ impl Room {
 
     /// Takes over what a policy says of connections; a limit of 0 is none.
     pub fn limit(&self, policy: &BackendPolicy) {
-        self.max_connections.set(policy.max_connections);
+        if self.max_connections.replace(policy.max_connections) != policy.max_connections {
+            // Whoever waits may have a place now.
+            self.usage.freed.notify_waiters();
+        }
         self.max_pending.set(policy.max_pending);
         self.connect_timeout.set(policy.connect_timeout);
         self.max_age.set(policy.max_connection_age);

@@ -71,22 +71,27 @@ impl Service {
             ejections: worker.shared.ejected.number(),
             told: Cell::default(),
         };
-        service.update(worker, backend);
+        service.room.limit(&backend.policy);
+        service.update(worker);
         Rc::new(service)
     }
 
-    /// Takes over what has changed in the snapshot in force.
-    pub fn update(&self, worker: &Worker, backend: &Arc<Backend>) {
+    /// Takes over what has changed in the snapshot in force. A request may have waited since an earlier one: what that says of
+    /// the service is none of the service's business any more.
+    pub fn update(&self, worker: &Worker) {
         worker.with_snapshot(|snapshot| {
             if self.seen.replace(Some(snapshot.number)) == Some(snapshot.number) {
                 return;
             }
-            if !Arc::ptr_eq(&self.backend.borrow(), backend) {
+            let service = self.backend.borrow().service.clone();
+            if let Some(backend) = snapshot.backends.get(&service)
+                && !Arc::ptr_eq(&self.backend.borrow(), backend)
+            {
                 self.picker.borrow_mut().set_policy(backend.policy.balance.clone());
+                self.room.limit(&backend.policy);
                 *self.backend.borrow_mut() = Arc::clone(backend);
             }
-            self.room.limit(&backend.policy);
-            let set = snapshot.endpoints.get(&backend.service);
+            let set = snapshot.endpoints.get(&service);
             let same = match (&*self.set.borrow(), set) {
                 (Some(old), Some(new)) => Arc::ptr_eq(old, new),
                 (None, None) => true,

@@ -148,12 +148,12 @@ impl Picker {
     }
 
     /// Brings endpoints back, those first whose ejection ends first, while more are ejected than may be. Those that take
-    /// no connection stay out.
+    /// no connection stay out and count for nothing here, or a push would bring others back.
     fn release_surplus(&mut self, now: Instant) {
         let most = self.policy.outlier.most_ejected(self.members.len());
-        let ejected = || self.members.iter().filter(|member| member.is_ejected());
-        let surplus = ejected().count().saturating_sub(most);
-        let mut released: Vec<_> = ejected().filter(|member| most == 0 || !member.is_unreachable()).collect();
+        let ejected = self.members.iter().filter(|member| member.is_ejected());
+        let mut released: Vec<_> = ejected.filter(|member| most == 0 || !member.is_unreachable()).collect();
+        let surplus = released.len().saturating_sub(most);
         // One that is being probed has no end: it is the next to be known.
         released.sort_by_key(|member| member.ejected_until());
         for member in released.into_iter().take(surplus) {

@@ -3,8 +3,8 @@
 mod each;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
@@ -14,7 +14,8 @@ use crate::Error;
 use crate::affinity::KeySource;
 use crate::name::Identity;
 
-/// Requests per time, with a burst: of all requests together, or of each key. Clones share their buckets.
+/// Requests per time, with a burst: of all requests together, or of each key. These are settings; what is left of the limit
+/// is its [`Bucket`]'s. Clones share that.
 #[derive(Clone, Debug)]
 pub struct RateLimit {
     /// Nanoseconds in which one token comes back.
@@ -22,7 +23,8 @@ pub struct RateLimit {
     /// Nanoseconds that a full bucket holds.
     capacity: u64,
     bucket: Arc<Bucket>,
-    each: Option<Arc<Each>>,
+    /// Whether there is a limit for each.
+    each: bool,
     key: Option<KeySource>,
 }
 
@@ -38,21 +40,23 @@ impl std::fmt::Display for RateLimit {
     }
 }
 
-/// What is left of a limit. Keep it when a snapshot is replaced by one with the same limit, so that the change does
-/// not give a new burst.
+/// What is left of a limit, by whatever settings. It belongs to the limit's name and is kept when a snapshot is replaced by
+/// another, so that no change gives a new burst.
 ///
-/// It holds one number: the time at which the bucket will be full again (generic cell rate algorithm, ITU-T I.371).
-/// So taking a token is one compare-and-swap, and tokens come back without a timer.
+/// It holds one number, and one for each key: the time at which the bucket will be full again (generic cell rate algorithm,
+/// ITU-T I.371). So taking a token is one compare-and-swap, and tokens come back without a timer. Under other settings a
+/// bucket that was used up to a part is used up to the same part of the new time to fill it, and at most empty.
 #[derive(Debug)]
 pub struct Bucket {
     origin: Instant,
     full_at: AtomicU64,
+    each: OnceLock<Each>,
 }
 
 impl Bucket {
     /// A full bucket.
     pub fn new(now: Instant) -> Arc<Self> {
-        Arc::new(Self { origin: now, full_at: AtomicU64::new(0) })
+        Arc::new(Self { origin: now, full_at: AtomicU64::new(0), each: OnceLock::new() })
     }
 }
 
@@ -79,21 +83,24 @@ impl RateLimit {
             ));
         }
         let capacity = interval.saturating_mul(u64::from(burst.max(1)));
-        Ok(Self { interval, capacity, bucket, each: None, key: None })
+        Ok(Self { interval, capacity, bucket, each: false, key: None })
     }
 
     /// The same limit for each caller that a request is said to be of, and for each value of `key`. Requests that have
     /// neither share one.
     #[must_use]
     pub fn for_each(self, key: Option<KeySource>) -> Self {
-        Self { each: Some(Arc::new(Each::new())), key, ..self }
+        Self { each: true, key, ..self }
     }
 
     /// Takes a token for this request, as [`RateLimit::take`].
     pub fn take_for(&self, now: Instant, request: Limited<'_>) -> Result<(), Duration> {
-        let Some(each) = &self.each else { return self.take(now) };
+        if !self.each {
+            return self.take(now);
+        }
         let key = self.key.as_ref().and_then(|key| key.key(request.headers, Some(request.source)));
         let now = self.nanos(now);
+        let each = self.bucket.each.get_or_init(Each::new);
         self.take_from(each.bucket((request.identity, key), now), now)
     }
 
@@ -109,8 +116,10 @@ impl RateLimit {
     fn take_from(&self, bucket: &AtomicU64, now: u64) -> Result<(), Duration> {
         let mut full_at = bucket.load(Ordering::Relaxed);
         loop {
-            let after = full_at.max(now).saturating_add(self.interval);
-            let missing = after.saturating_sub(now.saturating_add(self.capacity));
+            let empty_until = now.saturating_add(self.capacity);
+            // What other settings left owing beyond this limit's bucket is not owed under these.
+            let after = full_at.clamp(now, empty_until).saturating_add(self.interval);
+            let missing = after.saturating_sub(empty_until);
             if missing > 0 {
                 return Err(Duration::from_nanos(missing));
             }
@@ -121,9 +130,9 @@ impl RateLimit {
         }
     }
 
-    /// The bucket, to be kept for the next snapshot.
-    pub fn bucket(&self) -> &Arc<Bucket> {
-        &self.bucket
+    /// The most at once.
+    pub fn burst(&self) -> u32 {
+        u32::try_from(self.capacity / self.interval).unwrap_or(u32::MAX)
     }
 }
 
@@ -197,6 +206,24 @@ mod tests {
         let later = start + Duration::from_secs(2);
         let headers = by_user("late");
         assert!(limit.take_for(later, Limited { identity: None, headers: &headers, source }).is_ok());
+    }
+
+    #[test]
+    fn other_settings_find_the_bucket_used_up_to_the_same_part() {
+        let start = Instant::now();
+        let bucket = Bucket::new(start);
+        let limit = |requests, seconds| {
+            let period = Duration::from_secs(seconds);
+            RateLimit::new(requests, period, requests, Arc::clone(&bucket)).unwrap()
+        };
+        let taken = |limit: &RateLimit| (0..5000).filter(|_| limit.take(start).is_ok()).count();
+        assert_eq!((0..5).filter(|_| limit(10, 1).take(start).is_ok()).count(), 5);
+        assert_eq!(taken(&limit(100, 1)), 50, "half of it is left, whatever it is");
+        assert_eq!(taken(&limit(10, 1)), 0);
+        assert_eq!(taken(&limit(1, 3600)), 0, "less than one is left of one");
+        assert_eq!(taken(&limit(3600, 3600)), 3599);
+        let short = limit(10, 1);
+        assert_eq!(short.take(start), Err(Duration::from_millis(100)), "an hour is owed to nobody any more");
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use weft_mesh::name::ServicePort;
 
 use super::NAME_IDLE;
-use crate::snapshot::Destination;
+use crate::snapshot::{Backend, Destination};
 
 /// What the control plane said of a name.
 #[derive(Debug)]
@@ -16,14 +16,24 @@ pub(super) enum Told {
     /// There is none.
     Absent,
     /// There is this one, and it leads to these.
-    Found(Arc<Destination>, Box<[ServicePort]>),
+    Found(Arc<Destination>, LeadsTo),
+}
+
+/// Where something leads, as it was told.
+#[derive(Debug, Default)]
+pub(super) struct LeadsTo {
+    pub(super) backends: Box<[Arc<Backend>]>,
+    /// The higher the later it was told.
+    pub(super) told: u64,
+}
+
+impl LeadsTo {
+    pub(super) fn services(&self) -> impl Iterator<Item = &ServicePort> {
+        self.backends.iter().map(|backend| &backend.service)
+    }
 }
 
 impl Told {
-    pub(super) fn new(destination: Arc<Destination>, services: Vec<ServicePort>) -> Self {
-        Self::Found(destination, services.into())
-    }
-
     pub(super) fn destination(&self) -> Option<&Arc<Destination>> {
         match self {
             Self::Absent => None,
@@ -31,11 +41,15 @@ impl Told {
         }
     }
 
-    fn services(&self) -> &[ServicePort] {
+    pub(super) fn leads_to(&self) -> Option<&LeadsTo> {
         match self {
-            Self::Absent => &[],
-            Self::Found(_, services) => services,
+            Self::Absent => None,
+            Self::Found(_, leads_to) => Some(leads_to),
         }
+    }
+
+    fn services(&self) -> impl Iterator<Item = &ServicePort> {
+        self.leads_to().into_iter().flat_map(LeadsTo::services)
     }
 }
 
@@ -72,7 +86,7 @@ impl Name {
 
     /// Puts into force what can be: `complete` says whether the endpoints of a service port are all there.
     pub(super) fn advance(&mut self, complete: impl Fn(&ServicePort) -> bool) {
-        let Some(next) = self.next.take_if(|next| next.services().iter().all(complete)) else { return };
+        let Some(next) = self.next.take_if(|next| next.services().all(&complete)) else { return };
         if let (Some(new), Some(old)) =
             (next.destination(), self.current.as_ref().and_then(Told::destination))
         {

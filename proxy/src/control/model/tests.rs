@@ -1,4 +1,5 @@
 mod naive;
+mod pushes;
 
 use weft_proto::v1;
 

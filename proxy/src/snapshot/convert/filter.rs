@@ -6,8 +6,8 @@ use std::time::Duration;
 use weft_mesh::Error;
 use weft_mesh::affinity::KeySource;
 use weft_mesh::filter::{
-    Abort, Bucket, Cors, Descriptors, Entry, Fault, Filters, GlobalLimit, HeaderChanges, LimitService,
-    Mirror, OriginPattern, PathChange, RateLimit, Redirect, Rewrite, Scheme, ValueSource,
+    Abort, Cors, Descriptors, Entry, Fault, Filters, GlobalLimit, HeaderChanges, LimitService, Mirror,
+    OriginPattern, PathChange, RateLimit, Redirect, Rewrite, Scheme, ValueSource,
 };
 use weft_mesh::fraction::Fraction;
 use weft_proto::v1;
@@ -15,8 +15,8 @@ use weft_proto::v1::global_rate_limit::Service;
 use weft_proto::v1::http_filter::Filter;
 use weft_proto::v1::rate_limit_entry::Value;
 
+use super::kept::Place;
 use super::{backend, duration, required};
-use crate::clock::now;
 use crate::snapshot::Backend;
 
 /// Time for the answer of a service that keeps a limit: every request waits for it. Envoy has the same.
@@ -25,15 +25,15 @@ const LIMIT_TIMEOUT: Duration = Duration::from_millis(20);
 const MILLION: u32 = 1_000_000;
 
 /// The filters of a rule or of one of its backends.
-pub(super) fn filters(wire: &[v1::HttpFilter]) -> Result<Filters<Arc<Backend>>, Error> {
+pub(super) fn filters(wire: &[v1::HttpFilter], place: &Place<'_>) -> Result<Filters<Arc<Backend>>, Error> {
     let mut filters = Filters::default();
     for (index, wire) in wire.iter().enumerate() {
-        add(&mut filters, wire).map_err(|error| error.within(format!("filters[{index}]")))?;
+        add(&mut filters, wire, place).map_err(|error| error.within(format!("filters[{index}]")))?;
     }
     Ok(filters)
 }
 
-fn add(filters: &mut Filters<Arc<Backend>>, wire: &v1::HttpFilter) -> Result<(), Error> {
+fn add(filters: &mut Filters<Arc<Backend>>, wire: &v1::HttpFilter, place: &Place<'_>) -> Result<(), Error> {
     match required(wire.filter.as_ref(), "filter")? {
         Filter::RequestHeaders(wire) => filters.request_headers = header_changes(wire)?,
         Filter::ResponseHeaders(wire) => filters.response_headers = header_changes(wire)?,
@@ -45,7 +45,7 @@ fn add(filters: &mut Filters<Arc<Backend>>, wire: &v1::HttpFilter) -> Result<(),
         Filter::Fault(wire) => filters.fault = Some(fault(wire)?),
         Filter::Cors(wire) => filters.cors = Some(cors(wire)?),
         Filter::RateLimit(wire) => {
-            filters.rate_limit = rate_limit(wire)?;
+            filters.rate_limit = rate_limit(wire, place)?;
             filters.global_limit = global_limit(wire)?;
         }
         Filter::Invalid(problem) => filters.unresolved = Some(problem.clone()),
@@ -133,28 +133,31 @@ fn cors(wire: &v1::Cors) -> Result<Cors, Error> {
 }
 
 /// A limit on requests: of all together, or of each key.
-fn rate_limit(wire: &v1::RateLimit) -> Result<Option<RateLimit>, Error> {
+fn rate_limit(wire: &v1::RateLimit, place: &Place<'_>) -> Result<Option<RateLimit>, Error> {
     let key = limit_key(wire)?;
     let for_key = |limit: RateLimit| if key.is_some() { limit.for_each(key) } else { limit };
-    Ok(whole_limit(wire)?.map(for_key))
+    Ok(whole_limit(wire, place)?.map(for_key))
 }
 
 /// A limit on the requests of each caller, and of each key of its.
-pub(super) fn rate_limit_for_each(wire: &v1::RateLimit) -> Result<Option<RateLimit>, Error> {
+pub(super) fn rate_limit_for_each(
+    wire: &v1::RateLimit,
+    place: &Place<'_>,
+) -> Result<Option<RateLimit>, Error> {
     let key = limit_key(wire)?;
-    Ok(whole_limit(wire)?.map(|limit| limit.for_each(key)))
+    Ok(whole_limit(wire, place)?.map(|limit| limit.for_each(key)))
 }
 
 fn limit_key(wire: &v1::RateLimit) -> Result<Option<KeySource>, Error> {
     wire.key.as_ref().and_then(|key| key.key.as_ref()).map(super::hash_key).transpose()
 }
 
-fn whole_limit(wire: &v1::RateLimit) -> Result<Option<RateLimit>, Error> {
+fn whole_limit(wire: &v1::RateLimit, place: &Place<'_>) -> Result<Option<RateLimit>, Error> {
     if wire.requests == 0 && wire.global.is_some() {
         return Ok(None);
     }
     let interval = duration(wire.interval.as_ref(), "interval")?.unwrap_or(Duration::from_secs(1));
-    RateLimit::new(wire.requests, interval, wire.requests, Bucket::new(now())).map(Some)
+    RateLimit::new(wire.requests, interval, wire.requests, place.bucket()).map(Some)
 }
 
 /// The part of a limit that a service keeps.

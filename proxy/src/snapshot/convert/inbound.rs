@@ -12,18 +12,29 @@ use weft_mesh::route::ResourceRef;
 use weft_proto::v1;
 
 use super::filter::{global_limit, rate_limit_for_each};
+use super::kept::{Kept, Place};
 use super::{or, protocol, proxy_protocol, resource};
 use crate::snapshot::{Inbound, InboundPort, NameMap, TlsMode};
 
-/// What the workload's own proxy has to know; identities without a trust domain are of `trust_domain`. A port that can't be
-/// read lets nobody in.
+/// What the workload's own proxy has to know, with limits of which nothing was used; identities without a trust domain are of
+/// `trust_domain`. A port that can't be read lets nobody in.
 ///
 /// # Errors
 /// It can't be told of which ports something is said.
 pub fn inbound(wire: &v1::Inbound, trust_domain: &TrustDomain) -> Result<Inbound, Error> {
+    inbound_keeping(wire, trust_domain, &Kept::default())
+}
+
+/// The same, with what is kept of it.
+pub fn inbound_keeping(
+    wire: &v1::Inbound,
+    trust_domain: &TrustDomain,
+    kept: &Kept,
+) -> Result<Inbound, Error> {
+    let workload = kept.at("inbound");
     let mut unreadable = None;
-    let mut read = |wire: &v1::InboundPort, place: String| {
-        port(wire, trust_domain).unwrap_or_else(|error| {
+    let mut read = |wire: &v1::InboundPort, place: String, kept: &Place<'_>| {
+        port(wire, trust_domain, kept).unwrap_or_else(|error| {
             let problem = error.within(place).to_string();
             let closed = InboundPort::closed(&problem);
             unreadable.get_or_insert(problem);
@@ -34,10 +45,10 @@ pub fn inbound(wire: &v1::Inbound, trust_domain: &TrustDomain) -> Result<Inbound
     for (index, wire) in wire.ports.iter().enumerate() {
         let place = || format!("ports[{index}]");
         let number = super::port(wire.port).map_err(|error| error.within(place()))?;
-        ports.insert(number, Arc::new(read(wire, place())));
+        ports.insert(number, Arc::new(read(wire, place(), &workload.part(number))));
     }
     let default_port = match &wire.default_port {
-        Some(wire) => read(wire, "default_port".to_owned()),
+        Some(wire) => read(wire, "default_port".to_owned(), &workload.part("default")),
         None => InboundPort::default(),
     };
     Ok(Inbound { ports, default_port: Arc::new(default_port), unreadable })
@@ -55,7 +66,7 @@ fn known(requires: u32) -> Result<(), Error> {
     Err(Error::invalid("requires", requires.to_string(), advice))
 }
 
-fn port(wire: &v1::InboundPort, trust_domain: &TrustDomain) -> Result<InboundPort, Error> {
+fn port(wire: &v1::InboundPort, trust_domain: &TrustDomain, place: &Place<'_>) -> Result<InboundPort, Error> {
     known(wire.requires)?;
     let policies = wire.authorization.iter().map(|wire| policy(wire, trust_domain));
     let paths = match v1::PathMode::try_from(wire.path_mode) {
@@ -73,7 +84,12 @@ fn port(wire: &v1::InboundPort, trust_domain: &TrustDomain) -> Result<InboundPor
             Ok(v1::TlsMode::Strict) | Err(_) => TlsMode::Strict,
         },
         authorization: Authorizer::new(policies, wire.deny_by_default).reading_paths(paths),
-        rate_limit: wire.rate_limit.as_ref().map(rate_limit_for_each).transpose()?.flatten(),
+        rate_limit: wire
+            .rate_limit
+            .as_ref()
+            .map(|wire| rate_limit_for_each(wire, place))
+            .transpose()?
+            .flatten(),
         global_limit: wire.rate_limit.as_ref().map(global_limit).transpose()?.flatten(),
         concurrency: wire.adaptive_concurrency.as_ref().map(concurrency).transpose()?,
         announced_by: Senders::new(&wire.proxy_protocol_from)

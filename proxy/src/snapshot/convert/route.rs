@@ -11,19 +11,33 @@ use weft_mesh::split::Split;
 use weft_proto::v1;
 
 use super::filter::filters;
+use super::kept::Place;
 use super::{duration, resource, retry, target, tcp_backend};
 use crate::snapshot::{Backend, TlsRoute};
 
 /// An HTTPRoute or GRPCRoute.
-pub(super) fn http_route(wire: &v1::HttpRoute) -> Result<HttpRoute<Arc<Backend>>, Error> {
+pub(super) fn http_route(
+    wire: &v1::HttpRoute,
+    service: &Place<'_>,
+) -> Result<HttpRoute<Arc<Backend>>, Error> {
+    let id = resource(wire.resource.as_ref())?;
+    let place = service.part(&id);
     let rules = wire
         .rules
         .iter()
         .enumerate()
-        .map(|(index, wire)| rule(wire).map_err(|error| error.within(format!("rules[{index}]"))))
+        .map(|(index, wire)| {
+            // By its name, so that it is the same one when rules are put before it.
+            let place = if wire.name.is_empty() {
+                place.part(format_args!("#{index}"))
+            } else {
+                place.part(&wire.name)
+            };
+            rule(wire, &place).map_err(|error| error.within(format!("rules[{index}]")))
+        })
         .collect::<Result<_, _>>()?;
     Ok(HttpRoute {
-        id: resource(wire.resource.as_ref())?,
+        id,
         hostnames: wire.hostnames.iter().map(|name| HostPattern::new(name)).collect::<Result<_, _>>()?,
         rules,
     })
@@ -37,8 +51,10 @@ pub(super) fn tls_route(wire: &v1::TlsRoute) -> Result<(Vec<HostPattern>, TlsRou
     Ok((names, TlsRoute { name, backends: Split::new(backends) }))
 }
 
-fn rule(wire: &v1::HttpRule) -> Result<HttpRule<Arc<Backend>>, Error> {
-    let backends = wire.backends.iter().map(backend).collect::<Result<Vec<_>, _>>()?;
+fn rule(wire: &v1::HttpRule, place: &Place<'_>) -> Result<HttpRule<Arc<Backend>>, Error> {
+    let backends = wire.backends.iter().enumerate();
+    let backends = backends.map(|(index, wire)| backend(wire, &place.part(format_args!("backend {index}"))));
+    let backends = backends.collect::<Result<Vec<_>, _>>()?;
     Ok(HttpRule {
         name: (!wire.name.is_empty()).then(|| wire.name.as_str().into()),
         matches: wire
@@ -47,7 +63,7 @@ fn rule(wire: &v1::HttpRule) -> Result<HttpRule<Arc<Backend>>, Error> {
             .enumerate()
             .map(|(index, wire)| http_match(wire).map_err(|error| error.within(format!("matches[{index}]"))))
             .collect::<Result<_, _>>()?,
-        filters: filters(&wire.filters)?,
+        filters: filters(&wire.filters, place)?,
         timeouts: Timeouts {
             request: not_zero(duration(wire.request_timeout.as_ref(), "request_timeout")?),
             backend_request: not_zero(duration(
@@ -66,9 +82,12 @@ fn not_zero(timeout: Option<Duration>) -> Option<Duration> {
     timeout.filter(|timeout| !timeout.is_zero())
 }
 
-fn backend(wire: &v1::WeightedBackend) -> Result<(String, u32, mesh::Backend<Arc<Backend>>), Error> {
+fn backend(
+    wire: &v1::WeightedBackend,
+    place: &Place<'_>,
+) -> Result<(String, u32, mesh::Backend<Arc<Backend>>), Error> {
     let (name, target) = target(wire)?;
-    Ok((name, wire.weight, mesh::Backend { target, filters: filters(&wire.filters)? }))
+    Ok((name, wire.weight, mesh::Backend { target, filters: filters(&wire.filters, place)? }))
 }
 
 fn http_match(wire: &v1::HttpMatch) -> Result<HttpMatch, Error> {
