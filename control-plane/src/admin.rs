@@ -25,6 +25,7 @@ use crate::discovery::Discovery;
 use crate::follow::ConfigStatus;
 use crate::metrics::{KindLabels, Levels, Metrics};
 use crate::registry::Registry;
+use crate::resource::Kind;
 use crate::service::Traffic;
 use crate::shares::{Shares, source};
 use crate::source::kubernetes::WatchHealth;
@@ -175,6 +176,9 @@ impl Admin {
         let expiry = authority.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let counts = self.discovery.counts();
         self.metrics.watches_failing.clear();
+        for kind in Kind::ALL {
+            self.metrics.watches_failing.get_or_create(&KindLabels { kind: kind.to_string() }).set(0);
+        }
         for (kind, _) in self.watches.as_ref().map(WatchHealth::failing).unwrap_or_default() {
             self.metrics.watches_failing.get_or_create(&KindLabels { kind }).set(1);
         }

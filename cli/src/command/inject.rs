@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(written[0], serde_json::json!({"kind": "Service", "metadata": {"name": "web"}}));
         for (index, place) in [(1, "/spec/template"), (2, "/spec/jobTemplate/spec/template"), (3, "/items/0")]
         {
-            let found = written[index].pointer(&format!("{place}/spec/initContainers/0/name"));
+            let found = written[index].pointer(&format!("{place}/spec/initContainers/1/name"));
             assert_eq!(found, Some(&Value::from("weft-proxy")), "{place}");
         }
     }

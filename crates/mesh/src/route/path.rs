@@ -93,14 +93,37 @@ impl PathMatch {
     }
 }
 
-/// The elements of an expression that hold nothing but themselves, without a trailing slash.
+/// The elements that every path which an expression matches begins with, without a trailing slash.
 pub(super) fn literal_elements(source: &str) -> &str {
+    if has_alternatives(source) {
+        return "";
+    }
     let special = |letter: char| !letter.is_ascii_alphanumeric() && !"/-_~%!&'=:@,".contains(letter);
     match source.find(special) {
         None => source,
         // What a special character follows may belong to it: `/ab?` matches `/a`.
         Some(at) => parent(source.get(..at).unwrap_or_default()),
     }
+}
+
+/// Whether an expression is one of several as a whole, as `/a|/b` is and `/(a|b)` is not.
+fn has_alternatives(source: &str) -> bool {
+    let (mut depth, mut in_class, mut escaped) = (0_usize, false, false);
+    source.chars().any(|letter| {
+        if std::mem::take(&mut escaped) {
+            return false;
+        }
+        match letter {
+            '\\' => escaped = true,
+            '[' => in_class = true,
+            ']' => in_class = false,
+            '(' if !in_class => depth += 1,
+            ')' if !in_class => depth = depth.saturating_sub(1),
+            '|' => return depth == 0 && !in_class,
+            _ => {}
+        }
+        false
+    })
 }
 
 /// A path without its last element and the slash before it.
