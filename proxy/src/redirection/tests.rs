@@ -8,7 +8,7 @@ use crate::stream::socket;
 
 /// Accepts what is redirected to a port, as the proxy's listeners do.
 async fn listen(redirection: &Redirection, direction: Direction, port: u16) {
-    let listener = tokio::net::TcpListener::bind(("::", port)).await.unwrap();
+    let listener = tokio::net::TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, port)).await.unwrap();
     loop {
         let (stream, source) = listener.accept().await.unwrap();
         if let Some(original) = socket::original_destination(&stream).unwrap() {
@@ -18,10 +18,12 @@ async fn listen(redirection: &Redirection, direction: Direction, port: u16) {
 }
 
 async fn verified(redirection: &Redirection, directions: &[Direction]) -> Result<(), String> {
+    // Both listen before the first connection is opened.
     tokio::select! {
-        verified = redirection.verify_once(directions) => verified,
+        biased;
         () = listen(redirection, Direction::Outbound, 15001) => unreachable!(),
         () = listen(redirection, Direction::Inbound, 15006) => unreachable!(),
+        verified = redirection.verify_once(directions) => verified,
     }
 }
 
