@@ -82,16 +82,7 @@ impl Target {
         let (outbound, admin) = (local(free_port()?), free_port()?);
         let mut all = vec![format!("--outbound {outbound}")];
         all.extend_from_slice(arguments);
-        let workload = format!("{account}-{}", self.sidecars.len());
-        let mut process = self.mesh.sidecar(&Sidecar {
-            log: &workload,
-            workload: &workload,
-            account,
-            services: None,
-            workers: 1,
-            admin,
-            arguments: all,
-        })?;
+        let (_, mut process) = self.launch(account, admin, all)?;
         wait_for_port(&mut process, &outbound.to_string()).await?;
         let id = process.id();
         self.sidecars.push(process);
@@ -121,17 +112,10 @@ impl Target {
         application: &Application,
     ) -> anyhow::Result<(SocketAddr, Log)> {
         let (inbound, admin) = (local(free_port()?), free_port()?);
-        let process = self.mesh.sidecar(&Sidecar {
-            log: account,
-            workload: account,
-            account,
-            services: None,
-            workers: 1,
-            admin,
-            arguments: vec![format!("--service {service}={}@{inbound}", application.address)],
-        })?;
+        let offer = vec![format!("--service {service}={}@{inbound}", application.address)];
+        let (workload, process) = self.launch(account, admin, offer)?;
         self.sidecars.push(process);
-        let log = self.mesh.folder.join(format!("{account}.log"));
+        let log = self.mesh.folder.join(format!("{workload}.log"));
         wait_until(&format!("a word of the sidecar of {account}"), async || {
             let said = fs::read_to_string(&log).unwrap_or_default();
             Ok(said.contains("registered") || said.contains("refused") || said.contains("ERROR"))
@@ -140,9 +124,10 @@ impl Target {
         Ok((inbound, Log(fs::read_to_string(log)?)))
     }
 
-    async fn sidecar(&mut self, account: &str, admin: u16, arguments: Vec<String>) -> anyhow::Result<u32> {
+    /// Starts a sidecar, under a workload's name that no other one has.
+    fn launch(&self, account: &str, admin: u16, arguments: Vec<String>) -> anyhow::Result<(String, Process)> {
         let workload = format!("{account}-{}", self.sidecars.len());
-        let mut process = self.mesh.sidecar(&Sidecar {
+        let process = self.mesh.sidecar(&Sidecar {
             log: &workload,
             workload: &workload,
             account,
@@ -151,6 +136,12 @@ impl Target {
             admin,
             arguments,
         })?;
+        Ok((workload, process))
+    }
+
+    /// Starts a sidecar, and waits until it is ready; its process id.
+    async fn sidecar(&mut self, account: &str, admin: u16, arguments: Vec<String>) -> anyhow::Result<u32> {
+        let (_, mut process) = self.launch(account, admin, arguments)?;
         let id = process.id();
         wait_until(&format!("a sidecar of {account} that is ready"), async || {
             process.ensure_alive()?;
