@@ -13,6 +13,7 @@ use super::world::*;
 use crate::http::body::Body;
 use crate::outbound::{self, Downstream, Target};
 use crate::stats::{Direction, Retirement};
+use crate::worker::Worker;
 
 /// An application that answers each request with its body after 20 ms.
 fn slow_echo(host: u8) {
@@ -61,9 +62,7 @@ async fn certificates_that_change_on_both_sides_cost_no_request() {
 #[tokio::test(start_paused = true)]
 async fn a_mesh_changes_its_root_without_failing_a_request() {
     local(async {
-        let mesh = Mesh::with_sidecars(&[]);
-        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
-        let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        let (mesh, sidecar) = meshed_pair();
         slow_echo(2);
         let (old, new) = (&mesh.authority, Authority::new("mesh.test"));
         let mut both = old.bundle().clone();
@@ -129,9 +128,7 @@ async fn connections_end_that_no_root_vouches_for_any_more_and_what_is_under_way
 #[tokio::test(start_paused = true)]
 async fn an_opaque_connection_ends_when_policies_let_its_peer_in_no_longer() {
     local(async {
-        let mesh = Mesh::with_sidecars(&[]);
-        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
-        let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        let (mesh, sidecar) = meshed_pair();
         sweep(&sidecar);
         let mut near = echoed_connection(&mesh);
         let policy = |namespace: &str| {
@@ -166,6 +163,14 @@ async fn an_opaque_connection_ends_when_policies_let_its_peer_in_no_longer() {
     .await;
 }
 
+/// A mesh whose client reaches one sidecar, without an application yet.
+fn meshed_pair() -> (Mesh, Rc<Worker>) {
+    let mesh = Mesh::with_sidecars(&[]);
+    mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
+    let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+    (mesh, sidecar)
+}
+
 /// An opaque connection to an application that says everything again.
 fn echoed_connection(mesh: &Mesh) -> tokio::io::DuplexStream {
     network::listen(application_at(2), |mut stream| async move {
@@ -182,9 +187,7 @@ fn echoed_connection(mesh: &Mesh) -> tokio::io::DuplexStream {
 #[tokio::test(start_paused = true)]
 async fn an_opaque_connection_ends_with_the_trust_in_its_peer_and_not_with_a_new_certificate() {
     local(async {
-        let mesh = Mesh::with_sidecars(&[]);
-        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
-        let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        let (mesh, sidecar) = meshed_pair();
         sweep(&sidecar);
         let mut near = echoed_connection(&mesh);
         let mut echoed = [0; 4];
@@ -250,9 +253,7 @@ async fn what_is_revoked_ends_at_once_and_others_go_on() {
 #[tokio::test(start_paused = true)]
 async fn an_opaque_connection_ends_when_its_peer_is_revoked() {
     local(async {
-        let mesh = Mesh::with_sidecars(&[]);
-        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
-        let sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        let (mesh, sidecar) = meshed_pair();
         sweep(&sidecar);
         let mut near = echoed_connection(&mesh);
         let mut echoed = [0; 4];
@@ -270,9 +271,7 @@ async fn an_opaque_connection_ends_when_its_peer_is_revoked() {
 #[tokio::test(start_paused = true)]
 async fn an_opaque_connection_ends_when_whoever_answered_it_is_revoked() {
     local(async {
-        let mesh = Mesh::with_sidecars(&[]);
-        mesh.configure(&destination(), &[endpoint(2, v1::Hop::Weft)]);
-        let _sidecar = mesh.sidecar(2, &v1::Inbound::default());
+        let (mesh, _sidecar) = meshed_pair();
         sweep(&mesh.worker);
         let mut near = echoed_connection(&mesh);
         let mut echoed = [0; 4];

@@ -1,18 +1,14 @@
 //! Requests that lead back to where they come from.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
-use tokio_util::sync::CancellationToken;
-use weft_mesh::balance::{Endpoint, EndpointSet};
 use weft_proto::v1;
 
 use super::network;
+use super::own::calling_itself;
 use super::world::*;
 use crate::http::body::Body;
-use crate::inbound;
-use crate::snapshot::convert;
 use crate::worker::Worker;
 
 /// Runs a test in a mesh where the application of `reviews` is the caller's own listener.
@@ -93,22 +89,7 @@ async fn an_endpoint_that_is_the_proxys_own_listener_is_never_connected_to() {
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_calls_itself_is_no_loop() {
     local(async {
-        let mesh = Mesh::new(&destination(), &[]);
-        inbound::listen_own(&mesh.worker, CancellationToken::new());
-        let wire = v1::Endpoint {
-            address: application_at(1).ip().to_string(),
-            port: application_at(1).port().into(),
-            identities: vec![identity("web")],
-            ..endpoint(1, v1::Hop::Weft)
-        };
-        let endpoint = Endpoint { own: true, ..convert::endpoint("own", &wire).unwrap() };
-        mesh.change(|snapshot| {
-            let set = EndpointSet::new([Arc::new(endpoint)]);
-            snapshot.endpoints.insert("shop/reviews:9080".parse().unwrap(), Arc::new(set));
-            let inbound =
-                v1::Inbound { default_port: Some(v1::InboundPort::default()), ..v1::Inbound::default() };
-            snapshot.inbound = Arc::new(convert::inbound(&inbound, &"mesh.test".parse().unwrap()).unwrap());
-        });
+        let _mesh = calling_itself(v1::InboundPort::default());
         application(1, async |request| {
             let depth: u32 = request.uri().path().trim_start_matches('/').parse().unwrap();
             if depth == 0 {

@@ -12,7 +12,7 @@ use crate::inbound;
 use crate::snapshot::convert;
 
 /// A mesh whose client is the only endpoint of `reviews:9080`, with policies of its own.
-fn calling_itself(own: v1::InboundPort) -> Mesh {
+pub(super) fn calling_itself(own: v1::InboundPort) -> Mesh {
     let mesh = Mesh::new(&destination(), &[]);
     inbound::listen_own(&mesh.worker, CancellationToken::new());
     let wire = v1::Endpoint {
@@ -29,7 +29,6 @@ fn calling_itself(own: v1::InboundPort) -> Mesh {
         snapshot.endpoints.insert("shop/reviews:9080".parse().unwrap(), Arc::new(set));
         snapshot.inbound = Arc::new(inbound);
     });
-    echo(1);
     mesh
 }
 
@@ -38,6 +37,7 @@ async fn a_workload_reaches_itself_over_mtls_where_only_that_is_let_in() {
     local(async {
         let strict = v1::InboundPort { tls_mode: v1::TlsMode::Strict.into(), ..v1::InboundPort::default() };
         let _mesh = calling_itself(strict);
+        echo(1);
         let response = Caller::new().get("/").await;
         assert_eq!(response.status(), StatusCode::OK);
         let client = response.headers()["x-client"].to_str().unwrap();
@@ -51,6 +51,7 @@ async fn a_workloads_own_requests_meet_its_policies() {
     local(async {
         let closed = v1::InboundPort { deny_by_default: true, ..v1::InboundPort::default() };
         let _mesh = calling_itself(closed);
+        echo(1);
         let response = Caller::new().get("/").await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
         assert_eq!(response.headers()["x-weft-error"], "denied");
