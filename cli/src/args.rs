@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     check, completions, config, control_plane, demo, example, explain, get, guard, identity, inject, install,
-    logs, proxy, run, token, top, uninstall, upgrade,
+    logs, proxy, ps, run, token, top, uninstall, upgrade,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -23,6 +23,8 @@ Examples:
   weft control-plane --config mesh/           routes and policies from the YAML in mesh/
   weft run --service web --port 8080 -- ./web a program with a sidecar beside it
   weft run -- curl http://web:8080/           one request through the mesh
+  weft ps                                     what runs on this machine, and where
+  weft top                                    requests between what the local control plane knows, live
   weft check mesh/                            what is wrong in the YAML, before it is used
   weft explain GET http://web:8080/ --config mesh/   what would become of a request, and why
   weft install | kubectl apply -f -           the mesh in a Kubernetes cluster
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     /// Run a program with a sidecar beside it
     #[command(after_help = run::EXAMPLES)]
     Run(Box<run::Args>),
+    /// List what runs on this machine: programs with a sidecar beside them, and the control plane
+    #[command(after_help = ps::EXAMPLES)]
+    Ps(ps::Args),
     /// Run a control plane: routes, identities and endpoints for all sidecars
     #[command(after_help = control_plane::EXAMPLES)]
     ControlPlane(control_plane::Args),
@@ -112,6 +117,7 @@ impl Command {
         match self {
             Self::Demo(_) => "weft demo",
             Self::Run(_) => "weft run",
+            Self::Ps(_) => "weft ps",
             Self::ControlPlane(_) => "weft control-plane",
             Self::Proxy(_) => "weft proxy",
             Self::Inject(_) => "weft inject",
@@ -137,6 +143,7 @@ impl Command {
         match self {
             Self::Demo(args) => demo::run(args),
             Self::Run(args) => run::run(*args),
+            Self::Ps(args) => ps::run(&args),
             Self::ControlPlane(args) => control_plane::run(args),
             Self::Proxy(args) => proxy::run(*args),
             Self::Inject(args) => inject::run(&args),
@@ -204,6 +211,13 @@ mod tests {
             "weft explain GET http://web:8080/ -H a:b --from shop/web --config mesh --output json",
             "weft explain CONNECT db:5432 --proxy 127.0.0.1:15000",
             "weft explain GET http://web/ --pod deploy/web -n shop",
+            "weft ps --output json",
+            "weft top",
+            "weft top --interval 20s",
+            "weft top --proxy http://127.0.0.1:15000/",
+            "weft get",
+            "weft get endpoints",
+            "weft get all --proxy localhost:15000",
             "weft top ns/shop --once --output json",
             "weft get endpoints web-1.shop --context test",
             "weft get all --proxy 127.0.0.1:15000",
@@ -246,7 +260,9 @@ mod tests {
             ("weft explain GET http://web/ --from web --config mesh", "NAMESPACE/ACCOUNT"),
             ("weft explain GET http://web/", "--config"),
             ("weft get web-1.shop", "endpoints"),
-            ("weft get all", "TARGET"),
+            ("weft top --proxy https://127.0.0.1:15000", "no TLS"),
+            ("weft get all --proxy http://web:15000", "127.0.0.1:15000"),
+            ("weft get all --proxy 15000", "127.0.0.1:15000"),
             ("weft top widget/web", "widget"),
             ("weft config web/", "web"),
             ("weft top deploy/web --interval 1ms", "at least"),

@@ -14,6 +14,7 @@ pub(crate) mod inject;
 pub(crate) mod install;
 pub(crate) mod logs;
 pub(crate) mod proxy;
+pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod token;
 pub(crate) mod top;

@@ -8,6 +8,7 @@ mod credentials;
 mod environment;
 pub(crate) mod info;
 mod port;
+pub(crate) mod record;
 mod settings;
 mod sidecar;
 mod supervise;
@@ -16,12 +17,14 @@ use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
+use weft_control_plane::default_state_dir;
 
 use crate::command::run::Args;
 use crate::exit;
 use crate::process::{Child, guarded, has_terminal};
 
 use self::info::Info;
+use self::record::{Kept, Record};
 use self::settings::Settings;
 use self::sidecar::Sidecar;
 use self::supervise::{Stop, Stops};
@@ -34,6 +37,8 @@ pub(crate) const STARTING: &str = "error";
 const RUNNING: &str = "warn";
 /// How long the program may take to listen before a hint is given.
 const LISTEN_HINT: Duration = Duration::from_secs(5);
+/// How long a drain may take before it is told how to end at once.
+const DRAIN_HINT: Duration = Duration::from_secs(1);
 /// How often it is tried whether the program listens.
 const LISTEN_EVERY: Duration = Duration::from_millis(20);
 
@@ -56,7 +61,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<u8> {
         }
     };
     let code = if args.command.is_empty() {
-        alone(&args, &sidecar, &mut stops).await
+        alone(&args, &settings, &sidecar, &mut stops).await
     } else {
         beside(&args, &settings, &sidecar, &mut stops).await
     };
@@ -94,18 +99,45 @@ async fn begin(args: &Args, stops: &mut Stops) -> anyhow::Result<Result<(Sidecar
 }
 
 /// A sidecar without a program, until a signal.
-async fn alone(args: &Args, sidecar: &Sidecar, stops: &mut Stops) -> anyhow::Result<u8> {
-    Info::new(sidecar.addresses(), None, None).write(args.info.as_deref())?;
+async fn alone(args: &Args, settings: &Settings, sidecar: &Sidecar, stops: &mut Stops) -> anyhow::Result<u8> {
+    let info = Info::new(sidecar.addresses(), None, None);
+    info.write(args.info.as_deref())?;
+    let _kept = keep(args, settings, info);
     for line in sidecar.described() {
         tell(format_args!("{line}"));
     }
     let stop = stops.next().await;
+    let telling = async {
+        tokio::time::sleep(DRAIN_HINT).await;
+        tell(format_args!("waiting for requests and connections to end; once more ends at once"));
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = sidecar.drain() => {}
         _ = stops.next() => {}
+        () = telling => {}
     }
     // It was asked to end and does: with nothing else to report, that is success.
     Ok(if stop.is_orderly() { 0 } else { stop.exit_code() })
+}
+
+/// Writes down what runs. Without it only `weft ps` knows less.
+fn keep(args: &Args, settings: &Settings, info: Info) -> Option<Kept> {
+    let state = args.state.clone().unwrap_or_else(default_state_dir);
+    let record = Record {
+        workload: settings.proxy.workload_id.clone(),
+        namespace: settings.namespace.clone(),
+        service: args.service.clone(),
+        version: args.version.clone(),
+        service_port: args.port,
+        command: args.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        info,
+    };
+    let kept = record.keep(&state);
+    if let Err(error) = &kept {
+        tell(format_args!("weft ps will not know of this: cannot write into {}: {error}", state.display()));
+    }
+    kept.ok()
 }
 
 async fn beside(
@@ -126,6 +158,8 @@ async fn beside(
     let mut child =
         Child::start(command, !terminal).with_context(|| format!("cannot start {}", program.display()))?;
     let info = Info::new(sidecar.addresses(), settings.application_port, Some(child.id()));
+    let _kept = keep(args, settings, info.clone());
+    tell(format_args!("{}", sidecar.admin()));
     let telling = async {
         // The program runs all the same.
         if let Err(error) = tell_when_listening(args, settings, info).await {

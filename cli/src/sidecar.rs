@@ -1,28 +1,47 @@
 //! Which sidecar a command is about: one on this machine by its address, or that of a pod.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
+use weft_control_plane::default_state_dir;
 
 use crate::admin::{PROXY_PORT, Place};
 use crate::cluster::pod::Pod;
 use crate::cluster::{Cluster, Kubeconfig, Target};
+use crate::run::record::Record;
 
 /// Options that say which sidecar is meant.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Sidecar {
-    /// Whose sidecar: POD, POD.NAMESPACE, deploy/NAME, sts/NAME, ds/NAME, job/NAME
-    #[arg(value_name = "TARGET", required_unless_present = "proxy")]
+    /// Whose sidecar: POD, POD.NAMESPACE, deploy/NAME, sts/NAME, ds/NAME, job/NAME [default: one on this machine]
+    #[arg(value_name = "TARGET")]
     target: Option<Target>,
     /// Namespace [default: that of the context]
     #[arg(short, long, value_name = "NAME", conflicts_with = "proxy")]
     namespace: Option<String>,
     /// Admin address of a sidecar, such as 127.0.0.1:15000, instead of a pod
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "target")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "target", value_parser = admin_address)]
     proxy: Option<SocketAddr>,
+    /// State folder, which tells what runs on this machine [default: ~/.local/state/weft]
+    #[arg(long, value_name = "DIR", env = "WEFT_STATE")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     kubeconfig: Kubeconfig,
+}
+
+/// The address of an admin server, as it is, or as the URL that people copy.
+pub(crate) fn admin_address(text: &str) -> Result<SocketAddr, String> {
+    if text.starts_with("https://") {
+        return Err("an admin server has no TLS; write http://127.0.0.1:15000, or 127.0.0.1:15000".to_owned());
+    }
+    let address = text.strip_prefix("http://").unwrap_or(text);
+    let address = address.split_once('/').map_or(address, |(address, _)| address);
+    let numeric = address.replacen("localhost:", "127.0.0.1:", 1);
+    numeric
+        .parse()
+        .map_err(|_| "write the IP address and port of its admin server, such as 127.0.0.1:15000".to_owned())
 }
 
 /// A sidecar that can be asked.
@@ -50,6 +69,19 @@ impl Found {
         Self { name: pod.name().to_owned(), namespace: pod.namespace().to_owned(), workload, place }
     }
 
+    fn run(record: &Record) -> Self {
+        let service = record.service.as_ref().map(|service| match &record.version {
+            Some(version) => format!("{service}-{version}"),
+            None => service.clone(),
+        });
+        Self {
+            name: record.workload.clone(),
+            namespace: record.namespace.clone(),
+            workload: service.unwrap_or_else(|| record.workload.clone()),
+            place: Place::Address(record.info.admin),
+        }
+    }
+
     fn at(address: SocketAddr) -> Self {
         let name = address.to_string();
         Self { workload: "this".to_owned(), name, namespace: String::new(), place: Place::Address(address) }
@@ -59,13 +91,20 @@ impl Found {
 impl Sidecar {
     /// The sidecar of a pod that is named otherwise than as the first argument.
     pub(crate) fn of_pod(target: Target, namespace: Option<String>, kubeconfig: Kubeconfig) -> Self {
-        Self { target: Some(target), namespace, proxy: None, kubeconfig }
+        Self { target: Some(target), namespace, proxy: None, state: None, kubeconfig }
     }
 
     /// The one sidecar that is meant. Of several pods it is one that runs; standard error says which.
     pub(crate) async fn one(&self, command: &str) -> anyhow::Result<Found> {
         if let Some(address) = self.proxy {
             return Ok(Found::at(address));
+        }
+        if self.is_here() {
+            let runs = self.runs()?;
+            return match runs.as_slice() {
+                [record] => Ok(Found::run(record)),
+                several => bail!("{}", which(several)),
+            };
         }
         let (target, cluster) = self.cluster().await?;
         let (pod, count) = target.pod(&cluster, self.namespace.as_deref()).await?;
@@ -89,6 +128,13 @@ impl Sidecar {
     pub(crate) async fn all(&self, command: &str) -> anyhow::Result<Vec<Found>> {
         if let Some(address) = self.proxy {
             return Ok(vec![Found::at(address)]);
+        }
+        if self.is_here() {
+            let runs = self.runs()?;
+            if runs.is_empty() {
+                bail!("{}", which(&runs));
+            }
+            return Ok(runs.iter().map(Found::run).collect());
         }
         let (target, cluster) = self.cluster().await?;
         let pods = target.pods(&cluster, self.namespace.as_deref()).await?;
@@ -118,8 +164,57 @@ impl Sidecar {
         Ok(found)
     }
 
+    /// Whether neither a pod nor an address is named: then it is about this machine.
+    pub(crate) fn is_here(&self) -> bool {
+        self.target.is_none() && self.proxy.is_none() && self.namespace.is_none()
+    }
+
+    /// The state folder of this machine's commands.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(default_state_dir)
+    }
+
+    fn runs(&self) -> anyhow::Result<Vec<Record>> {
+        let state = self.state();
+        Record::all(&state).with_context(|| format!("cannot read {}", state.display()))
+    }
+
     async fn cluster(&self) -> anyhow::Result<(&Target, Cluster)> {
         let target = self.target.as_ref().context("say which pod: POD, POD.NAMESPACE or deploy/NAME")?;
         Ok((target, self.kubeconfig.connect().await?))
+    }
+}
+
+/// Which of the sidecars on this machine can be meant.
+fn which(runs: &[Record]) -> String {
+    if runs.is_empty() {
+        return "say whose sidecar: POD, POD.NAMESPACE or deploy/NAME, or --proxy ADDRESS; none runs on this machine by \
+                `weft run`"
+            .to_owned();
+    }
+    let each =
+        runs.iter().map(|record| format!("{} (--proxy {})", Found::run(record).workload, record.info.admin));
+    format!("say which of the sidecars on this machine: {}", each.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_server_is_named_as_people_have_it() {
+        let expected = Ok("127.0.0.1:15000".parse().unwrap());
+        for text in [
+            "127.0.0.1:15000",
+            "http://127.0.0.1:15000",
+            "http://127.0.0.1:15000/ready",
+            "localhost:15000",
+            "http://localhost:15000/",
+        ] {
+            assert_eq!(admin_address(text), expected, "{text}");
+        }
+        for text in ["https://127.0.0.1:15000", "web:80", "http://web:80/", "127.0.0.1", ""] {
+            assert!(admin_address(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Requests between workloads as they are now, from what the sidecars count.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::bail;
@@ -9,8 +10,9 @@ use ratatui::text::{Line, Text};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
+use weft_control_plane::Announcement;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Place};
 use crate::command::top::Args;
 use crate::interrupts::Interrupts;
 use crate::output::{self, Closed, Format};
@@ -18,27 +20,57 @@ use crate::screen::{self, Screen};
 use crate::sidecar::Found;
 use crate::table::table;
 use crate::traffic::exposition::{self, Sample};
-use crate::traffic::{EdgeReport, Edges, milliseconds};
+use crate::traffic::{EdgeReport, Edges, Key, milliseconds, take_reported};
 
+/// The destination of what is for no service of the mesh, in the metrics of sidecars.
+const OUTSIDE: &str = "none";
 /// Who takes part without having proved who it is.
 const UNKNOWN: &str = "(outside the mesh)";
 
-/// A sidecar that is asked again and again.
+/// A sidecar, or the control plane, that is asked again and again.
 struct Source {
     found: Found,
+    is_control_plane: bool,
     /// The connection to it, while that lasts.
     admin: Option<Admin>,
 }
 
 impl Source {
-    async fn scrape(&mut self) -> anyhow::Result<Vec<Sample>> {
-        let mut admin = match self.admin.take() {
-            Some(admin) => admin,
-            None => self.found.place.open().await?,
+    fn sidecar(found: Found) -> Self {
+        Self { found, is_control_plane: false, admin: None }
+    }
+
+    /// The control plane of this machine, which knows of all sidecars that joined it.
+    fn control_plane(state: &Path) -> anyhow::Result<Self> {
+        let Some(announced) = Announcement::running(state)? else {
+            bail!(
+                "no control plane runs here (state folder {}): start one with `weft control-plane --config DIR`, or say \
+                 whose sidecars: POD, deploy/NAME, ns/NAMESPACE or --proxy ADDRESS",
+                state.display()
+            );
         };
-        let text = admin.text(Method::GET, "/metrics").await?;
+        let found = Found {
+            name: format!("the control plane at {}", announced.admin),
+            namespace: String::new(),
+            workload: String::new(),
+            place: Place::Address(announced.admin),
+        };
+        Ok(Self { found, is_control_plane: true, admin: None })
+    }
+
+    async fn scrape(&mut self) -> anyhow::Result<String> {
+        let path = if self.is_control_plane { "/traffic" } else { "/metrics" };
+        if let Some(mut admin) = self.admin.take()
+            && let Ok(text) = admin.text(Method::GET, path).await
+        {
+            self.admin = Some(admin);
+            return Ok(text);
+        }
+        // There was no connection, or it was closed while nothing was asked.
+        let mut admin = self.found.place.open().await?;
+        let text = admin.text(Method::GET, path).await?;
         self.admin = Some(admin);
-        Ok(exposition::read(&text))
+        Ok(text)
     }
 }
 
@@ -60,8 +92,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(found: Vec<Found>, whole: Option<&str>) -> Self {
-        let sources = found.into_iter().map(|found| Source { found, admin: None }).collect();
+    fn new(sources: Vec<Source>, whole: Option<&str>) -> Self {
         Self { sources, edges: Edges::default(), whole: whole.map(str::to_owned) }
     }
 
@@ -70,24 +101,29 @@ impl Watch {
         let mut asking = JoinSet::new();
         for mut source in self.sources.drain(..) {
             asking.spawn(async move {
-                let samples = source.scrape().await;
-                (source, samples)
+                let text = source.scrape().await;
+                (source, text)
             });
         }
         let mut unanswered = Vec::new();
         while let Some(done) = asking.join_next().await {
-            let Ok((source, samples)) = done else { continue };
-            match samples {
-                Ok(samples) => {
-                    let (found, whole) = (&source.found, self.whole.as_deref());
-                    self.edges.take(&found.name, &samples, |sample| edge(found, whole, sample));
-                }
-                Err(error) => unanswered.push(format!("{}: {error:#}", source.found.name)),
+            let Ok((source, text)) = done else { continue };
+            if let Err(error) = text.and_then(|text| self.take(&source, &text)) {
+                unanswered.push(format!("{}: {error:#}", source.found.name));
             }
             self.sources.push(source);
         }
         unanswered.sort();
         unanswered
+    }
+
+    fn take(&mut self, source: &Source, text: &str) -> anyhow::Result<()> {
+        if source.is_control_plane {
+            return take_reported(&mut self.edges, text, UNKNOWN);
+        }
+        let (found, whole) = (&source.found, self.whole.as_deref());
+        self.edges.take(&found.name, &exposition::read(text), |sample| edge(found, whole, sample));
+        Ok(())
     }
 
     fn picture(&self, unanswered: Vec<String>) -> Picture {
@@ -98,9 +134,14 @@ impl Watch {
 }
 
 /// Who calls whom in a sample of a sidecar. What comes in from a namespace that is asked whole is counted by its callers.
-fn edge(of: &Found, whole: Option<&str>, sample: &Sample) -> Option<(String, String)> {
+fn edge(of: &Found, whole: Option<&str>, sample: &Sample) -> Option<Key> {
     match sample.label("direction") {
-        "outbound" => Some((of.workload.clone(), sample.service("backend", &of.namespace)?)),
+        "outbound" => {
+            let service = |label| sample.service(label, &of.namespace);
+            let to = service("backend").or_else(|| service("destination"))?;
+            let to = if to == OUTSIDE { UNKNOWN.to_owned() } else { to };
+            Some((of.workload.clone(), to, sample.label("version").to_owned()))
+        }
         "inbound" => {
             let account = account(sample.label("peer"));
             if whole.is_some() && account.split_once('/').map(|(namespace, _)| namespace) == whole {
@@ -108,7 +149,8 @@ fn edge(of: &Found, whole: Option<&str>, sample: &Sample) -> Option<(String, Str
             }
             let own = account.strip_prefix(&of.namespace).and_then(|rest| rest.strip_prefix('/'));
             let from = own.unwrap_or(&account).to_owned();
-            Some((if from.is_empty() { UNKNOWN.to_owned() } else { from }, of.workload.clone()))
+            let from = if from.is_empty() { UNKNOWN.to_owned() } else { from };
+            Some((from, of.workload.clone(), String::new()))
         }
         _ => None,
     }
@@ -121,7 +163,12 @@ fn account(identity: &str) -> String {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
-    let mut watch = Watch::new(args.sidecar.all("weft top").await?, args.sidecar.whole_namespace());
+    let sources = if args.sidecar.is_here() {
+        vec![Source::control_plane(&args.sidecar.state())?]
+    } else {
+        args.sidecar.all("weft top").await?.into_iter().map(Source::sidecar).collect()
+    };
+    let mut watch = Watch::new(sources, args.sidecar.whole_namespace());
     let unanswered = watch.look().await;
     if unanswered.len() == watch.sources.len() {
         bail!("{}", nobody(&unanswered));
@@ -160,7 +207,7 @@ fn nobody(unanswered: &[String]) -> String {
         0 => String::new(),
         more => format!(", and {more} more don't either"),
     };
-    format!("no sidecar answers: {}{others}", unanswered.first().map_or("", String::as_str))
+    format!("nobody answers: {}{others}", unanswered.first().map_or("", String::as_str))
 }
 
 fn show(args: &Args, picture: &Picture, sidecars: usize, screen: Option<&mut Screen>) -> Result<(), Closed> {
@@ -168,7 +215,12 @@ fn show(args: &Args, picture: &Picture, sidecars: usize, screen: Option<&mut Scr
         (Format::Json, _) => output::json(picture),
         (Format::Text, None) => output::line(&lines(picture).join("\n")),
         (Format::Text, Some(screen)) => screen.draw(|frame| {
-            let title = format!("weft top  {sidecars} sidecars, every {:?}; Ctrl-C ends", args.interval);
+            let of = if args.sidecar.is_here() {
+                "the local control plane".to_owned()
+            } else {
+                format!("{sidecars} sidecars")
+            };
+            let title = format!("weft top  {of}, every {:?}; Ctrl-C ends", args.interval);
             frame.render_widget(drawn(title, picture), frame.area());
         }),
     }
@@ -200,6 +252,7 @@ fn lines(picture: &Picture) -> Vec<String> {
             [
                 edge.from.clone(),
                 edge.to.clone(),
+                if edge.version.is_empty() { "-".to_owned() } else { edge.version.clone() },
                 if edge.mtls { "yes" } else { "NO" }.to_owned(),
                 format!("{:.1}", edge.rate),
                 edge.success_percent.map_or("-".to_owned(), |percent| format!("{percent:.2} %")),
@@ -207,10 +260,15 @@ fn lines(picture: &Picture) -> Vec<String> {
                 milliseconds(edge.p99_ms),
                 edge.requests.to_string(),
                 edge.retries.to_string(),
+                if edge.tcp_connections == 0 {
+                    "-".to_owned()
+                } else {
+                    format!("{} open of {}", edge.tcp_open, edge.tcp_connections)
+                },
             ]
         })
         .collect();
-    let head = ["FROM", "TO", "MTLS", "/S", "SUCCESS", "P50", "P99", "REQUESTS", "RETRIES"];
+    let head = ["FROM", "TO", "VERSION", "MTLS", "/S", "SUCCESS", "P50", "P99", "REQUESTS", "RETRIES", "TCP"];
     let mut lines = if rows.is_empty() { vec!["no requests yet".to_owned()] } else { table(head, &rows) };
     lines.extend(picture.unanswered.iter().map(|it| format!("unanswered: {it}")));
     lines

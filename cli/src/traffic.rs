@@ -2,8 +2,10 @@
 
 mod edge;
 pub(crate) mod exposition;
+mod reported;
 
-pub(crate) use edge::{EdgeReport, Edges, rounded};
+pub(crate) use edge::{EdgeReport, Edges, Key, rounded};
+pub(crate) use reported::take_reported;
 
 /// Milliseconds for people: 1.2 ms, 15 ms.
 pub(crate) fn milliseconds(value: Option<f64>) -> String {

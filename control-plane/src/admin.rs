@@ -26,9 +26,9 @@ use crate::follow::ConfigStatus;
 use crate::metrics::{KindLabels, Levels, Metrics};
 use crate::registry::Registry;
 use crate::resource::Kind;
-use crate::service::Traffic;
 use crate::shares::{Shares, source};
 use crate::source::kubernetes::WatchHealth;
+use crate::traffic::Traffic;
 
 /// Time for a request's head to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +49,7 @@ GET /metrics  counters, for Prometheus
 const ADMIN_PATHS: &str = "\
 GET /config   resources in force, and what is wrong with the files as they are now
 GET /clients  registered workloads and discovery streams
+GET /traffic  what proxies have reported of requests and connections
 ";
 
 /// Who asks.
@@ -119,7 +120,7 @@ impl Admin {
         let paths = if surface == Surface::Admin { [PATHS, ADMIN_PATHS].concat() } else { PATHS.to_owned() };
         let known = match path {
             "/" | "/ready" | "/live" | "/metrics" => true,
-            "/config" | "/clients" => surface == Surface::Admin,
+            "/config" | "/clients" | "/traffic" => surface == Surface::Admin,
             _ => false,
         };
         if !known {
@@ -143,6 +144,7 @@ impl Admin {
             },
             "/config" => json_answer(&self.config()),
             "/clients" => json_answer(&self.clients()),
+            "/traffic" => json_answer(&self.traffic.json(&self.registry.workloads())),
             _ => text(StatusCode::OK, paths),
         }
     }

@@ -231,6 +231,11 @@ impl Discovery {
         found
     }
 
+    /// Whom a pod runs as; `None`: no pod of this id is known.
+    pub(crate) fn pod_identity(&self, id: &str) -> Option<Identity> {
+        self.state.lock().index.pod(id).map(|pod| pod.identity.clone())
+    }
+
     /// A workload's policies are for its own proxy: a name means a pod of the identity that asks, or what it registered.
     fn inbound(&self, identity: &str, name: &str) -> Lookup {
         let Ok(identity) = identity.parse::<Identity>() else { return Lookup::Absent };

@@ -36,6 +36,7 @@ mod start;
 mod state;
 mod status;
 mod token;
+mod traffic;
 mod webhook;
 
 pub use args::Args;

@@ -6,4 +6,4 @@ mod telemetry;
 
 pub(crate) use identity::Issuer;
 pub(crate) use registration::Registrar;
-pub(crate) use telemetry::{Traffic, TrafficService};
+pub(crate) use telemetry::TrafficService;

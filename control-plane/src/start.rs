@@ -38,9 +38,10 @@ use crate::metrics::Metrics;
 use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::revocations::Revocations;
-use crate::service::{Issuer, Registrar, Traffic, TrafficService};
+use crate::service::{Issuer, Registrar, TrafficService};
 use crate::settings::Settings;
 use crate::state::{Announcement, StateDir};
+use crate::traffic::Traffic;
 
 /// Connections whose handshake is done and that wait for the server.
 const HANDSHAKEN: usize = 64;
@@ -380,6 +381,7 @@ impl Parts {
         let traffic = TrafficService {
             traffic: self.traffic,
             registry: self.registry,
+            discovery: self.discovery,
             config: self.status,
             authenticator,
             stop: self.stop.clone(),

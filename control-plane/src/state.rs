@@ -50,6 +50,15 @@ impl Announcement {
     }
 }
 
+impl Announcement {
+    /// The control plane of a state folder that runs now; `None`: none does.
+    pub fn running(state_dir: &Path) -> Result<Option<Self>, Error> {
+        let lock = File::open(state_dir.join(LOCK)).ok();
+        let free = lock.is_none_or(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_ok());
+        if free { Ok(None) } else { Self::read(state_dir) }
+    }
+}
+
 /// The configuration as it was last right.
 #[derive(Default, Serialize, Deserialize)]
 struct LastGood {
@@ -176,7 +185,9 @@ mod tests {
         assert_eq!(Announcement::read(&path).unwrap(), Some(announcement()));
         let error = StateDir::open(&path).unwrap_err().to_string();
         assert!(error.contains("pid 42 at 127.0.0.1:15012 uses it"), "{error}");
+        assert_eq!(Announcement::running(&path).unwrap(), Some(announcement()));
         drop(state);
+        assert_eq!(Announcement::running(&path).unwrap(), None);
         StateDir::open(&path).unwrap();
     }
 

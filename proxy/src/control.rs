@@ -36,6 +36,8 @@ use self::identity::Issuance;
 use self::proof::Proof;
 use self::registration::Registration;
 use self::telemetry::Telemetry;
+#[cfg(test)]
+pub(crate) use self::telemetry::told_of;
 use self::transport::{Dial, Transport};
 use crate::admin::{Admin, Admits, serve};
 use crate::config::{self, Offer, ProxyConfig};

@@ -120,6 +120,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether it counts as a failure of a connection: what is the client's doing does not, nor whom a policy refuses.
+    pub fn counts(&self) -> bool {
+        self.origin != Origin::Downstream && self.reason.http_status().is_server_error()
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.reason.label(), self.detail)

@@ -19,7 +19,7 @@ use crate::access::Entry;
 use crate::config::Offer;
 use crate::http::client::Client;
 use crate::snapshot::{InboundPort, Snapshot};
-use crate::stats::{Direction, Edge, EdgeKey, Stats};
+use crate::stats::{Direction, Edge, EdgeKey, Security, Stats};
 use crate::stream::door::{Entering, door};
 use crate::stream::own::OwnListeners;
 use crate::stream::strangers::{Standing, Strangers};
@@ -75,9 +75,10 @@ impl Inbound {
             self.proven.sweep(tls.generation(), SystemTime::now(), stats);
         }
         self.live.sweep(&snapshot.inbound, stats);
-        for application in self.applications.borrow().values() {
-            application.client.sweep(now, IDLE, stats);
-        }
+        // A redirected connection is to whatever port its peer likes: what nobody uses is not kept.
+        self.applications.borrow_mut().retain(|_, application| {
+            application.client.sweep(now, IDLE, stats) || Rc::strong_count(application) > 1
+        });
     }
 }
 
@@ -202,15 +203,7 @@ impl Upstream {
     fn new(worker: &Worker, arrival: &Arrival, caller: &Caller) -> Rc<Self> {
         let (peer, identity) = (caller.peer.address, caller.identity.clone());
         let service = ServicePort::new(service_name(worker, arrival), arrival.port);
-        let edge = worker.shared.stats.edge(EdgeKey {
-            direction: Direction::Inbound,
-            destination: service.clone(),
-            backend: service.clone(),
-            route: "".into(),
-            workload: "".into(),
-            version: "".into(),
-            peer: identity.clone(),
-        });
+        let edge = worker.edges.edge(&worker.shared.stats, edge_key(&service, identity.as_ref()));
         let application = worker.inbound.application(arrival.application, &worker.own);
         let own = worker.with_snapshot(|snapshot| snapshot.tls.as_ref().map(|tls| tls.identity().clone()));
         let client = own.zip(identity.as_ref()).and_then(|(own, peer)| client_certificate(&own, peer, None));
@@ -237,10 +230,25 @@ impl Upstream {
         })
     }
 
+    /// Where copies of requests are counted.
+    fn edge_of_copies(&self, worker: &Worker) -> Arc<Edge> {
+        let key = EdgeKey { mirrored: true, ..edge_key(&self.service, self.identity.as_ref()) };
+        worker.edges.edge(&worker.shared.stats, key)
+    }
+
     /// Tells the access log whose connection it is and what for.
     fn describe(&self, entry: &mut Entry) {
         entry.source_identity.clone_from(&self.identity);
         entry.destination = Some(self.service.clone());
+    }
+}
+
+fn edge_key(service: &ServicePort, peer: Option<&Identity>) -> EdgeKey {
+    EdgeKey {
+        destination: Some(service.clone()),
+        backend: Some(service.clone()),
+        security: Security::proven(peer.cloned()),
+        ..EdgeKey::outside(Direction::Inbound)
     }
 }
 

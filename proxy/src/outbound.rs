@@ -1,5 +1,6 @@
 //! What leaves the workload: from a connection that its application opened to an endpoint of what it dialled.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use weft_mesh::violation::Violation;
 use crate::http::server::{HEAD_TIMEOUT, ServerVersion, is_disconnect, serve};
 use crate::http::witness::Witness;
 use crate::shared::Shared;
-use crate::stats::Direction;
+use crate::stats::{Direction, EdgeKey, LookupOutcome};
 use crate::stream::announced;
 use crate::stream::limit::Accepted;
 use crate::stream::prefixed::{Prefixed, read_ahead, read_ahead_within};
@@ -34,8 +35,10 @@ mod opaque;
 mod passthrough;
 pub(crate) mod request;
 mod session;
+mod way;
 
 pub use passthrough::Passthrough;
+pub use way::Way;
 
 /// What the requests of a connection are for.
 #[derive(Debug, Clone)]
@@ -63,6 +66,15 @@ pub struct Downstream {
     pub target: Target,
     /// Who opened it.
     pub source: SocketAddr,
+    /// How its destination was looked up when it came, where nothing was counted by then.
+    looked_up: Cell<Option<LookupOutcome>>,
+}
+
+impl Downstream {
+    /// A connection that has just come.
+    pub fn new(target: Target, source: SocketAddr) -> Self {
+        Self { target, source, looked_up: Cell::default() }
+    }
 }
 
 /// Serves the explicit listener: an HTTP proxy, which also takes requests by their authority. It sends them in the
@@ -82,7 +94,7 @@ pub fn listen_explicit(
         async move {
             let Some(stream) = opened_here(&worker, stream, source) else { return };
             let Some((source, stream)) = begin(stream, source, &announced_by).await else { return };
-            let downstream = Rc::new(Downstream { target: Target::ByAuthority, source });
+            let downstream = Rc::new(Downstream::new(Target::ByAuthority, source));
             connection(worker, stream, downstream, Protocol::Http1).await;
         }
     });
@@ -109,7 +121,7 @@ pub fn listen_local(
                 return stream.refuse();
             }
             let Some((source, stream)) = begin(stream, source, &announced_by).await else { return };
-            dialled(worker, stream, Rc::new(Downstream { target, source })).await;
+            dialled(worker, stream, Rc::new(Downstream::new(target, source))).await;
         }
     });
 }
@@ -156,13 +168,13 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
                 Ok(Some(original)) => {
                     let stream = Prefixed::untouched(stream);
                     let target = Target::Fixed(original.to_string().into());
-                    dialled(worker, stream, Rc::new(Downstream { target, source })).await;
+                    dialled(worker, stream, Rc::new(Downstream::new(target, source))).await;
                 }
                 // Opened to this listener on purpose: there is only what the requests say.
                 Ok(None) => {
                     let Some(stream) = opened_here(&worker, stream, source) else { return };
                     let stream = Prefixed::untouched(stream);
-                    let downstream = Rc::new(Downstream { target: Target::ByAuthority, source });
+                    let downstream = Rc::new(Downstream::new(Target::ByAuthority, source));
                     connection(worker, stream, downstream, Protocol::Http1).await;
                 }
                 Err(error) => {
@@ -201,7 +213,7 @@ where
     S: Transport + Refuse + Send + 'static,
 {
     let Target::Fixed(name) = &downstream.target else { return };
-    let protocol = Box::pin(destination::find(&worker, name)).await.protocol();
+    let protocol = Box::pin(destination::peek(&worker, &downstream, name)).await.protocol();
     connection(worker, stream, downstream, protocol).await;
 }
 
@@ -298,10 +310,11 @@ where
 {
     let drain = worker.shared.drain.clone();
     let witness = Witness::new(&worker.shared, Direction::Outbound);
-    let (shared, source) = (Arc::clone(&worker.shared), downstream.source);
+    let (of, source) = (Rc::clone(&worker), downstream.source);
     let refused = move |violation: Violation| {
-        let log = shared.access.unread(Direction::Outbound, source);
-        shared.refused(Direction::Outbound, violation, log);
+        let log = of.shared.access.unread(Direction::Outbound, source);
+        let edge = of.edges.edge(&of.shared.stats, EdgeKey::outside(Direction::Outbound));
+        of.shared.refused(Direction::Outbound, violation, &edge, log);
     };
     let handler = move |request| request::handle(Rc::clone(&worker), Rc::clone(&downstream), request);
     serve(stream, version, drain, witness, handler, refused).await;

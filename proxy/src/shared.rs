@@ -24,7 +24,7 @@ use crate::http::replay::ReplayMemory;
 use crate::overload::Overload;
 use crate::redirection::Redirection;
 use crate::snapshot::Snapshot;
-use crate::stats::{Direction, Stats};
+use crate::stats::{Cause, Direction, Edge, Outcome, Stats};
 use crate::stream::limit::ConnectionLimit;
 use crate::upstream::ejected::Ejected;
 use crate::upstream::room::ServiceUsage;
@@ -80,7 +80,7 @@ pub struct Shared {
     pub marks: Marks<foldhash::quality::RandomState>,
     foreign: Seldom,
     ready: AtomicBool,
-    under_way: AtomicUsize,
+    under_way: [AtomicUsize; 2],
     numbered: AtomicUsize,
     stream_looks: AtomicU32,
     usages: Mutex<HashMap<ServicePort, Arc<ServiceUsage>>>,
@@ -107,7 +107,7 @@ impl Shared {
             marks: Marks::default(),
             foreign: Seldom::default(),
             ready: AtomicBool::new(false),
-            under_way: AtomicUsize::new(0),
+            under_way: Default::default(),
             numbered: AtomicUsize::new(0),
             stream_looks: AtomicU32::new(looks(STREAM_IDLE)),
             usages: Mutex::default(),
@@ -159,7 +159,7 @@ impl Shared {
 
     /// Counts a connection that is refused because it comes from elsewhere, to where the proxy acts in the workload's name.
     pub fn refused_foreign(&self, source: SocketAddr) {
-        self.stats.answered(Direction::Outbound, Reason::Denied);
+        self.stats.answered(Direction::Outbound, Cause::Failed(Reason::Denied));
         if self.foreign.is_due() {
             tracing::warn!(
                 %source,
@@ -170,9 +170,13 @@ impl Shared {
     }
 
     /// Counts, and logs, a request that was answered because it could not be read as one.
-    pub fn refused(&self, direction: Direction, violation: Violation, log: Option<Box<Open>>) {
+    pub fn refused(&self, direction: Direction, violation: Violation, edge: &Edge, log: Option<Box<Open>>) {
         let reason = violation.reason();
-        self.stats.answered(direction, reason);
+        let cause = Cause::Failed(reason);
+        self.stats.answered(direction, cause);
+        // When its head began to arrive is not known.
+        let (status, elapsed) = (Some(reason.http_status()), Duration::ZERO);
+        edge.request(&Outcome { status, cause: Some(cause), failed: false, elapsed });
         if let Some(mut log) = log {
             log.failed(reason);
             log.answered(reason.http_status(), &HeaderMap::new());
@@ -181,14 +185,27 @@ impl Shared {
     }
 
     /// Counts one request or connection that is under way, until the guard is dropped.
-    pub fn enter(self: &Arc<Self>) -> UnderWay {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(Arc::clone(self))
+    pub fn enter(self: &Arc<Self>, direction: Direction) -> UnderWay {
+        self.under_way_of(direction).fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self), direction)
     }
 
     /// Requests and opaque connections that are under way.
     pub fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
+        self.arriving() + self.under_way_of(Direction::Outbound).load(Ordering::Relaxed)
+    }
+
+    /// Those of them that are on their way to the workload.
+    pub fn arriving(&self) -> usize {
+        self.under_way_of(Direction::Inbound).load(Ordering::Relaxed)
+    }
+
+    fn under_way_of(&self, direction: Direction) -> &AtomicUsize {
+        let [outbound, inbound] = &self.under_way;
+        match direction {
+            Direction::Outbound => outbound,
+            Direction::Inbound => inbound,
+        }
     }
 }
 
@@ -201,17 +218,10 @@ fn looks(idle: Duration) -> u32 {
 
 /// One request or opaque connection that is under way; a drain waits for it.
 #[derive(Debug)]
-pub struct UnderWay(Arc<Shared>);
-
-impl UnderWay {
-    /// What the proxy's threads share.
-    pub fn shared(&self) -> &Shared {
-        &self.0
-    }
-}
+pub struct UnderWay(Arc<Shared>, Direction);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.under_way_of(self.1).fetch_sub(1, Ordering::Relaxed);
     }
 }

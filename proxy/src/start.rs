@@ -250,13 +250,23 @@ impl Running {
     /// Takes no new work and waits until what is under way has ended, or the drain's time is over. Gives the number of
     /// requests and connections that were cut off.
     pub fn drain(&self) -> usize {
+        self.drain_until_none(Shared::under_way)
+    }
+
+    /// As [`Self::drain`], but waits only for what is on its way to the workload: what the workload itself has begun, such as
+    /// a connection to a database that it keeps, ends when the workload is told to end, and not before.
+    pub fn drain_arriving(&self) -> usize {
+        self.drain_until_none(Shared::arriving)
+    }
+
+    fn drain_until_none(&self, under_way: impl Fn(&Shared) -> usize) -> usize {
         let began = Instant::now();
         let _ = self.drained_by.set(began + self.drain_timeout);
         self.shared.drain.cancel();
         let offers = !self.addresses.offers.is_empty() || self.addresses.transparent_inbound.is_some();
         let settle = if offers { SETTLE } else { SETTLE_OWN };
         loop {
-            let open = self.shared.under_way();
+            let open = under_way(&self.shared);
             let waited = began.elapsed();
             if waited >= self.drain_timeout || (open == 0 && waited >= settle) {
                 return open;

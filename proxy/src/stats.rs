@@ -1,37 +1,44 @@
 //! Counters of all threads: workers add to them without waiting, the control thread reads them.
 
+mod cause;
 mod counters;
 mod edge;
 mod edges;
 mod exposition;
+mod kept;
 mod latency;
 mod process;
 mod refusals;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use weft_identity::Reason as RefusalReason;
-use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use self::counters::{Counter, Counters};
 use self::edges::Edges;
 use self::refusals::Refusals;
 
+pub use self::cause::Cause;
 pub use self::counters::{
     AccessLogOutcome, AuthorizationOutcome, Direction, GlobalLimitOutcome, HedgeOutcome, LookupOutcome,
     OpenConnection, Retirement, RetryOutcome, ShedCause,
 };
-pub use self::edge::{Edge, EdgeKey, Totals};
+pub use self::edge::{Edge, EdgeKey, Outcome, Security, Totals};
 pub use self::exposition::{Exposition, Format};
+pub use self::kept::KeptEdges;
 pub use self::process::resident_memory;
 
 /// Time after which an edge that no worker holds and that carries nothing loses its own series.
 pub const EDGE_IDLE: Duration = Duration::from_mins(10);
-/// Edges that have series of their own; the traffic of more of them is counted together.
+/// Edges that have series of their own, half of them for each direction; the traffic of more is counted together.
 pub const EDGES_MAX: usize = 10_000;
+/// Time between looks at which edges have ended.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// What the proxy counts. Every method may be called on any thread; none waits for another thread for longer than it
 /// takes to look something up.
@@ -39,6 +46,7 @@ pub const EDGES_MAX: usize = 10_000;
 pub struct Stats {
     counters: Arc<Counters>,
     edges: Edges,
+    swept: Mutex<Option<Instant>>,
     refusals: Refusals,
 }
 
@@ -49,15 +57,15 @@ impl Stats {
         self.edges.shard(key, Instant::now())
     }
 
-    /// Counts a request that the proxy answered itself.
-    pub fn answered(&self, direction: Direction, reason: Reason) {
-        self.counters.add(Counter::Answer(direction, reason));
+    /// Counts a request, or connection, that the proxy answered itself.
+    pub fn answered(&self, direction: Direction, cause: Cause) {
+        self.counters.add(Counter::Answer(direction, cause));
     }
 
     /// Requests and connections that were answered for this reason.
     #[cfg(test)]
-    pub(crate) fn answers(&self, direction: Direction, reason: Reason) -> u64 {
-        self.counters.get(Counter::Answer(direction, reason))
+    pub(crate) fn answers(&self, direction: Direction, reason: weft_mesh::reason::Reason) -> u64 {
+        self.counters.get(Counter::Answer(direction, Cause::Failed(reason)))
     }
 
     /// Counts what a client did that it must not.
@@ -74,6 +82,12 @@ impl Stats {
     /// Counts how a destination was looked up.
     pub fn looked_up(&self, outcome: LookupOutcome) {
         self.counters.add(Counter::Lookup(outcome));
+    }
+
+    /// Destinations that were looked up with this outcome.
+    #[cfg(test)]
+    pub(crate) fn lookups(&self, outcome: LookupOutcome) -> u64 {
+        self.counters.get(Counter::Lookup(outcome))
     }
 
     /// Counts a retry that was made, a request that went to another endpoint, or a retry that the budget did not allow.
@@ -204,9 +218,31 @@ impl Stats {
         self.refusals.note(peer.ip(), reason, detail, Instant::now());
     }
 
-    /// The sums of every edge, of all its shards. Shards that workers have dropped are put together, and edges that
-    /// were not used for [`EDGE_IDLE`] are added to one without names.
+    /// The sums of every edge that has carried something of late, over all its shards.
     pub fn edges(&self) -> Vec<(EdgeKey, Totals)> {
-        self.edges.read(Instant::now())
+        self.edges.read()
+    }
+
+    /// The sums of all edges that there were since the proxy started: those that have ended are put together without the
+    /// names of their workloads.
+    pub fn edges_of_all_time(&self) -> BTreeMap<EdgeKey, Totals> {
+        self.edges.read_all()
+    }
+
+    /// Ends the series of edges that no worker holds and that have carried nothing for [`EDGE_IDLE`]. To be called now and
+    /// then by anybody; it looks once a minute.
+    pub fn sweep(&self, now: Instant) {
+        let Some(mut swept) = self.swept.try_lock() else { return };
+        if swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP_EVERY) {
+            return;
+        }
+        *swept = Some(now);
+        self.edges.sweep(now);
+    }
+
+    /// Shards of all edges.
+    #[cfg(test)]
+    pub(crate) fn shards(&self) -> usize {
+        self.edges.shards()
     }
 }

@@ -9,6 +9,7 @@ mod chaos;
 mod connection_limit;
 mod connection_routes;
 mod connections;
+mod counted;
 mod deadlines;
 mod detection;
 mod drain;

@@ -22,6 +22,7 @@ use crate::overload::Watch;
 use crate::shared::Shared;
 use crate::snapshot::{Backend, Snapshot};
 use crate::start::Listeners;
+use crate::stats::KeptEdges;
 use crate::stream::door::Door;
 use crate::stream::own::OwnListeners;
 use crate::stream::relay::Pipes;
@@ -46,6 +47,8 @@ pub struct Worker {
     pub inbound: Inbound,
     /// The way to the inbound side for requests to the own workload, where connections are redirected.
     pub door: OnceCell<Door>,
+    /// Where what this worker carries is counted.
+    pub edges: KeptEdges,
     /// Through which the kernel moves bytes between plain connections.
     pub pipes: Pipes,
     /// Which of the workers it is, from 0.
@@ -67,6 +70,7 @@ impl Worker {
             watch: Watch::new(&shared.overload),
             inbound: Inbound::default(),
             door: OnceCell::new(),
+            edges: KeptEdges::default(),
             pipes: Pipes::at_most(descriptors::pipes(descriptors::limit(), shared.workers)),
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
             services: RefCell::default(),
@@ -111,6 +115,8 @@ impl Worker {
         });
         self.inbound.sweep(now, &self.snapshot(), &self.shared.stats);
         self.passthrough.sweep(now, &self.shared.stats);
+        self.edges.sweep(now.into_std());
+        self.shared.stats.sweep(now.into_std());
     }
 }
 

@@ -15,7 +15,7 @@ use crate::admin::{PROXY_PORT, Place};
 use crate::cluster::{Cluster, Kubeconfig, Target, percent_encoded};
 use crate::output::{self, Format};
 use crate::runtime;
-use crate::sidecar::Sidecar;
+use crate::sidecar::{Sidecar, admin_address};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", required_unless_present_any = ["proxy", "pod"], conflicts_with_all = ["proxy", "pod"])]
     config: Option<PathBuf>,
     /// Admin address of a running sidecar; it asks on behalf of its own workload
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["from", "pod"])]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["from", "pod"], value_parser = admin_address)]
     proxy: Option<SocketAddr>,
     /// Pod whose sidecar is asked: POD, POD.NAMESPACE or deploy/NAME
     #[arg(long, value_name = "TARGET", conflicts_with = "from")]

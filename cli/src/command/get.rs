@@ -9,12 +9,14 @@ use crate::sidecar::Sidecar;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
+  weft get                                      everything, of the sidecar on this machine
   weft get all web-7f9c-x2x4q.shop              everything, of a pod in namespace shop
   weft get endpoints deploy/web -n shop         where the services that it calls are, and who is ejected
   weft get routes deploy/web -n shop            rules, with the shares of their backends
   weft get certificates --proxy 127.0.0.1:15000 of a sidecar on this machine
   weft get endpoints deploy/web --output json | jq '.endpoints[].endpoints[].health'
 
+Without a target it is the sidecar that `weft run` runs on this machine; of several, `weft ps` says which --proxy to write.
 Of a pod it is asked by port-forward, which takes `create` and `get` of pods/portforward.
 
 Exit codes:
@@ -25,7 +27,7 @@ Exit codes:
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// What of it
-    #[arg(value_enum, value_name = "WHAT")]
+    #[arg(value_enum, value_name = "WHAT", default_value = "all")]
     part: Part,
     #[command(flatten)]
     sidecar: Sidecar,

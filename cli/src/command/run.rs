@@ -35,7 +35,7 @@ the same user (`weft control-plane --config DIR`).
 
 The program's environment: PORT (with --port), HTTP_PROXY and http_proxy (without --no-outbound), NO_PROXY and no_proxy,
 and what --env adds. It starts once the sidecar is ready, so that its first request already finds the mesh. SIGTERM first
-lets the sidecar finish what it has, then goes on to the program; other signals go on at once.
+lets requests to the program finish, then goes on to it; other signals go on at once. `weft ps` lists what runs.
 
 Exit codes:
   the program's own; 128 and the signal's number when a signal ended it

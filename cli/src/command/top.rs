@@ -16,11 +16,14 @@ Examples:
   weft top ns/shop                     of all pods of a namespace
   weft top web-7f9c-x2x4q.shop --once  one table
   weft top ns/shop --output json --once | jq '.edges[] | select(.success_percent < 99)'
-  weft top --proxy 127.0.0.1:15000     of a sidecar on this machine
+  weft top                             of all that joined the control plane on this machine
+  weft top --proxy 127.0.0.1:15000     of one sidecar on this machine; weft ps says where it is
 
-A line is an edge: who calls whom. Of a whole namespace it is counted by the caller's sidecar; otherwise what comes in is
+A line is an edge: who calls whom, and which version of it. Without a target it is told by the control plane that runs on
+this machine as the same user, where each sidecar reports. Of a whole namespace it is counted by the caller's sidecar; otherwise what comes in is
 shown too, with its caller's service account.
-Rate, success, p50 and p99 are those of the last seconds; requests and retries those since the sidecars began. Where standard
+Rate, success, p50 and p99 are those of the last seconds; requests, retries and TCP connections those since the sidecars
+began. Copies of requests (mirrors) are not among them. Where standard
 output is no terminal there is one table, unless --output json asks for a line of JSON for each interval.
 
 Exit codes:

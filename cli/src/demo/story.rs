@@ -15,7 +15,7 @@ use crate::command::demo::Args;
 use crate::interrupts::Interrupts;
 use crate::output::Closed;
 use crate::process::replace_file;
-use crate::traffic::{Edges, exposition::Sample};
+use crate::traffic::{Edges, Key, exposition::Sample};
 
 use super::connected::Connected;
 use super::instance::{ENTRANCE, LOAD, VICTIM};
@@ -28,9 +28,10 @@ use super::tally::Tally;
 use super::view::{self, View};
 
 /// The edge that a sidecar of the service `from` has counted.
-fn called(from: &str, sample: &Sample) -> Option<(String, String)> {
+fn called(from: &str, sample: &Sample) -> Option<Key> {
     let to = sample.service("backend", "default")?;
-    (sample.label("direction") == "outbound").then(|| (from.to_owned(), to))
+    // Each version is a service here.
+    (sample.label("direction") == "outbound").then(|| (from.to_owned(), to, String::new()))
 }
 
 /// How long a scenario takes when the demo has no end.

@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{bail, ensure};
 use weft_identity::JoinToken;
-use weft_proxy::access::Mode;
 use weft_proxy::config::Proof;
 use weft_proxy::{Offer, ProxyConfig};
 
@@ -16,6 +15,8 @@ use super::port;
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) proxy: ProxyConfig,
+    /// The workload's namespace.
+    pub(super) namespace: String,
     /// Port on which the program listens for the sidecar, if it offers something.
     pub(super) application_port: Option<u16>,
 }
@@ -55,13 +56,12 @@ impl Settings {
             services: offer(args, application_port).into_iter().collect(),
             admin: args.admin,
             access_log: args.access_log,
-            // Standard output is the program's alone.
-            access_log_file: (args.access_log_file.clone())
-                .or_else(|| (args.access_log != Mode::Off).then(|| "/dev/stderr".into())),
+            // Standard output is the program's alone, also when the log is switched on while it runs.
+            access_log_file: Some(args.access_log_file.clone().unwrap_or_else(|| "/dev/stderr".into())),
             drain_timeout: args.drain,
             ..ProxyConfig::default()
         };
-        Ok(Self { proxy, application_port })
+        Ok(Self { proxy, namespace: namespace.to_owned(), application_port })
     }
 }
 

@@ -67,14 +67,27 @@ impl Sidecar {
         let proxy = addresses.outbound.map(|address| format!("HTTP proxy into the mesh: http://{address}"));
         let upstreams =
             addresses.upstreams.iter().map(|(name, address)| format!("{address} leads to {name}"));
-        let admin = format!("admin: http://{}/ready", addresses.admin);
-        proxy.into_iter().chain(upstreams).chain([admin]).collect()
+        proxy.into_iter().chain(upstreams).chain([self.admin()]).collect()
+    }
+
+    /// Where it tells how it is.
+    pub(super) fn admin(&self) -> String {
+        format!("admin: http://{}/ready", self.addresses().admin)
     }
 
     /// Takes nothing new and waits until what is under way has ended, or its time is over.
     pub(super) async fn drain(&self) {
+        self.drain_by(Running::drain).await;
+    }
+
+    /// The same of what is on its way to the program: what that has begun itself, it ends itself once it is told to.
+    pub(super) async fn drain_arriving(&self) {
+        self.drain_by(Running::drain_arriving).await;
+    }
+
+    async fn drain_by(&self, drain: fn(&Running) -> usize) {
         let running = Arc::clone(&self.0);
-        match tokio::task::spawn_blocking(move || running.drain()).await {
+        match tokio::task::spawn_blocking(move || drain(&running)).await {
             Ok(0) | Err(_) => {}
             Ok(1) => tell(format_args!("1 request did not finish in time and is cut off")),
             Ok(cut) => tell(format_args!("{cut} requests did not finish in time and are cut off")),

@@ -46,7 +46,7 @@ pub(super) struct Stop(Signal);
 enum Reaction {
     /// It gets the signal.
     PassOn,
-    /// It gets the signal once the sidecar has finished what it has.
+    /// It gets the signal once what is on its way to it has ended.
     DrainThenPassOn,
     /// It has got the signal already; the sidecar finishes meanwhile.
     Drain,
@@ -102,7 +102,7 @@ pub(super) async fn until_ended(
                     biased;
                     () = child.ended() => return,
                     stop = stops.next() => Some(stop),
-                    () = sidecar.drain() => None,
+                    () = sidecar.drain_arriving() => None,
                 };
                 if reaction == Reaction::DrainThenPassOn {
                     child.signal(stop.0);

@@ -28,7 +28,10 @@ fn samples(direction: &str, peer: &str, count: u32) -> Vec<Sample> {
 /// What is seen of web, which calls reviews-v2, and of reviews-v2, which till of another namespace calls too.
 fn seen(names: &[&str], whole: Option<&str>) -> Vec<(String, String, u64)> {
     let all = [found("web-1", "web"), found("reviews-1", "reviews-v2")];
-    let mut watch = Watch::new(all.into_iter().filter(|it| names.contains(&&*it.name)).collect(), whole);
+    let mut watch = {
+        let wanted = all.into_iter().filter(|it| names.contains(&&*it.name));
+        Watch::new(wanted.map(Source::sidecar).collect(), whole)
+    };
     for source in &watch.sources {
         let samples: Vec<Sample> = match &*source.found.name {
             "web-1" => samples("outbound", "shop/sa/reviews-v2", 10),
@@ -61,7 +64,7 @@ fn who_proves_nothing_is_said_to_be_outside() {
     let of = found("web-1", "web");
     let sample =
         &exposition::read("weft_requests_total{direction=\"inbound\",peer=\"\",tls=\"none\"} 1\n")[0];
-    assert_eq!(edge(&of, None, sample), Some((UNKNOWN.to_owned(), "web".to_owned())));
+    assert_eq!(edge(&of, None, sample), Some((UNKNOWN.to_owned(), "web".to_owned(), String::new())));
 }
 
 #[test]
@@ -70,21 +73,23 @@ fn the_table_says_what_there_is_and_who_did_not_answer() {
         edges: vec![EdgeReport {
             from: "web".to_owned(),
             to: "reviews".to_owned(),
+            version: "v2".to_owned(),
             mtls: true,
-            peer: String::new(),
+            tcp_open: 2,
+            tcp_connections: 7,
             requests: 1234,
             failures: 2,
             retries: 3,
             rate: 51.26,
             success_percent: Some(99.5),
             p50_ms: Some(1.25),
-            p99_ms: None,
+            ..EdgeReport::default()
         }],
         unanswered: vec!["web-2: it is gone".to_owned()],
     };
     let expected = [
-        "FROM  TO       MTLS  /S    SUCCESS  P50     P99  REQUESTS  RETRIES",
-        "web   reviews  yes   51.3  99.50 %  1.2 ms  -    1234      3",
+        "FROM  TO       VERSION  MTLS  /S    SUCCESS  P50     P99  REQUESTS  RETRIES  TCP",
+        "web   reviews  v2       yes   51.3  99.50 %  1.2 ms  -    1234      3        2 open of 7",
         "unanswered: web-2: it is gone",
     ];
     assert_eq!(lines(&picture), expected);

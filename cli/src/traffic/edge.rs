@@ -12,37 +12,56 @@ const RECENT: Duration = Duration::from_secs(3);
 
 /// What one edge has carried.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Totals {
-    requests: u64,
-    failures: u64,
-    retries: u64,
-    /// Requests to a peer that proved who it is.
-    mutual: u64,
+pub(super) struct Totals {
+    pub(super) requests: u64,
+    /// Failed requests and connections.
+    pub(super) failures: u64,
+    pub(super) retries: u64,
+    /// Requests and connections in plain text to who is in the mesh.
+    pub(super) plain: u64,
+    /// TCP connections that began, and those that ended.
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+    pub(super) sent: u64,
+    pub(super) received: u64,
     /// Requests by the upper bound of their duration, in microseconds.
-    durations: BTreeMap<u64, u64>,
+    pub(super) durations: BTreeMap<u64, u64>,
 }
 
 impl Totals {
+    fn counters(&mut self) -> [&mut u64; 8] {
+        let Self { requests, failures, retries, plain, opened, closed, sent, received, .. } = self;
+        [requests, failures, retries, plain, opened, closed, sent, received]
+    }
+
     fn since(&self, earlier: &Self) -> Self {
-        let mut durations = self.durations.clone();
+        let (mut since, mut earlier) = (self.clone(), earlier.clone());
+        for (now, then) in since.counters().into_iter().zip(earlier.counters()) {
+            *now = now.saturating_sub(*then);
+        }
         for (bound, count) in &earlier.durations {
-            if let Some(now) = durations.get_mut(bound) {
+            if let Some(now) = since.durations.get_mut(bound) {
                 *now = now.saturating_sub(*count);
             }
         }
-        Self {
-            requests: self.requests.saturating_sub(earlier.requests),
-            failures: self.failures.saturating_sub(earlier.failures),
-            retries: self.retries.saturating_sub(earlier.retries),
-            mutual: self.mutual.saturating_sub(earlier.mutual),
-            durations,
+        since
+    }
+
+    pub(super) fn add(&mut self, more: &Self) {
+        let mut more = more.clone();
+        for (sum, more) in self.counters().into_iter().zip(more.counters()) {
+            *sum += *more;
+        }
+        for (bound, count) in &more.durations {
+            *self.durations.entry(*bound).or_default() += count;
         }
     }
 
-    /// The share of the requests that succeeded, in per cent.
+    /// The share of the requests, and of the connections that ended, that succeeded, in per cent.
     fn success(&self) -> Option<f64> {
-        let good = self.requests.saturating_sub(self.failures) as f64;
-        (self.requests > 0).then(|| 100.0 * good / self.requests as f64)
+        let ended = self.requests + self.closed;
+        let good = ended.saturating_sub(self.failures) as f64;
+        (ended > 0).then(|| 100.0 * good / ended as f64)
     }
 
     /// The duration within which the share `quantile` of the requests ended, in milliseconds; requests are taken to be
@@ -64,13 +83,15 @@ impl Totals {
 }
 
 /// What there is to say about an edge.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct EdgeReport {
     /// The calling service, with its version.
     pub(crate) from: String,
-    /// The service that was called, with its version.
+    /// The service that was called; with its version, where versions are services.
     pub(crate) to: String,
-    /// Whether each request went over mTLS.
+    /// The version of its workloads that were asked; empty: they have none, or none was asked.
+    pub(crate) version: String,
+    /// Whether nothing went in plain text to who is in the mesh.
     pub(crate) mtls: bool,
     /// Who the called side proved to be.
     pub(crate) peer: String,
@@ -80,6 +101,14 @@ pub(crate) struct EdgeReport {
     pub(crate) failures: u64,
     /// Attempts beyond the first.
     pub(crate) retries: u64,
+    /// TCP connections that are open now, and those that there were in all.
+    pub(crate) tcp_open: u64,
+    /// See `tcp_open`.
+    pub(crate) tcp_connections: u64,
+    /// Bytes to the called side, and from it.
+    pub(crate) sent_bytes: u64,
+    /// See `sent_bytes`.
+    pub(crate) received_bytes: u64,
     /// Requests a second.
     pub(crate) rate: f64,
     /// The share of these that succeeded, in per cent; none when there were none.
@@ -98,22 +127,22 @@ struct Edge {
     recent: VecDeque<(Instant, Totals)>,
 }
 
+/// Who calls whom: the calling service, the called one, and the version of its workloads, where that is told apart.
+pub(crate) type Key = (String, String, String);
+
 /// All edges. Instances come and go; what they counted stays.
 #[derive(Debug, Default)]
 pub(crate) struct Edges {
-    edges: BTreeMap<(String, String), Edge>,
+    carried: BTreeMap<Key, Edge>,
     /// The last value of each counter, by instance.
     seen: HashMap<String, HashMap<String, u64>>,
+    /// The last totals, by instance, of those that are told as such.
+    told: HashMap<(String, Key), Totals>,
 }
 
 impl Edges {
     /// Takes what an instance counts now. `edge` says who calls whom in a sample; none is of no interest.
-    pub(crate) fn take(
-        &mut self,
-        instance: &str,
-        samples: &[Sample],
-        edge: impl Fn(&Sample) -> Option<(String, String)>,
-    ) {
+    pub(crate) fn take(&mut self, instance: &str, samples: &[Sample], edge: impl Fn(&Sample) -> Option<Key>) {
         let seen = self.seen.entry(instance.to_owned()).or_default();
         // Buckets hold what the smaller ones hold too, in this order.
         let mut smaller: HashMap<String, u64> = HashMap::new();
@@ -129,9 +158,19 @@ impl Edges {
             let before = seen.insert(counter, value).unwrap_or_default();
             // Less than before: the instance began anew, and all of it is new.
             let more = if value >= before { value - before } else { value };
-            if more > 0 || self.edges.contains_key(&key) {
-                self.edges.entry(key).or_default().add(sample, more);
+            if more > 0 || self.carried.contains_key(&key) {
+                self.carried.entry(key).or_default().add(sample, more);
             }
+        }
+    }
+
+    /// Takes all that an instance has counted of an edge.
+    pub(super) fn told(&mut self, instance: &str, key: Key, totals: &Totals, peer: &str) {
+        let before = self.told.insert((instance.to_owned(), key.clone()), totals.clone()).unwrap_or_default();
+        let edge = self.carried.entry(key).or_default();
+        edge.totals.add(&totals.since(&before));
+        if !peer.is_empty() {
+            peer.clone_into(&mut edge.peer);
         }
     }
 
@@ -142,7 +181,7 @@ impl Edges {
 
     /// Remembers this moment, for the rates.
     pub(crate) fn tick(&mut self, now: Instant) {
-        for edge in self.edges.values_mut() {
+        for edge in self.carried.values_mut() {
             edge.recent.push_back((now, edge.totals.clone()));
             while edge.recent.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= RECENT) {
                 edge.recent.pop_front();
@@ -164,19 +203,24 @@ impl Edges {
     }
 
     fn reports(&self, window: impl Fn(&Edge) -> (Totals, Duration)) -> Vec<EdgeReport> {
-        let used = self.edges.iter().filter(|(_, edge)| edge.totals.requests > 0);
-        used.map(|((from, to), edge)| {
+        let used = self.carried.iter().filter(|(_, edge)| edge.totals.requests + edge.totals.opened > 0);
+        used.map(|((from, to, version), edge)| {
             let (window, length) = window(edge);
             let seconds = length.as_secs_f64();
             let rate = if seconds > 0.0 { window.requests as f64 / seconds } else { 0.0 };
             EdgeReport {
                 from: from.clone(),
                 to: to.clone(),
-                mtls: edge.totals.mutual == edge.totals.requests,
+                version: version.clone(),
+                mtls: edge.totals.plain == 0,
                 peer: edge.peer.clone(),
                 requests: edge.totals.requests,
                 failures: edge.totals.failures,
                 retries: edge.totals.retries,
+                tcp_open: edge.totals.opened.saturating_sub(edge.totals.closed),
+                tcp_connections: edge.totals.opened,
+                sent_bytes: edge.totals.sent,
+                received_bytes: edge.totals.received,
                 rate: rounded(rate),
                 success_percent: window.success().map(rounded),
                 p50_ms: window.quantile(0.5).map(rounded),
@@ -192,11 +236,15 @@ impl Edge {
         match sample.name.as_str() {
             "weft_requests_total" => {
                 self.totals.requests += more;
-                if sample.label("tls") == "mutual" {
-                    self.totals.mutual += more;
-                    sample.label("peer").clone_into(&mut self.peer);
-                }
+                self.secured(sample, more);
             }
+            "weft_tcp_connections_opened_total" => {
+                self.totals.opened += more;
+                self.secured(sample, more);
+            }
+            "weft_tcp_connections_closed_total" => self.totals.closed += more,
+            "weft_sent_bytes_total" => self.totals.sent += more,
+            "weft_received_bytes_total" => self.totals.received += more,
             "weft_failures_total" => self.totals.failures += more,
             "weft_retries_total" => self.totals.retries += more,
             "weft_request_duration_seconds_bucket" => {
@@ -208,6 +256,14 @@ impl Edge {
                     *last.get_mut() += more;
                 }
             }
+            _ => {}
+        }
+    }
+
+    fn secured(&mut self, sample: &Sample, more: u64) {
+        match sample.label("tls") {
+            "mutual" => sample.label("peer").clone_into(&mut self.peer),
+            "none" => self.totals.plain += more,
             _ => {}
         }
     }
@@ -230,9 +286,9 @@ mod tests {
     use super::*;
 
     /// As a sidecar of `web` has counted.
-    fn web(sample: &Sample) -> Option<(String, String)> {
+    fn web(sample: &Sample) -> Option<Key> {
         let to = sample.service("backend", "default")?;
-        (sample.label("direction") == "outbound").then(|| ("web".to_owned(), to))
+        (sample.label("direction") == "outbound").then(|| ("web".to_owned(), to, String::new()))
     }
 
     fn scrape(requests: u64, fast: u64, tls: &str) -> Vec<Sample> {
@@ -270,6 +326,28 @@ mod tests {
         edges.take("web-1", &scrape(10, 10, "mutual"), web);
         edges.take("web-2", &scrape(1, 1, "none"), web);
         assert!(!edges.in_all(RECENT)[0].mtls);
+    }
+
+    #[test]
+    fn connections_that_were_not_made_say_nothing_of_mtls() {
+        let mut edges = Edges::default();
+        edges.take("web-1", &scrape(10, 10, "mutual"), web);
+        edges.take("web-2", &scrape(3, 3, ""), web);
+        assert!(edges.in_all(RECENT)[0].mtls);
+    }
+
+    #[test]
+    fn connections_are_an_edge_without_requests() {
+        let mut edges = Edges::default();
+        let labels = r#"direction="outbound",backend="default/redis:6379",tls="mutual""#;
+        let text = format!(
+            "weft_tcp_connections_opened_total{{{labels}}} 5\nweft_tcp_connections_closed_total{{{labels}}} 3\n\
+             weft_sent_bytes_total{{{labels}}} 70\nweft_failures_total{{{labels}}} 1\n"
+        );
+        edges.take("web-1", &exposition::read(&text), web);
+        let found = &edges.in_all(Duration::from_secs(1))[0];
+        assert_eq!((found.tcp_open, found.tcp_connections, found.sent_bytes), (2, 5, 70));
+        assert_eq!((found.requests, found.success_percent), (0, Some(66.67)));
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn top_prints_one_table_where_nobody_watches() {
     let cluster = Cluster::start();
     let table = cluster.said(&["top", "ns/shop", "--interval", "500ms"]);
     let edge = table.lines().nth(1).unwrap_or_default();
-    assert!(edge.starts_with("web   reviews  yes") && edge.contains('7'), "{table}");
+    assert!(edge.starts_with("web   reviews  -        yes") && edge.contains('7'), "{table}");
     let json: Value = serde_json::from_str(&cluster.said(&[
         "top",
         "deploy/web",

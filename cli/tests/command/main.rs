@@ -9,6 +9,7 @@ mod compose;
 mod dashboards;
 mod demo;
 mod explain;
+mod here;
 mod images;
 mod machine;
 mod rolling;

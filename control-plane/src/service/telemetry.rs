@@ -1,9 +1,8 @@
-//! What proxies report, summed up.
+//! What proxies report, and those who look at it.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::Stream;
 use parking_lot::Mutex;
@@ -13,220 +12,54 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use weft_mesh::name::Identity;
-use weft_mesh::statistics::{BUCKETS, Histogram};
 use weft_proto::v1::telemetry_server;
-use weft_proto::v1::{self, EdgeReport, MeshSummary, ReportResponse, TelemetryReport, WatchRequest};
+use weft_proto::v1::{MeshSummary, ReportResponse, TelemetryReport, WatchRequest};
 
 use crate::caller::Authenticator;
+use crate::discovery::Discovery;
 use crate::follow::ConfigStatus;
-use crate::metrics::Metrics;
-use crate::registry::{Registered, Registry};
+use crate::registry::Registry;
+use crate::traffic::{Reporter, Reporting, Traffic};
 
-/// Edges that are remembered. Beyond, those that were silent for the longest are forgotten: each start of a workload
-/// makes new ones.
-const EDGES_MAX: usize = 50_000;
-/// Of these, one in so many is forgotten at once, so that looking for them is seldom.
-const FORGET_PART: usize = 10;
-/// Longest name in a report.
-const NAME_MAX: usize = 512;
 /// Summaries unless told otherwise, and the most often.
 const INTERVAL: Duration = Duration::from_secs(1);
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
-/// The sums of what all proxies reported since the start.
-pub(crate) struct Traffic {
-    state: Mutex<State>,
-    metrics: Arc<Metrics>,
-}
-
-#[derive(Default)]
-struct State {
-    edges: HashMap<Key, Sums>,
-    /// By identity and name of a workload.
-    certificates: HashMap<(Identity, String), (Option<prost_types::Timestamp>, String)>,
-    /// Reports so far: the time by which edges are old.
-    reports: u64,
-}
-
-impl State {
-    /// Forgets the edges that were silent for the longest; says how many.
-    fn forget(&mut self, count: usize) -> usize {
-        let mut ages: Vec<u64> = self.edges.values().map(|sums| sums.last_report).collect();
-        if ages.is_empty() {
-            return 0;
-        }
-        let (_, oldest, _) = ages.select_nth_unstable(count.min(self.edges.len() - 1));
-        let (oldest, before) = (*oldest, self.edges.len());
-        self.edges.retain(|_, sums| sums.last_report > oldest);
-        before - self.edges.len()
-    }
-}
-
-/// What an edge is known by.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Key {
-    workload: String,
-    identity: Identity,
-    destination: Port,
-    backend: Port,
-    upstream_workload: String,
-    upstream_identity: String,
-    route: String,
-    upstream_version: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Port(String, String, u32);
-
-#[derive(Clone, Default)]
-struct Sums {
-    requests: u64,
-    failures: u64,
-    retries: u64,
-    tcp_connections: u64,
-    bytes_sent: u64,
-    bytes_received: u64,
-    latency: Histogram,
-    /// The number of the report that it was in last.
-    last_report: u64,
-}
-
-impl Traffic {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { state: Mutex::default(), metrics }
-    }
-
-    /// How many edges there are.
-    pub(crate) fn len(&self) -> usize {
-        self.state.lock().edges.len()
-    }
-
-    fn add(&self, identity: &Identity, report: TelemetryReport) {
-        self.metrics.telemetry_reports.inc();
-        let mut state = self.state.lock();
-        state.reports += 1;
-        let certificate = (report.certificate_not_after, report.certificate_serial);
-        if state.certificates.len() >= EDGES_MAX {
-            // Those who are there come back with their next report.
-            state.certificates.clear();
-        }
-        state.certificates.insert((identity.clone(), report.workload_id.clone()), certificate);
-        for edge in report.edges {
-            let key = Key::of(&report.workload_id, identity, &edge);
-            if state.edges.len() >= EDGES_MAX && !state.edges.contains_key(&key) {
-                let forgotten = state.forget(EDGES_MAX / FORGET_PART);
-                self.metrics.telemetry_dropped.inc_by(forgotten as u64);
-            }
-            let reports = state.reports;
-            let sums = state.edges.entry(key).or_default();
-            sums.last_report = reports;
-            sums.add(&edge);
-        }
-    }
-
-    fn summary(&self, registered: &[Registered], config: &ConfigStatus) -> MeshSummary {
-        let state = self.state.lock();
-        let mut edges: Vec<_> = state.edges.iter().collect();
-        edges.sort_by_key(|(key, _)| *key);
-        let edges = edges.into_iter().map(|(key, sums)| v1::Edge {
-            workload_id: key.workload.clone(),
-            identity: key.identity.as_str().to_owned(),
-            traffic: Some(sums.report(key)),
-        });
-        let workloads = registered.iter().map(|Registered { workload, connected }| {
-            let known = (workload.identity.clone(), workload.name.to_string());
-            let (not_after, serial) = state.certificates.get(&known).cloned().unwrap_or_default();
-            let services = workload
-                .offers
-                .iter()
-                .filter_map(|offer| Some(format!("{}:{}", workload.service(offer)?, offer.port)));
-            v1::WorkloadSummary {
-                workload_id: workload.name.to_string(),
-                identity: workload.identity.as_str().to_owned(),
-                services: services.collect(),
-                certificate_not_after: not_after,
-                certificate_serial: serial,
-                connected: *connected,
-            }
-        });
-        MeshSummary {
-            time: Some(SystemTime::now().into()),
-            edges: edges.collect(),
-            workloads: workloads.collect(),
-            config_version: config.version.clone(),
-            config_errors: config.errors.iter().map(ToString::to_string).collect(),
-        }
-    }
-}
-
-impl Key {
-    fn of(workload: &str, identity: &Identity, edge: &EdgeReport) -> Self {
-        let bounded = |text: &str| text.chars().take(NAME_MAX).collect::<String>();
-        let port = |port: &Option<v1::ServicePort>| {
-            let port = port.clone().unwrap_or_default();
-            Port(bounded(&port.namespace), bounded(&port.name), port.port)
-        };
-        Self {
-            workload: workload.to_owned(),
-            identity: identity.clone(),
-            destination: port(&edge.destination),
-            backend: port(&edge.backend),
-            upstream_workload: bounded(&edge.upstream_workload),
-            upstream_identity: bounded(&edge.upstream_identity),
-            route: bounded(&edge.route),
-            upstream_version: bounded(&edge.upstream_version),
-        }
-    }
-}
-
-impl Sums {
-    fn add(&mut self, edge: &EdgeReport) {
-        let add = |sum: &mut u64, value: u64| *sum = sum.saturating_add(value);
-        add(&mut self.requests, edge.requests);
-        add(&mut self.failures, edge.failures);
-        add(&mut self.retries, edge.retries);
-        add(&mut self.tcp_connections, edge.tcp_connections);
-        add(&mut self.bytes_sent, edge.bytes_sent);
-        add(&mut self.bytes_received, edge.bytes_received);
-        let Some(latency) = &edge.latency else { return };
-        for (bucket, count) in latency.buckets.iter().zip(&latency.counts) {
-            if (*bucket as usize) < BUCKETS {
-                self.latency.add(*bucket as usize, *count);
-            }
-        }
-        self.latency.add_sum(latency.sum);
-    }
-
-    fn report(&self, key: &Key) -> EdgeReport {
-        let port = |Port(namespace, name, port): &Port| {
-            Some(v1::ServicePort { namespace: namespace.clone(), name: name.clone(), port: *port })
-        };
-        let (buckets, counts) = self.latency.buckets().map(|(bucket, count)| (bucket as u32, count)).unzip();
-        EdgeReport {
-            destination: port(&key.destination),
-            backend: port(&key.backend),
-            upstream_workload: key.upstream_workload.clone(),
-            upstream_identity: key.upstream_identity.clone(),
-            route: key.route.clone(),
-            upstream_version: key.upstream_version.clone(),
-            requests: self.requests,
-            failures: self.failures,
-            retries: self.retries,
-            latency: Some(v1::Histogram { buckets, counts, sum: self.latency.sum() }),
-            tcp_connections: self.tcp_connections,
-            bytes_sent: self.bytes_sent,
-            bytes_received: self.bytes_received,
-        }
-    }
-}
-
-/// The gRPC side of it.
+/// Takes reports and tells of them.
 pub(crate) struct TrafficService {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) discovery: Arc<Discovery>,
     pub(crate) config: Arc<Mutex<ConfigStatus>>,
     pub(crate) authenticator: Authenticator,
     pub(crate) stop: CancellationToken,
+}
+
+// A status is tonic's one way to refuse a call.
+#[allow(clippy::result_large_err)]
+impl TrafficService {
+    /// A stream begins with this report, of a workload that is the caller's.
+    fn begin(
+        &self,
+        identity: &Identity,
+        extensions: &http::Extensions,
+        report: &TelemetryReport,
+    ) -> Result<Reporting, Status> {
+        let workload = &report.workload_id;
+        let pod = self.discovery.pod_identity(workload);
+        if self.registry.is_registered(identity, workload) || pod.as_ref() == Some(identity) {
+            let (identity, workload) = (identity.clone(), workload.clone());
+            return Ok(self.traffic.begin(Reporter { identity, workload, instance: report.instance }));
+        }
+        if let Some(owner) = pod {
+            let problem = format!("workload {workload} belongs to {owner}, not to {identity}");
+            return Err(self.authenticator.forbidden(extensions, problem));
+        }
+        // It comes before the registration, or the watch of pods: it would be of no workload.
+        let problem =
+            format!("{identity} has registered no workload {workload}, and no such pod is known here");
+        Err(Status::failed_precondition(problem))
+    }
 }
 
 type Summaries = Pin<Box<dyn Stream<Item = Result<MeshSummary, Status>> + Send>>;
@@ -240,19 +73,27 @@ impl telemetry_server::Telemetry for TrafficService {
         request: Request<Streaming<TelemetryReport>>,
     ) -> Result<Response<ReportResponse>, Status> {
         let identity = self.authenticator.identity(request.extensions())?;
+        let extensions = request.extensions().clone();
         let mut reports = request.into_inner();
+        let mut reporting: Option<Reporting> = None;
         loop {
             let report = tokio::select! {
                 report = reports.message() => report?,
                 () = self.stop.cancelled() => return Err(Status::unavailable("the control plane ends")),
             };
             let Some(report) = report else { return Ok(Response::new(ReportResponse {})) };
-            // It may come before the registration, or after its end: it would be of no workload.
-            if !self.registry.is_registered(&identity, &report.workload_id) {
-                let problem = format!("{identity} has registered no workload {}", report.workload_id);
-                return Err(Status::failed_precondition(problem));
+            let reporting = match &reporting {
+                // The last report may come after the workload has withdrawn.
+                Some(reporting) => reporting,
+                None => reporting.insert(self.begin(&identity, &extensions, &report)?),
+            };
+            let of = reporting.reporter();
+            if report.workload_id != of.workload || report.instance != of.instance {
+                return Err(Status::invalid_argument(
+                    "a stream is for the reports of one instance of a workload",
+                ));
             }
-            self.traffic.add(&identity, report);
+            reporting.take(report);
         }
     }
 
@@ -288,49 +129,68 @@ impl telemetry_server::Telemetry for TrafficService {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use tonic::Code;
 
     use super::*;
+    use crate::index::tests::workload;
+    use crate::index::{Change, Pod};
+    use crate::metrics::Metrics;
+    use crate::refusals::Refusals;
 
-    fn report(workload: &str, requests: u64) -> TelemetryReport {
-        let edge = EdgeReport {
-            requests,
-            latency: Some(v1::Histogram { buckets: vec![3, u32::MAX], counts: vec![requests, 9], sum: 12 }),
-            ..EdgeReport::default()
+    fn identity(account: &str) -> Identity {
+        format!("spiffe://cluster.local/ns/shop/sa/{account}").parse().unwrap()
+    }
+
+    /// One that knows pod `web-1` of `shop/web`, and a registered workload `cart-1`.
+    fn service(folder: &std::path::Path) -> TrafficService {
+        let metrics = Arc::new(Metrics::default());
+        let discovery = Arc::new(Discovery::new("cluster.local".parse().unwrap()));
+        let pod = Pod {
+            name: "web-1".into(),
+            id: Pod::id("shop", "web-1"),
+            uid: "".into(),
+            ips: Vec::new(),
+            node_ips: Vec::new(),
+            host_network: false,
+            identity: identity("web"),
+            labels: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            proxy: None,
+            able: true,
         };
-        TelemetryReport { workload_id: workload.to_owned(), edges: vec![edge], ..TelemetryReport::default() }
-    }
-
-    #[test]
-    fn edges_that_were_silent_for_the_longest_are_forgotten_first() {
-        let traffic = Traffic::new(Arc::default());
-        let identity: Identity = "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap();
-        for number in 0..EDGES_MAX {
-            traffic.add(&identity, report(&format!("w{number}"), 1));
+        discovery.apply(&[Change::PutPod(Arc::new(pod))]);
+        let journal = folder.join("registrations.jsonl");
+        let registry = Registry::open(&journal, Arc::clone(&discovery), Duration::ZERO, Duration::ZERO);
+        registry.register(workload("shop", "cart-1", &[("cart", 80)], 1)).unwrap();
+        TrafficService {
+            traffic: Arc::new(Traffic::new(Arc::clone(&metrics))),
+            registry: Arc::new(registry),
+            discovery,
+            config: Arc::default(),
+            authenticator: Authenticator::new(
+                Arc::new(Refusals::new(metrics)),
+                tokio::sync::watch::channel(Arc::default()).1,
+            ),
+            stop: CancellationToken::new(),
         }
-        traffic.add(&identity, report("w0", 1));
-        traffic.add(&identity, report("new", 1));
-        let state = traffic.state.lock();
-        let is_there = |workload: &str| state.edges.keys().any(|key| key.workload == workload);
-        assert!(is_there("new") && is_there("w0") && is_there(&format!("w{}", EDGES_MAX - 1)));
-        assert!(!is_there("w1"));
-        assert!(state.edges.len() > EDGES_MAX / 2 && state.edges.len() <= EDGES_MAX);
     }
 
-    #[test]
-    fn reports_of_an_edge_are_summed_and_those_of_others_kept_apart() {
-        let traffic = Traffic::new(Arc::default());
-        let identity: Identity = "spiffe://cluster.local/ns/shop/sa/web".parse().unwrap();
-        traffic.add(&identity, report("a", 2));
-        traffic.add(&identity, report("a", 3));
-        traffic.add(&identity, report("b", 7));
-        let summary = traffic.summary(&[], &ConfigStatus::default());
-        let sums: BTreeMap<_, _> = summary
-            .edges
-            .iter()
-            .map(|edge| (edge.workload_id.as_str(), edge.traffic.as_ref().unwrap().requests))
-            .collect();
-        assert_eq!(sums, BTreeMap::from([("a", 5), ("b", 7)]));
-        let latency = summary.edges[0].traffic.as_ref().unwrap().latency.as_ref().unwrap();
-        assert_eq!((&latency.buckets[..], &latency.counts[..], latency.sum), (&[3][..], &[5][..], 24));
+    #[tokio::test]
+    async fn pods_and_registered_workloads_report_under_their_own_identity_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(folder.path());
+        let begin = |account: &str, workload: &str| {
+            let report = TelemetryReport { workload_id: workload.to_owned(), ..TelemetryReport::default() };
+            let began = service.begin(&identity(account), &http::Extensions::new(), &report);
+            began.map(|reporting| reporting.reporter().workload.clone()).map_err(|status| status.code())
+        };
+        assert_eq!(begin("web", "web-1.shop"), Ok("web-1.shop".to_owned()));
+        assert_eq!(begin("web", "cart-1"), Err(Code::FailedPrecondition));
+        assert_eq!(begin("other", "web-1.shop"), Err(Code::PermissionDenied));
+        assert_eq!(begin("web", "web-2.shop"), Err(Code::FailedPrecondition));
+        service.discovery.apply(&[Change::RemovePod(Pod::id("shop", "web-1"))]);
+        assert_eq!(begin("web", "web-1.shop"), Err(Code::FailedPrecondition));
     }
 }

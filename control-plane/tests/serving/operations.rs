@@ -217,3 +217,34 @@ async fn a_connection_on_which_nothing_comes_is_closed() {
     assert!(!matches!(soon(silent.read(&mut byte)).await, Ok(1..)));
     soon(async { while matches!(idle.read(&mut byte).await, Ok(1..)) {} }).await;
 }
+
+#[tokio::test]
+async fn what_an_instance_reports_replaces_what_it_reported_and_goes_on_after_its_withdrawal() {
+    let folders = Folders::new();
+    let running = folders.start().await;
+    let cart = folders.join("cart").await;
+    let registration = cart.register("cart-1", "cart", "10.0.0.1:8080").await.unwrap();
+    let mut client = TelemetryClient::new(cart.channel().await.unwrap());
+    let (reports, queue) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(queue);
+    let told = tokio::spawn(async move { client.report(stream).await });
+    let total = |requests| v1::TelemetryReport {
+        instance: 7,
+        totals: report("cart-1", requests).edges,
+        edges: Vec::new(),
+        ..report("cart-1", requests)
+    };
+    reports.send(total(2)).await.unwrap();
+    reports.send(total(5)).await.unwrap();
+    drop(registration);
+    reports.send(total(6)).await.unwrap();
+    drop(reports);
+    soon(told).await.unwrap().unwrap();
+    let (_, traffic) = admin(running.admin, "/traffic").await;
+    let traffic: serde_json::Value = serde_json::from_str(&traffic).unwrap();
+    assert_eq!(traffic["edges"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&traffic["edges"][0]["requests"], &traffic["edges"][0]["from"]),
+        (&6.into(), &"cart-1".into())
+    );
+}

@@ -126,6 +126,8 @@ pub struct RequestMetadata {
     pub faults: FaultMarks,
     /// What the caller's proxy can still do if this attempt fails.
     pub retry: RetryState,
+    /// Whether the request is a copy, whose answer nobody gets.
+    pub mirrored: bool,
 }
 
 /// How loaded an endpoint is, as the proxy in front of it sees it.

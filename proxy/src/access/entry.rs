@@ -1,8 +1,6 @@
 //! One line of the access log. `docs/access-log.md` says what each field means; names do not change.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,10 +12,9 @@ use weft_mesh::reason::Reason;
 use weft_mesh::trace::{REQUEST_ID, TraceContext};
 
 use crate::clock::{now, since};
-use crate::http::body::Body;
 use crate::http::recorded::is_grpc_failure;
 use crate::shared::Shared;
-use crate::stats::Direction;
+use crate::stats::{Cause, Direction};
 use crate::stream::relay::Carried;
 
 /// Longest text of a field, in bytes.
@@ -46,6 +43,8 @@ pub struct Entry {
     pub failed: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub cut_off: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub mirrored: bool,
     pub duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_ms: Option<f64>,
@@ -84,7 +83,6 @@ pub struct Open {
     /// What is known so far.
     pub entry: Entry,
     began: Instant,
-    uploaded: Rc<Cell<u64>>,
 }
 
 impl Open {
@@ -101,6 +99,7 @@ impl Open {
             reason: None,
             failed: false,
             cut_off: false,
+            mirrored: false,
             duration_ms: 0.0,
             response_ms: None,
             attempts: None,
@@ -119,7 +118,7 @@ impl Open {
             trace_id: None,
             user_agent: None,
         };
-        Self { entry, began: now(), uploaded: Rc::default() }
+        Self { entry, began: now() }
     }
 
     pub(super) fn connection(direction: Direction, source: SocketAddr) -> Box<Self> {
@@ -153,11 +152,6 @@ impl Open {
             TraceContext::from_headers(headers).map(|(trace, _)| format!("{:032x}", trace.trace_id));
     }
 
-    /// Counts what comes of the request's body.
-    pub fn count(&self, body: Body) -> Body {
-        Body::counted(body, &self.uploaded)
-    }
-
     /// Takes what the head of the answer says.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.entry.status = Some(status.as_u16());
@@ -180,6 +174,19 @@ impl Open {
         self.entry.failed = true;
     }
 
+    /// Takes how a request ended.
+    pub fn ended(&mut self, cause: Option<Cause>, failed: bool) {
+        self.entry.failed |= failed;
+        match cause {
+            None => {}
+            Some(Cause::Cancelled) => self.entry.cut_off = true,
+            Some(cause) => {
+                self.entry.reason = Some(cause.label());
+                self.entry.failed |= matches!(cause, Cause::Failed(_));
+            }
+        }
+    }
+
     /// Takes what went over an opaque connection, and whether it broke.
     pub fn relayed(&mut self, carried: &Carried, broken: bool) {
         self.entry.bytes_received = carried.forth;
@@ -189,11 +196,8 @@ impl Open {
 
     /// Writes the line.
     pub fn end(self: Box<Self>, shared: &Shared) {
-        let Self { mut entry, began, uploaded } = *self;
+        let Self { mut entry, began } = *self;
         entry.duration_ms = millis(since(began));
-        if uploaded.get() > 0 {
-            entry.bytes_received = uploaded.get();
-        }
         shared.access.submit(entry, &shared.stats);
     }
 }

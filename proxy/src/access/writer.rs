@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,27 +18,49 @@ const BATCH: usize = 64 * 1024;
 /// How often it is looked whether somebody moved the file away.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// The most that the kernel puts into a pipe at once, so that nobody's bytes get between (`pipe(7)`).
+const PIPE_BUF: usize = 4096;
+
 /// Where lines go.
 #[derive(Debug)]
-pub struct Output {
-    file: Option<(PathBuf, File, Instant)>,
+pub struct Output(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Stdout,
+    Stderr,
+    File { path: PathBuf, file: File, looked: Instant },
 }
 
 impl Output {
     /// Standard output.
     pub fn stdout() -> Self {
-        Self { file: None }
+        Self(Kind::Stdout)
     }
 
-    /// The end of a file, which is made where there is none.
+    /// The end of a file, which is made where there is none. Where that is this process's standard output or error, lines
+    /// go there by what is open already: opened anew, a file would have two ends, and each writer would overwrite what the
+    /// other one wrote.
     pub fn file(path: PathBuf) -> io::Result<Self> {
+        match path.to_str() {
+            Some("/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1") => return Ok(Self(Kind::Stdout)),
+            Some("/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2") => return Ok(Self(Kind::Stderr)),
+            _ => {}
+        }
         let file = append(&path)?;
-        Ok(Self { file: Some((path, file, Instant::now())) })
+        let is = |there: BorrowedFd<'_>| is_same_file(&file, there);
+        Ok(Self(if is(io::stderr().as_fd()) {
+            Kind::Stderr
+        } else if is(io::stdout().as_fd()) {
+            Kind::Stdout
+        } else {
+            Kind::File { path, file, looked: Instant::now() }
+        }))
     }
 
     /// Opens the file again where another one, or none, is at its path: that is how logs are rotated.
     fn follow(&mut self) -> io::Result<()> {
-        let Some((path, file, looked)) = &mut self.file else { return Ok(()) };
+        let Kind::File { path, file, looked } = &mut self.0 else { return Ok(()) };
         if looked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
@@ -51,17 +74,38 @@ impl Output {
     }
 }
 
+/// Whether a file is what is behind an open descriptor.
+fn is_same_file(file: &File, there: BorrowedFd<'_>) -> bool {
+    let there = there.try_clone_to_owned().map(File::from).and_then(|there| there.metadata());
+    file.metadata().is_ok_and(|file| {
+        there.is_ok_and(|there| there.is_file() && (there.dev(), there.ino()) == (file.dev(), file.ino()))
+    })
+}
+
+/// The end of the last line that ends within `PIPE_BUF` bytes; of a longer line, all of it.
+fn lines_at_once(bytes: &[u8]) -> usize {
+    let end = |part: &[u8]| part.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
+    let within = bytes.get(..PIPE_BUF).and_then(end);
+    let one = || bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+    if bytes.len() <= PIPE_BUF { bytes.len() } else { within.unwrap_or_else(one) }
+}
+
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.follow()?;
-        match &mut self.file {
-            Some((_, file, _)) => file.write(bytes),
-            None => io::stdout().lock().write(bytes),
+        match &mut self.0 {
+            Kind::File { file, .. } => file.write(bytes),
+            Kind::Stdout => io::stdout().lock().write(bytes),
+            // Others write there too.
+            Kind::Stderr => io::stderr().lock().write(bytes.get(..lines_at_once(bytes)).unwrap_or(bytes)),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.file.is_some() { Ok(()) } else { io::stdout().lock().flush() }
+        match &self.0 {
+            Kind::Stdout => io::stdout().lock().flush(),
+            Kind::Stderr | Kind::File { .. } => Ok(()),
+        }
     }
 }
 
@@ -114,6 +158,29 @@ fn write(messages: &Receiver<Message>, mut output: impl Write, shared: &Shared) 
             // Whoever asked may have stopped waiting.
             let _ = done.try_send(());
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_for_a_shared_pipe_are_written_whole() {
+        let line = |length: usize| [vec![b'x'; length - 1], vec![b'\n']].concat();
+        assert_eq!(lines_at_once(&line(10)), 10);
+        assert_eq!(lines_at_once(&line(10).repeat(1000)), 4090);
+        assert_eq!(lines_at_once(&[line(5000), line(10)].concat()), 5000);
+        assert_eq!(lines_at_once(&[line(4096), line(10)].concat()), 4096);
+    }
+
+    #[test]
+    fn the_standard_streams_are_not_opened_anew() {
+        for (path, stdout) in [("/dev/stderr", false), ("/proc/self/fd/2", false), ("/dev/stdout", true)] {
+            let Output(kind) = Output::file(path.into()).unwrap();
+            assert_eq!(matches!(kind, Kind::Stdout), stdout, "{path}");
+            assert!(!matches!(kind, Kind::File { .. }), "{path}");
         }
     }
 }

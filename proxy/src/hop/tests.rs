@@ -1,4 +1,4 @@
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -259,19 +259,31 @@ async fn a_lost_connection_fails_what_is_under_way() {
 /// A body of the test's own frames.
 #[derive(Debug)]
 pub struct Frames {
-    frames: RefCell<Vec<Frame<Bytes>>>,
+    /// The last one first.
+    left: Vec<Frame<Bytes>>,
     endless: Option<Rc<Cell<usize>>>,
+    stalls: bool,
 }
 
 impl Frames {
     pub(crate) fn new(frames: impl IntoIterator<Item = Frame<Bytes>>) -> Self {
         let mut frames: Vec<_> = frames.into_iter().collect();
         frames.reverse();
-        Self { frames: RefCell::new(frames), endless: None }
+        Self { left: frames, endless: None, stalls: false }
+    }
+
+    /// These, and then nothing for ever.
+    pub(crate) fn stalling(frames: impl IntoIterator<Item = Frame<Bytes>>) -> Self {
+        Self { stalls: true, ..Self::new(frames) }
+    }
+
+    /// Whether nothing more comes, without an end.
+    pub(crate) fn stalls(&self) -> bool {
+        self.stalls && self.left.is_empty()
     }
 
     pub(crate) fn endless(counter: Rc<Cell<usize>>) -> Self {
-        Self { frames: RefCell::default(), endless: Some(counter) }
+        Self { left: Vec::new(), endless: Some(counter), stalls: false }
     }
 
     pub(crate) fn next(&mut self) -> Option<Frame<Bytes>> {
@@ -279,7 +291,7 @@ impl Frames {
             counter.set(counter.get() + 10_000);
             return Some(Frame::data(Bytes::from(vec![0; 10_000])));
         }
-        self.frames.get_mut().pop()
+        self.left.pop()
     }
 }
 

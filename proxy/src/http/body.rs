@@ -1,20 +1,18 @@
 //! The one type of body on the request path.
 
-use std::cell::Cell;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::client::Leased;
-use super::logged::Logged;
-use super::recorded::Recorded;
+use super::recorded::Exchange;
 use super::replay::ReplayBody;
 use super::tee::{Copied, Tee};
 use super::upgrade::TunnelBody;
+use super::upload::Uploading;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::body::HopBody;
 use weft_mesh::forwarded::remove_client_certificate;
@@ -43,46 +41,19 @@ pub enum Body {
     Tee(Box<Tee>),
     /// Such a copy.
     Copy(Box<Copied>),
-    /// A request's body whose bytes are counted, for the access log.
-    Counted(Box<Counted>),
+    /// A request's body whose bytes are counted.
+    Uploading(Box<Uploading>),
     /// What a test makes up.
     #[cfg(test)]
     Test(crate::hop::tests::Frames),
     /// A response's body whose end is recorded.
-    Recorded(Box<Recorded>),
-    /// A response's body from outside the mesh.
-    Logged(Box<Logged>),
+    Recorded(Box<Exchange>),
 }
 
 impl Body {
     /// A body of these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Some(bytes.into()))
-    }
-
-    /// A body whose bytes are added to `count` as they come.
-    pub fn counted(body: Self, count: &Rc<Cell<u64>>) -> Self {
-        if body.is_end_stream() {
-            return body;
-        }
-        Self::Counted(Box::new(Counted { body, count: Rc::clone(count) }))
-    }
-}
-
-/// A body whose bytes are counted.
-#[derive(Debug)]
-pub struct Counted {
-    body: Body,
-    count: Rc<Cell<u64>>,
-}
-
-impl Counted {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
-            self.count.set(self.count.get() + data.len() as u64);
-        }
-        Poll::Ready(frame)
     }
 }
 
@@ -112,11 +83,12 @@ impl HttpBody for Body {
             Self::Replay(body) => body.poll_frame(cx),
             Self::Tee(body) => body.poll_frame(cx),
             Self::Copy(body) => body.poll_frame(cx),
-            Self::Counted(counted) => counted.poll_frame(cx),
+            Self::Uploading(body) => body.poll_frame(cx),
+            #[cfg(test)]
+            Self::Test(frames) if frames.stalls() => Poll::Pending,
             #[cfg(test)]
             Self::Test(frames) => Poll::Ready(frames.next().map(Ok)),
             Self::Recorded(body) => body.poll_frame(cx),
-            Self::Logged(body) => body.poll_frame(cx),
         }
     }
 
@@ -131,11 +103,10 @@ impl HttpBody for Body {
             Self::Replay(body) => body.is_end_stream(),
             Self::Tee(body) => body.is_end_stream(),
             Self::Copy(_) => false,
-            Self::Counted(counted) => counted.body.is_end_stream(),
+            Self::Uploading(body) => body.is_end_stream(),
             #[cfg(test)]
             Self::Test(_) => false,
             Self::Recorded(body) => body.is_end_stream(),
-            Self::Logged(body) => body.is_end_stream(),
         }
     }
 
@@ -150,11 +121,10 @@ impl HttpBody for Body {
             Self::Replay(body) => body.size_hint(),
             Self::Tee(body) => body.size_hint(),
             Self::Copy(body) => body.size_hint(),
-            Self::Counted(counted) => counted.body.size_hint(),
+            Self::Uploading(body) => body.size_hint(),
             #[cfg(test)]
             Self::Test(_) => SizeHint::default(),
             Self::Recorded(body) => body.size_hint(),
-            Self::Logged(body) => body.size_hint(),
         }
     }
 }

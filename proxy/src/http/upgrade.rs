@@ -1,7 +1,7 @@
 //! Upgrades (RFC 9110 section 7.8) and CONNECT tunnels: after the head, bytes both ways.
 
 use aws_lc_rs::digest;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
@@ -9,6 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
+use super::body::Body;
 use super::server::{host_from_authority, join_cookies};
 use crate::error::{BoxFailure, Failure};
 
@@ -53,8 +54,15 @@ impl Change {
         }
     }
 
+    /// The answer that agrees to it, as the client understands it.
+    pub fn agreed(&self, response: Response<Body>) -> Response<Body> {
+        let (mut head, body) = response.into_parts();
+        self.agree(&mut head);
+        Response::from_parts(head, body)
+    }
+
     /// Makes the head of an answer that agrees to it what the client understands.
-    pub fn agree(&self, head: &mut http::response::Parts) {
+    fn agree(&self, head: &mut http::response::Parts) {
         remove_hop_by_hop(&mut head.headers);
         match self {
             Self::Upgrade(token) => restore(&mut head.headers, token),

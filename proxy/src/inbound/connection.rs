@@ -11,7 +11,6 @@ use weft_hop::RequestMetadata;
 use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
 use weft_identity::{Origin, Reason as RefusalReason, Refusal, peer_identity};
 use weft_mesh::protocol::{Detection, Protocol, detect};
-use weft_mesh::reason::Reason as FailureReason;
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
@@ -24,7 +23,7 @@ use crate::http::witness::Witness;
 use crate::outbound::{first_bytes, first_bytes_of_http};
 use crate::overload;
 use crate::snapshot::{InboundPort, TlsMode};
-use crate::stats::{AuthorizationOutcome, Direction};
+use crate::stats::{AuthorizationOutcome, Cause, Direction};
 use crate::stream::announced::{self, Peer};
 use crate::stream::prefixed::{FIRST_BYTE, Prefixed, read_ahead_within};
 use crate::stream::race::{First, Lost, race};
@@ -53,7 +52,7 @@ pub(crate) async fn serve<S>(
         match announced::read(stream, peer).await {
             Ok(read) => read,
             Err(problem) => {
-                worker.shared.stats.answered(Direction::Inbound, Reason::BadRequest);
+                worker.shared.stats.answered(Direction::Inbound, Cause::Failed(Reason::BadRequest));
                 tracing::info!(%peer, port = arrival.port, problem, "connection without a header of the PROXY protocol");
                 return;
             }
@@ -141,7 +140,7 @@ async fn undeclared<S>(
         if !is_allowed(worker, &upstream) {
             // What it may do depends on what it asks for, or it is told why not in the protocol that it speaks.
             tokio::time::sleep(FIRST_BYTE).await;
-            return Err(Failure::internal(FailureReason::Denied, "it asked for nothing"));
+            return Err(Failure::internal(Reason::Denied, "it asked for nothing"));
         }
         Ok((upstream.forward.connector().connect().await?, upstream))
     };
@@ -160,12 +159,14 @@ async fn undeclared<S>(
             }
         }
         Ok(First::Server(near, far, upstream)) => {
-            let _under_way = worker.shared.enter();
+            let _under_way = worker.shared.enter(Direction::Inbound);
             if may_connect(worker, &upstream) {
                 carry(worker, &caller, &upstream, near, far).await;
             }
         }
-        Err(Lost::Unreachable(failure, _)) => refused(worker, peer, &failure),
+        Err(Lost::Unreachable(failure, _)) => {
+            refused(worker, &Upstream::new(worker, arrival, &caller), &failure);
+        }
         Err(Lost::Broken(error)) if is_disconnect(&error) => {}
         Err(Lost::Broken(error)) => {
             tracing::debug!(%peer, %error, "connection lost before its protocol was known");
@@ -303,7 +304,7 @@ where
         if let Some(log) = &mut log {
             of.describe(&mut log.entry);
         }
-        shared.refused(Direction::Inbound, violation, log);
+        shared.refused(Direction::Inbound, violation, &of.edge, log);
     };
     let handler = move |request| request::from_http(Rc::clone(&worker), Rc::clone(&upstream), request);
     serve_http(stream, version, drain, witness, handler, refused).await;
@@ -318,26 +319,22 @@ where
         return;
     }
     if let Err(failure) = overload::admit(worker) {
-        log_refused(worker, &upstream, failure.reason);
-        return refused(worker, caller.peer, &failure);
+        return refused(worker, &upstream, &failure);
     }
-    let _under_way = worker.shared.enter();
+    let _under_way = worker.shared.enter(Direction::Inbound);
     let far = match far {
         Some(far) => Ok(far),
         None => upstream.forward.connector().connect().await,
     };
     match far {
         Ok(far) => carry(worker, caller, &upstream, near, far).await,
-        Err(failure) => {
-            log_refused(worker, &upstream, failure.reason);
-            refused(worker, caller.peer, &failure);
-        }
+        Err(failure) => refused(worker, &upstream, &failure),
     }
 }
 
-fn refused(worker: &Worker, peer: Peer, failure: &Failure) {
-    worker.shared.stats.answered(Direction::Inbound, failure.reason);
-    tracing::info!(%peer, %failure, "connection refused");
+fn refused(worker: &Worker, upstream: &Upstream, failure: &Failure) {
+    count_refused(worker, upstream, failure.reason, failure.counts());
+    tracing::info!(peer = %upstream.peer, %failure, "connection refused");
 }
 
 fn may_connect(worker: &Worker, upstream: &Upstream) -> bool {
@@ -346,7 +343,7 @@ fn may_connect(worker: &Worker, upstream: &Upstream) -> bool {
         return true;
     }
     worker.shared.stats.authorized(AuthorizationOutcome::Denied);
-    log_refused(worker, upstream, FailureReason::Denied);
+    count_refused(worker, upstream, Reason::Denied, false);
     tracing::info!(peer = %upstream.peer, port = upstream.port, "connection denied by policy");
     false
 }
@@ -371,22 +368,27 @@ where
     let mut carried = Carried::default();
     let policies = worker.with_snapshot(|snapshot| Arc::clone(&snapshot.inbound));
     let admitted = worker.inbound.admit(upstream, policies);
-    let failed = tokio::select! {
-        relayed = relay(near, far, IDLE, &worker.pipes, &mut carried) => relayed.is_err(),
-        () = caller.disbelieved() => true,
-        () = admitted.banned() => true,
+    let ended = Some(Cause::Failed(Reason::Denied));
+    let (cause, failed) = tokio::select! {
+        relayed = relay(near, far, IDLE, &worker.pipes, &mut carried) => (None, relayed.is_err()),
+        () = caller.disbelieved() => (ended, true),
+        () = admitted.banned() => (ended, true),
     };
     upstream.edge.sent(carried.forth);
     upstream.edge.received(carried.back);
-    upstream.edge.connection_closed(failed, since(began));
+    upstream.edge.connection_closed(cause, failed, since(began));
     if let Some(mut log) = log {
         log.relayed(&carried, failed);
+        log.ended(cause, failed);
         log.end(&worker.shared);
     }
 }
 
-/// Tells the access log of a connection that is not carried anywhere.
-fn log_refused(worker: &Worker, upstream: &Upstream, reason: FailureReason) {
+/// Counts, and logs, a connection that is not carried anywhere.
+fn count_refused(worker: &Worker, upstream: &Upstream, reason: Reason, failed: bool) {
+    let cause = Cause::Failed(reason);
+    worker.shared.stats.answered(Direction::Inbound, cause);
+    upstream.edge.connection_refused(cause, failed);
     let Some(mut log) = worker.shared.access.connection(Direction::Inbound, upstream.peer) else { return };
     upstream.describe(&mut log.entry);
     log.failed(reason);

@@ -18,16 +18,14 @@ use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use super::Upstream;
-use super::load::InFlight;
-use crate::access::Open;
 use crate::clock::{now, since};
-use crate::error::{BoxFailure, Failure, Origin};
+use crate::error::{BoxFailure, Failure};
 use crate::hop::server::Answer;
 use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::deadline;
-use crate::http::recorded::{Exchange, is_grpc_failure};
+use crate::http::recorded::Exchange;
 use crate::http::server::{host_of_target, objection};
 use crate::http::upgrade;
 use crate::limit::{self, Added};
@@ -47,12 +45,14 @@ pub(crate) async fn from_hop(
     mut request: Request<Body>,
     metadata: RequestMetadata,
 ) -> Answer {
-    let grpc = is_grpc(request.headers());
+    let mut exchange = begin(&worker, &upstream, &request, metadata.mirrored);
     if request.extensions().get::<weft_hop::Protocol>().is_some() {
         // No proxy sends one: it has made it the upgrade of HTTP/1.1 that it stands for.
         worker.shared.stats.violated(Direction::Inbound, Violation::RequestLine);
         let detail = "an extended CONNECT on weft/1; it is sent as the upgrade that it stands for";
-        return Err(Failure::downstream(Violation::RequestLine.reason(), detail));
+        let failure = Failure::downstream(Violation::RequestLine.reason(), detail);
+        exchange.fail(&failure);
+        return Err(failure);
     }
     // The peer's proxy has removed what is for one connection alone, if it is what it should be.
     let upgrade = upgrade::token(request.headers());
@@ -60,16 +60,15 @@ pub(crate) async fn from_hop(
     if let Some(token) = upgrade {
         upgrade::restore(request.headers_mut(), &token);
     }
-    let mut log = log(&worker, &upstream, &request);
-    let forwarded = forward(&worker, &upstream, Box::new(request), &metadata, &mut log).await;
+    let forwarded = forward(&worker, &upstream, Box::new(request), &metadata, &mut exchange).await;
     let (response, processed) = match forwarded {
         Ok(response) => (response, true),
         Err(failure) => {
-            log_failed(&worker, log, failure.reason, grpc);
-            worker.shared.stats.answered(Direction::Inbound, failure.reason);
-            (answer(&failure, grpc), failure.processed)
+            exchange.fail(&failure);
+            (answer(&failure, exchange.grpc), failure.processed)
         }
     };
+    let response = exchange.answer(response);
     let marks = if processed { ResponseMarks::PROCESSED } else { ResponseMarks::default() };
     let load = Some(upstream.application.load.report());
     Ok((response, ResponseMetadata { load, marks, ..ResponseMetadata::default() }))
@@ -81,7 +80,6 @@ pub(crate) async fn from_http(
     upstream: Rc<Upstream>,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
-    let grpc = is_grpc(request.headers());
     let http1 = request.version() != Version::HTTP_2;
     let upgrade = upgrade::asked(&mut request);
     let (mut parts, body) = request.into_parts();
@@ -95,24 +93,22 @@ pub(crate) async fn from_http(
         }
     };
     let request = Request::from_parts(parts, body);
-    let mut log = log(&worker, &upstream, &request);
+    let mut exchange = begin(&worker, &upstream, &request, false);
     let metadata = super::connection::no_metadata();
-    let mut response = match forward(&worker, &upstream, Box::new(request), &metadata, &mut log).await {
-        Ok(response) => response,
+    let response = match forward(&worker, &upstream, Box::new(request), &metadata, &mut exchange).await {
+        Ok(response) => match start {
+            Some((change, start)) if change.is_agreed(response.status()) => {
+                exchange.tunnel = Some(Box::new(start));
+                change.agreed(response)
+            }
+            _ => response,
+        },
         Err(failure) => {
-            log_failed(&worker, log, failure.reason, grpc);
-            worker.shared.stats.answered(Direction::Inbound, failure.reason);
-            answer(&failure, grpc)
+            exchange.fail(&failure);
+            answer(&failure, exchange.grpc)
         }
     };
-    if let Some((change, start)) = start
-        && change.is_agreed(response.status())
-    {
-        let (mut head, body) = response.into_parts();
-        start(body);
-        change.agree(&mut head);
-        response = Response::from_parts(head, Body::Empty);
-    }
+    let mut response = exchange.answer(response);
     if http1 && worker.shared.drain.is_cancelled() {
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -124,10 +120,9 @@ async fn forward(
     upstream: &Rc<Upstream>,
     mut request: Box<Request<Body>>,
     metadata: &RequestMetadata,
-    log: &mut Option<Box<Open>>,
+    exchange: &mut Exchange,
 ) -> Result<Response<Body>, BoxFailure> {
-    let began = now();
-    let under_way = worker.shared.enter();
+    let began = exchange.began;
     overload::admit_request(worker, request.uri().path())?;
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
     if let Some(violation) = objection(&request) {
@@ -158,12 +153,9 @@ async fn forward(
     if let Some(address) = &upstream.forwarded_for {
         request.headers_mut().append(X_FORWARDED_FOR, address.clone());
     }
-    let grpc = is_grpc(request.headers());
     let version = version_for(upstream.protocol.unwrap_or(port.protocol), request.version());
-    if let Some(log) = log {
-        let body = std::mem::take(request.body_mut());
-        *request.body_mut() = log.count(body);
-    }
+    let body = std::mem::take(request.body_mut());
+    *request.body_mut() = exchange.upload(body);
     let left = match metadata.deadline_micros {
         Some(micros) => Some(Duration::from_micros(micros)),
         None => deadline::told(request.headers()),
@@ -171,7 +163,7 @@ async fn forward(
     if let Some(left) = left {
         deadline::tell(request.headers_mut(), left);
     }
-    let in_flight = upstream.application.load.enter();
+    exchange.in_flight = Some(upstream.application.load.enter());
     let sending = pin!(upstream.forward.send(request, version));
     let sent = match left {
         None => sending.await,
@@ -183,16 +175,13 @@ async fn forward(
     // What failed without waiting for the application says nothing of it, nor does an answer that took less than what was
     // asked for would have.
     let waited = match &sent {
-        Ok(response) => answered_in_earnest(response, grpc),
+        Ok(response) => answered_in_earnest(response, exchange.grpc),
         Err(failure) => failure.reason == Reason::RequestTimeout,
     };
     if port.concurrency.is_some() && waited {
         application.adaptive.answered(now(), since(began), application.load.in_flight());
     }
-    let mut response = sent.inspect_err(|failure| {
-        let failed = failure.origin != Origin::Downstream;
-        upstream.edge.request(Some(failure.reason.http_status()), failed, since(began));
-    })?;
+    let mut response = sent?;
     upstream.application.load.answered(since(began));
     if !upgrade::is_agreed(response.status()) {
         remove_hop_by_hop(response.headers_mut());
@@ -200,24 +189,7 @@ async fn forward(
     if let Some(added) = added {
         added.to_response(response.headers_mut());
     }
-    let (head, body) = response.into_parts();
-    let mut log = log.take();
-    if let Some(log) = &mut log {
-        log.answered(head.status, &head.headers);
-    }
-    let exchange = Exchange {
-        edge: Arc::clone(&upstream.edge),
-        began,
-        status: head.status,
-        failed: head.status.is_server_error() || (grpc && is_grpc_failure(&head.headers)),
-        grpc,
-        attempt: None,
-        place: None,
-        ends: None,
-        log,
-        under_way,
-    };
-    Ok(Response::from_parts(head, hold(exchange.record(body), in_flight)))
+    Ok(response)
 }
 
 /// Whether an answer took as long as what was asked for takes, as far as its head says.
@@ -248,30 +220,21 @@ async fn asked(
     Ok(added)
 }
 
-fn log(worker: &Worker, upstream: &Upstream, request: &Request<Body>) -> Option<Box<Open>> {
-    let mut log = worker.shared.access.request(Direction::Inbound, upstream.peer, request)?;
-    upstream.describe(&mut log.entry);
-    Some(log)
-}
-
-/// Ends the entry of a request that the proxy answers itself.
-fn log_failed(worker: &Worker, log: Option<Box<Open>>, reason: Reason, grpc: bool) {
-    let Some(mut log) = log else { return };
-    log.failed(reason);
-    let status = if grpc { http::StatusCode::OK } else { reason.http_status() };
-    log.answered(status, &http::HeaderMap::new());
-    if grpc {
-        log.entry.grpc_status = Some(reason.grpc_status().to_string());
+/// A request of a connection whose peer is known.
+fn begin(worker: &Rc<Worker>, upstream: &Upstream, request: &Request<Body>, mirrored: bool) -> Box<Exchange> {
+    let mut exchange = Exchange::new(worker, Direction::Inbound);
+    exchange.grpc = is_grpc(request.headers());
+    exchange.mirrored = mirrored;
+    if mirrored {
+        exchange.count_at(&upstream.edge_of_copies(worker));
+    } else {
+        exchange.count_at(&upstream.edge);
     }
-    log.end(&worker.shared);
-}
-
-/// The application counts as busy until the end of its answer.
-fn hold(mut body: Body, in_flight: InFlight) -> Body {
-    if let Body::Recorded(recorded) = &mut body {
-        recorded.hold(in_flight);
+    exchange.log = worker.shared.access.request(Direction::Inbound, upstream.peer, request);
+    if let Some(log) = &mut exchange.log {
+        upstream.describe(&mut log.entry);
     }
-    body
+    exchange
 }
 
 /// Makes of a path that servers may read in several ways what the port's mode wants.

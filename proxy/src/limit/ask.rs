@@ -14,7 +14,7 @@ use weft_hop::RequestMetadata;
 use weft_mesh::balance::Wish;
 use weft_mesh::deadline::format_grpc_timeout;
 use weft_mesh::filter::LimitService;
-use weft_mesh::outcome::Outcome;
+use weft_mesh::outcome;
 use weft_mesh::reason::Reason;
 use weft_mesh::retry::Happened;
 
@@ -24,6 +24,8 @@ use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::snapshot::Backend;
+use crate::stats::{Cause, Outcome};
+use crate::upstream::peer::Sent;
 use crate::upstream::service::Attempt;
 use crate::worker::Worker;
 
@@ -75,12 +77,18 @@ async fn in_the_mesh(
         let began = crate::clock::now();
         let asked = one(worker, &mut attempt, backend, &parts, question);
         let asked = timeout_at(ends, asked).await.unwrap_or_else(|_| Err(late()));
-        let edge = attempt.peer.edge(&worker.shared.stats, name, name, &ROUTE.into());
-        let status = asked.as_ref().map_or_else(|failure| failure.reason.http_status(), |_| StatusCode::OK);
-        edge.request(Some(status), asked.is_err(), since(began));
+        let route = ROUTE.into();
+        let sent = Sent { destination: name, backend: name, route: Some(&route), mirrored: false };
+        let edge = attempt.peer.edge(&worker.shared.stats, &sent);
+        edge.request(&Outcome {
+            status: asked.is_ok().then_some(StatusCode::OK),
+            cause: asked.as_ref().err().map(|failure| Cause::Failed(failure.reason)),
+            failed: asked.is_err(),
+            elapsed: since(began),
+        });
         let failure = match asked {
             Ok(answered) => {
-                attempt.answered(Outcome::Success);
+                attempt.answered(outcome::Outcome::Success);
                 return Ok(answered);
             }
             Err(failure) => failure,

@@ -9,13 +9,12 @@ use std::time::Instant;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use smallvec::SmallVec;
-use weft_hop::{RequestMetadata, ResponseMetadata, RetryState};
+use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata, RetryState};
 use weft_mesh::balance::{Endpoint, Hop, Wish};
 use weft_mesh::deadline::{Deadline, Limit};
 use weft_mesh::hash::stable_hash;
 use weft_mesh::hedge::HedgePolicy;
 use weft_mesh::limits::Place;
-use weft_mesh::name::ServicePort;
 use weft_mesh::outcome::Verdict;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
@@ -23,18 +22,16 @@ use weft_mesh::retry::{Attempted, Decision, GiveUp, RetryPolicy, decide, is_fina
 
 use super::exchange::Rule;
 use super::loops;
-use crate::access::Open;
-use crate::clock::{now, since};
-use crate::error::{BoxFailure, Failure, Origin};
-use crate::http::answer::is_grpc;
+use crate::clock::now;
+use crate::error::{BoxFailure, Failure};
+use crate::http::answer::{X_WEFT_ERROR, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::deadline;
 use crate::http::recorded::Exchange;
 use crate::http::replay::Replay;
-use crate::shared::UnderWay;
-use crate::snapshot::{Backend, Destination, Tls};
-use crate::stats::{Edge, RetryOutcome};
+use crate::snapshot::{Backend, Tls};
+use crate::stats::{Cause, RetryOutcome};
 use crate::upstream::service::{Attempt, Service};
 use crate::worker::Worker;
 
@@ -45,9 +42,8 @@ const X_WEFT_ATTEMPTS: HeaderName = HeaderName::from_static("x-weft-attempts");
 /// What is decided about a request before it is sent, and stays for all its attempts.
 pub(crate) struct Plan {
     service: Rc<Service>,
-    backend: Arc<Backend>,
-    destination: ServicePort,
-    route: Arc<str>,
+    /// The port of the service.
+    port: u16,
     retry: Option<RetryPolicy>,
     /// When attempts overlap; `None`: never, be it that the request must not be processed twice.
     hedging: Option<HedgePolicy>,
@@ -55,9 +51,7 @@ pub(crate) struct Plan {
     version: HttpVersion,
     tls: Option<Arc<Tls>>,
     grpc: bool,
-    began: Instant,
     place: Option<Place>,
-    under_way: UnderWay,
     /// Hash of what consistent hashing hashes.
     key: Option<u64>,
     /// The endpoint that the request's session is bound to.
@@ -67,7 +61,6 @@ pub(crate) struct Plan {
 /// What a request asks for, once its route is known.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
-    pub(super) destination: &'a Destination,
     pub(super) backend: &'a Arc<Backend>,
     pub(super) rule: Option<&'a Rule<'a>>,
     pub(super) parts: &'a http::request::Parts,
@@ -77,10 +70,9 @@ pub(super) struct Asked<'a> {
     pub(super) session: Option<u64>,
 }
 
-/// The attempt that was answered, and where it is counted.
+/// The attempt that was answered.
 pub(super) struct Answered {
     attempt: Attempt,
-    edge: Arc<Edge>,
 }
 
 impl Answered {
@@ -99,8 +91,6 @@ struct Tries {
     retries: u32,
     /// How many of these were made because the one before reached nobody.
     moves: u32,
-    /// How many of these were made beside another one.
-    hedges: u32,
     /// Whether the last attempt is among the endpoints already, as those are that others were made beside.
     noted: bool,
 }
@@ -118,13 +108,8 @@ impl Tries {
 type Ended = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
 
 impl Plan {
-    pub(super) fn new(
-        worker: &Rc<Worker>,
-        asked: &Asked<'_>,
-        began: Instant,
-        under_way: UnderWay,
-    ) -> Result<Self, BoxFailure> {
-        let Asked { destination, backend, rule, parts, source, session } = *asked;
+    pub(super) fn new(worker: &Rc<Worker>, asked: &Asked<'_>, began: Instant) -> Result<Self, BoxFailure> {
+        let Asked { backend, rule, parts, source, session } = *asked;
         let service = worker.service(backend);
         let place = match backend.policy.max_requests {
             0 => None,
@@ -141,9 +126,7 @@ impl Plan {
             .filter(|policy| session.is_none() && policy.covers(&parts.method, route_retry.is_some()));
         Ok(Self {
             service,
-            backend: Arc::clone(backend),
-            destination: destination.service.clone(),
-            route: rule.map_or_else(|| "".into(), |rule| Arc::clone(&rule.route.name)),
+            port: backend.service.port,
             retry: route_retry.or(backend.policy.retry.as_ref()).cloned(),
             hedging,
             deadline: Deadline::new(began, timeouts, caller),
@@ -151,9 +134,7 @@ impl Plan {
             session,
             tls: worker.with_snapshot(|snapshot| snapshot.tls.clone()),
             grpc: is_grpc(&parts.headers),
-            began,
             place,
-            under_way,
             key: backend
                 .policy
                 .hash_key
@@ -163,33 +144,29 @@ impl Plan {
         })
     }
 
-    pub(super) fn is_grpc(&self) -> bool {
-        self.grpc
-    }
-
     /// Sends the request until it is answered or there is no sense in trying again.
     pub(super) async fn attempts(
         &self,
         worker: &Rc<Worker>,
         parts: &mut http::request::Parts,
         body: Body,
-        log: &mut Option<Box<Open>>,
+        exchange: &mut Exchange,
     ) -> Result<(Response<Body>, Answered), BoxFailure> {
         let replay = Replay::new(body, &worker.shared);
         let mut tries = Tries::default();
         loop {
             let (attempt, ended) = if let Some(policy) = self.hedging {
-                Box::pin(self.hedged(policy, worker, parts, &replay, &mut tries)).await?
+                Box::pin(self.hedged(policy, worker, parts, &replay, &mut tries, exchange)).await?
             } else {
                 let mut attempt = self.service.attempt(self.wish(&tries))?;
+                exchange.way.sent_to(&attempt.peer);
                 let ended = self.attempt(&mut attempt, parts, &replay, tries.retries).await;
                 (attempt, ended)
             };
-            let edge = self.edge(worker, &attempt);
             let again = match self.judge(&ended, &attempt, &replay, &mut tries) {
                 Decision::Retry { after } => {
                     worker.shared.stats.retry(RetryOutcome::Made);
-                    edge.retried();
+                    exchange.retried();
                     Ok(after)
                 }
                 Decision::Move { after, elsewhere } => {
@@ -214,30 +191,15 @@ impl Plan {
             if give_up == GiveUp::Budget {
                 worker.shared.stats.retry(RetryOutcome::OverBudget);
             }
-            if let Some(log) = log {
-                self.describe(&attempt, &tries, log);
-            }
-            return match ended {
-                Ok((mut response, _)) => {
-                    mark(response.headers_mut(), tries.retries);
-                    Ok((response, Answered { attempt, edge }))
-                }
-                Err(failure) => {
-                    let status = Some(failure.reason.http_status());
-                    edge.request(status, failure.origin != Origin::Downstream, since(self.began));
-                    Err(failure)
-                }
-            };
+            let (mut response, metadata) = ended?;
+            exchange.cause = answered_by_proxy(&attempt, &response, &metadata).map(Cause::Failed);
+            mark(response.headers_mut(), tries.retries);
+            return Ok((response, Answered { attempt }));
         }
     }
 
     fn wish<'a>(&self, tries: &'a Tries) -> Wish<'a> {
         Wish { tried: &tries.endpoints, key: self.key, session: self.session }
-    }
-
-    /// Where an attempt is counted.
-    fn edge(&self, worker: &Worker, attempt: &Attempt) -> Arc<Edge> {
-        attempt.peer.edge(&worker.shared.stats, &self.destination, &self.backend.service, &self.route)
     }
 
     async fn attempt(
@@ -255,13 +217,10 @@ impl Plan {
             deadline::tell(&mut parts.headers, left);
         }
         if attempt.peer.endpoint().hop != Hop::Weft {
-            loops::mark(self.under_way.shared(), parts);
+            loops::mark(self.service.shared(), parts);
         }
         let metadata = RequestMetadata {
-            destination: Some(weft_hop::Destination {
-                service: self.service.label(),
-                port: self.backend.service.port,
-            }),
+            destination: Some(weft_hop::Destination { service: self.service.label(), port: self.port }),
             attempt: Some(retries + 1),
             deadline_micros: self.deadline.remaining(now).map(|left| left.as_micros() as u64),
             retry: if replay.can_replay() { RetryState::REPLAYABLE } else { RetryState::default() },
@@ -309,42 +268,14 @@ impl Plan {
         decide(self.retry.as_ref(), verdict.happened, attempted, budget, now, fastrand::u64(..))
     }
 
-    /// Tells the access log who was asked last.
-    fn describe(&self, attempt: &Attempt, tries: &Tries, log: &mut Open) {
-        let endpoint = attempt.peer.endpoint();
-        log.entry.route = Arc::clone(&self.route);
-        log.entry.backend = Some(self.backend.service.clone());
-        log.entry.workload = Arc::clone(&endpoint.workload);
-        log.entry.endpoint = Some(endpoint.address);
-        log.entry.destination_identity = attempt.peer.identity();
-        log.entry.attempts = Some(tries.retries + 1);
-        log.entry.hedges = (tries.hedges > 0).then_some(tries.hedges);
-    }
-
-    pub(super) fn exchange(
-        self,
-        answered: Answered,
-        head: &http::response::Parts,
-        failed: bool,
-        mut log: Option<Box<Open>>,
-        tunnel: bool,
-    ) -> Exchange {
-        if let Some(log) = &mut log {
-            log.answered(head.status, &head.headers);
+    /// Hands over to the exchange what lasts until its end.
+    pub(super) fn finish(self, answered: Answered, exchange: &mut Exchange) {
+        // A tunnel that is agreed to is answered; how long it lasts then is for both sides to say.
+        if exchange.tunnel.is_none() {
+            exchange.ends = self.deadline.attempt_ends(answered.attempt.began());
         }
-        Exchange {
-            edge: answered.edge,
-            began: self.began,
-            status: head.status,
-            failed,
-            grpc: self.grpc,
-            log,
-            // A tunnel that is agreed to is answered; how long it lasts then is for both sides to say.
-            ends: if tunnel { None } else { self.deadline.attempt_ends(answered.attempt.began()) },
-            attempt: Some(answered.attempt),
-            place: self.place,
-            under_way: self.under_way,
-        }
+        exchange.attempt = Some(answered.attempt);
+        exchange.place = self.place;
     }
 }
 
@@ -356,6 +287,18 @@ pub(super) fn version_for(backend: &Backend, sent: http::Version) -> HttpVersion
         _ if sent == http::Version::HTTP_2 => HttpVersion::Either,
         _ => HttpVersion::LikelyHttp1,
     }
+}
+
+/// Why the proxy at the endpoint answered, where the application did not.
+pub(super) fn answered_by_proxy(
+    attempt: &Attempt,
+    response: &Response<Body>,
+    metadata: &ResponseMetadata,
+) -> Option<Reason> {
+    if metadata.marks.contains(ResponseMarks::PROCESSED) || attempt.peer.endpoint().hop != Hop::Weft {
+        return None;
+    }
+    Reason::from_label(response.headers().get(&X_WEFT_ERROR)?.to_str().ok()?)
 }
 
 fn mark(headers: &mut HeaderMap, retries: u32) {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use weft_mesh::protocol::Protocol;
 
+use super::Downstream;
 use crate::shared::{LOOKUP_TIMEOUT, Lookup};
 use crate::snapshot::Destination;
 use crate::stats::LookupOutcome;
@@ -35,27 +36,56 @@ impl Found {
     }
 }
 
-/// Finds the destination `name` (`host:port`); waits for the control plane where the proxy does not know it yet.
-pub async fn find(worker: &Rc<Worker>, name: &str) -> Found {
-    if let Some(found) = look(worker, name) {
-        worker.shared.stats.looked_up(LookupOutcome::Hit);
-        return found;
-    }
-    Box::pin(ask(worker, name)).await
+/// Finds the destination `name` (`host:port`) of a request or a connection, which is counted; waits for the control plane
+/// where the proxy does not know it yet.
+pub async fn find(worker: &Rc<Worker>, downstream: &Downstream, name: &str) -> Found {
+    let (found, outcome) = look_up(worker, name).await;
+    // What was found out when the connection came is what it was then.
+    let outcome = downstream.looked_up.take().unwrap_or(outcome);
+    worker.shared.stats.looked_up(outcome);
+    found
 }
 
-async fn ask(worker: &Rc<Worker>, name: &str) -> Found {
-    let (answered, answer) = oneshot::channel();
-    let asked = worker.shared.lookups.try_send(Lookup { name: name.to_owned(), answered });
-    if asked.is_ok()
-        && matches!(tokio::time::timeout(LOOKUP_TIMEOUT, answer).await, Ok(Ok(())))
-        && let Some(found) = look(worker, name)
-    {
-        worker.shared.stats.looked_up(LookupOutcome::Miss);
-        return found;
+/// Looks at what a connection is for before it is known whether it is to be counted as one, or its requests are.
+pub async fn peek(worker: &Rc<Worker>, downstream: &Downstream, name: &str) -> Found {
+    let (found, outcome) = look_up(worker, name).await;
+    if outcome != LookupOutcome::Hit {
+        downstream.looked_up.set(Some(outcome));
     }
-    worker.shared.stats.looked_up(LookupOutcome::Timeout);
-    Found::Silent
+    found
+}
+
+async fn look_up(worker: &Rc<Worker>, name: &str) -> (Found, LookupOutcome) {
+    match look(worker, name) {
+        Some(Found::Absent) => (Found::Absent, LookupOutcome::Absent),
+        Some(found) => (found, LookupOutcome::Hit),
+        None => Box::pin(ask(worker, name)).await,
+    }
+}
+
+async fn ask(worker: &Rc<Worker>, name: &str) -> (Found, LookupOutcome) {
+    let (answered, answer) = oneshot::channel();
+    if worker.shared.lookups.try_send(Lookup { name: name.to_owned(), answered }).is_err() {
+        return (Found::Silent, LookupOutcome::Full);
+    }
+    match tokio::time::timeout(LOOKUP_TIMEOUT, answer).await {
+        Ok(Ok(())) => match look(worker, name) {
+            Some(Found::Absent) => (Found::Absent, LookupOutcome::Absent),
+            Some(found) => (found, LookupOutcome::Miss),
+            None => (Found::Silent, LookupOutcome::Timeout),
+        },
+        // Nobody is asked for so many.
+        Ok(Err(_)) => (Found::Silent, LookupOutcome::Full),
+        Err(_) => (Found::Silent, LookupOutcome::Timeout),
+    }
+}
+
+/// A destination that the proxy knows already.
+pub fn known(worker: &Worker, name: &str) -> Option<Arc<Destination>> {
+    match look(worker, name) {
+        Some(Found::Known(destination)) => Some(destination),
+        _ => None,
+    }
 }
 
 fn look(worker: &Worker, name: &str) -> Option<Found> {

@@ -16,15 +16,15 @@ use weft_mesh::trace::keep_or_make_request_id;
 use super::attempts::{Asked, Plan};
 use super::session::Sessions;
 use super::{Downstream, mirror};
-use crate::access::Open;
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
-use crate::http::recorded::is_grpc_failure;
+use crate::http::recorded::Exchange;
 use crate::http::tee::Tee;
 use crate::http::upgrade;
 use crate::limit::{self, Added};
 use crate::snapshot::{Backend, Destination};
+use crate::stats::Cause;
 use crate::worker::Worker;
 
 /// The rule that applies to a request.
@@ -36,29 +36,33 @@ pub(crate) async fn run(
     downstream: &Downstream,
     destination: &Arc<Destination>,
     mut request: Box<Request<Incoming>>,
-    log: &mut Option<Box<Open>>,
+    exchange: &mut Exchange,
 ) -> Result<Response<Body>, BoxFailure> {
-    let began = now();
-    let under_way = worker.shared.enter();
-    if let Some(log) = log {
-        log.entry.destination = Some(destination.service.clone());
-    }
+    exchange.way.destination = Some(Arc::clone(destination));
     let upgrade = upgrade::asked(&mut request);
     let (mut parts, body) = request.into_parts();
     let routed = route(destination, &parts)?;
+    exchange.way.route = routed.as_ref().map(|routed| Arc::clone(&routed.route.name));
     let rule_filters = routed.as_ref().map(|routed| &routed.rule.filters);
     // Before anything is added, which a client must not take away by naming it in `Connection`.
     remove_hop_by_hop(&mut parts.headers);
     let asking = Asking { worker, destination, rule: routed.as_ref(), source: downstream.source.ip() };
     let added = match asking.pass(rule_filters, &mut parts).await? {
-        Filtered::Answered(answer) => return Ok(answer),
+        Filtered::Answered(cause, answer) => {
+            exchange.answered_here(cause);
+            return Ok(answer);
+        }
         Filtered::Passed(fields) => fields,
     };
     let sessions = routed.as_ref().and_then(|routed| Sessions::of(routed, &parts.headers));
     let (backend, backend_filters) =
         choose(destination, routed.as_ref(), &parts, downstream.source, sessions.as_ref())?;
+    exchange.way.backend = Some(Arc::clone(backend));
     let added_behind = match asking.pass(backend_filters, &mut parts).await? {
-        Filtered::Answered(answer) => return Ok(answer),
+        Filtered::Answered(cause, answer) => {
+            exchange.answered_here(cause);
+            return Ok(answer);
+        }
         Filtered::Passed(fields) => fields,
     };
     let backend = Arc::clone(backend);
@@ -69,7 +73,7 @@ pub(crate) async fn run(
         .any(has_cors)
         .then(|| Box::new(parts.headers.clone()));
     keep_or_make_request_id(&mut parts.headers, fastrand::u64(..));
-    if let Some(log) = log {
+    if let Some(log) = &mut exchange.log {
         log.identified(&parts.headers);
     }
     let mut copies = SmallVec::new();
@@ -79,42 +83,35 @@ pub(crate) async fn run(
     }
     let (tunnel, body) = match upgrade {
         None => {
-            let body = Body::from(body);
-            let body = match log {
-                Some(log) => log.count(body),
-                None => body,
-            };
-            let (body, bodies) = Tee::over(body, copies.len());
+            let (body, bodies) = Tee::over(exchange.upload(Body::from(body)), copies.len());
             for (copy, body) in copies.into_iter().zip(bodies) {
-                mirror::send(worker, &destination.service, copy, body);
+                mirror::send(worker, &exchange.way, copy, body);
             }
             (None, body)
         }
         Some(upgrade::Asked { change, connection }) => {
             change.ask(&mut parts.headers);
             let (body, start) = upgrade::tunnel(connection);
-            (Some((change, start)), Body::Tunnel(body))
+            (Some((change, start)), exchange.upload(Body::Tunnel(body)))
         }
     };
     let plan = {
         let asked = Asked {
-            destination,
             backend: &backend,
             rule: routed.as_ref(),
             parts: &parts,
             source: downstream.source.ip(),
             session: sessions.as_ref().and_then(Sessions::endpoint),
         };
-        Plan::new(worker, &asked, began, under_way)?
+        Plan::new(worker, &asked, exchange.began)?
     };
-    let (mut response, answered) = plan.attempts(worker, &mut parts, body, log).await?;
+    let (mut response, answered) = plan.attempts(worker, &mut parts, body, exchange).await?;
     if let Some((change, start)) = tunnel
         && change.is_agreed(response.status())
     {
-        let (mut head, body) = response.into_parts();
-        start(plan.exchange(answered, &head, false, log.take(), true).record(body));
-        change.agree(&mut head);
-        return Ok(Response::from_parts(head, Body::Empty));
+        exchange.tunnel = Some(Box::new(start));
+        plan.finish(answered, exchange);
+        return Ok(change.agreed(response));
     }
     remove_hop_by_hop(response.headers_mut());
     for filters in backend_filters.into_iter().chain(rule_filters) {
@@ -129,10 +126,8 @@ pub(crate) async fn run(
     if let Some(sessions) = &sessions {
         sessions.answer(&backend.service, answered.endpoint(), response.headers_mut());
     }
-    let (head, body) = response.into_parts();
-    let failed = head.status.is_server_error() || (plan.is_grpc() && is_grpc_failure(&head.headers));
-    let body = plan.exchange(answered, &head, failed, log.take(), false).record(body);
-    Ok(Response::from_parts(head, body))
+    plan.finish(answered, exchange);
+    Ok(response)
 }
 
 fn route<'a>(
@@ -151,7 +146,7 @@ fn route<'a>(
 /// What came of a rule's filters.
 enum Filtered {
     /// The request goes no further.
-    Answered(Response<Body>),
+    Answered(Cause, Response<Body>),
     /// It goes on, with header fields that a filter adds to it and to its answer.
     Passed(Option<Box<Added>>),
 }
@@ -197,7 +192,7 @@ async fn answer_by_filter(
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        return Ok(Filtered::Answered(response));
+        return Ok(Filtered::Answered(Cause::CorsPreflight, response));
     }
     if let Some(limit) = &filters.rate_limit
         && let Err(wait) = limit.take_for(now(), Limited { identity: None, headers: &parts.headers, source })
@@ -214,7 +209,7 @@ async fn answer_by_filter(
             tokio::time::sleep(delay).await;
         }
         if let Some(abort) = injected.abort {
-            return Ok(Filtered::Answered(aborted(abort)));
+            return Ok(Filtered::Answered(Cause::FaultAbort, aborted(abort)));
         }
     }
     let Some(redirect) = &filters.redirect else { return Ok(Filtered::Passed(added)) };
@@ -232,7 +227,7 @@ async fn answer_by_filter(
     if let Some(location) = location {
         response.headers_mut().insert(http::header::LOCATION, location);
     }
-    Ok(Filtered::Answered(response))
+    Ok(Filtered::Answered(Cause::Redirect, response))
 }
 
 /// Asks the service that keeps a limit; the caller is the workload itself.

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
 
-use super::{Downstream, Target, connection, destination::find, opaque, undeclared};
+use super::{Downstream, Target, connection, destination::peek, opaque, undeclared};
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::server::authority;
@@ -86,12 +86,13 @@ pub(super) async fn connect(
         return Err(Failure::downstream(Reason::BadRequest, "CONNECT needs HOST:PORT as its target"));
     };
     let name = named(authority, None)?;
-    let protocol = find(worker, &name).await.protocol();
-    let inner = Rc::new(Downstream { target: Target::Fixed(name), source: downstream.source });
+    let inner = Rc::new(Downstream::new(Target::Fixed(Arc::clone(&name)), downstream.source));
+    let protocol = peek(worker, &inner, &name).await.protocol();
     let opened = if protocol.is_http() || opaque::is_routed_by_name(worker, &inner).await {
         None
     } else {
-        Some(opaque::open(worker, &inner, &opaque::Opening::Unread).await?)
+        let opened = opaque::open(worker, &inner, &opaque::Opening::Unread).await;
+        Some(opened.inspect_err(|_| opaque::count_lookup(worker, &inner))?)
     };
     let upgrade = hyper::upgrade::on(&mut request);
     let worker = Rc::clone(worker);

@@ -5,23 +5,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Response;
 use http_body_util::BodyExt as _;
 use smallvec::SmallVec;
 use weft_hop::RequestMetadata;
 use weft_mesh::balance::{Hop, Wish};
+use weft_mesh::deadline::Limit;
 use weft_mesh::filter::Filters;
-use weft_mesh::name::ServicePort;
-use weft_mesh::outcome::{Outcome, grpc_status};
 use weft_mesh::reason::Reason;
 
-use super::attempts::version_for;
-use super::loops;
-use crate::clock::{now, since};
+use super::attempts::{answered_by_proxy, version_for};
+use super::{Way, loops};
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::is_grpc;
 use crate::http::body::Body;
 use crate::http::interim::Interim;
+use crate::http::recorded::Exchange;
 use crate::snapshot::Backend;
+use crate::stats::{Cause, Direction};
 use crate::worker::Worker;
 
 /// Time for the whole answer to a copy.
@@ -29,8 +30,6 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Copies that may be under way to a service without a limit of requests of its own. Those beyond are not sent: nobody waits
 /// for them, and a service that answers none would else hold as many as there are requests.
 const MOST: u32 = 100;
-/// What the copies' edges have as their route, so that no figure of a split counts them.
-const ROUTE: &str = "mirror";
 
 /// A copy that is to be sent.
 pub(super) struct Copy {
@@ -52,56 +51,64 @@ pub(super) fn copies(
     }
 }
 
-/// Sends a copy and waits for nothing.
-pub(super) fn send(worker: &Rc<Worker>, destination: &ServicePort, mut copy: Copy, body: Body) {
-    let (worker, destination) = (Rc::clone(worker), destination.clone());
+/// Sends a copy of a request that goes `way`, and waits for nothing.
+pub(super) fn send(worker: &Rc<Worker>, way: &Way, copy: Copy, body: Body) {
+    let Copy { backend, mut parts } = copy;
+    let limit = if backend.policy.max_requests == 0 { MOST } else { backend.policy.max_requests };
+    let Some(place) = worker.service(&backend).usage().requests.enter(limit) else {
+        tracing::debug!(service = %backend.service, limit, "a copy is left out: too many are under way");
+        return;
+    };
+    let mut exchange = Exchange::new(worker, Direction::Outbound);
+    exchange.mirrored = true;
+    exchange.place = Some(place);
+    exchange.grpc = is_grpc(&parts.headers);
+    exchange.way = Way {
+        destination: way.destination.clone(),
+        route: way.route.clone(),
+        backend: Some(Arc::clone(&backend)),
+        ..Way::default()
+    };
+    exchange.ends = Some((exchange.began + TIMEOUT, Limit::Request));
+    let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let _under_way = worker.shared.enter();
-        let service = worker.service(&copy.backend);
-        let limit =
-            if copy.backend.policy.max_requests == 0 { MOST } else { copy.backend.policy.max_requests };
-        let Some(_place) = service.usage().requests.enter(limit) else {
-            tracing::debug!(service = %copy.backend.service, limit, "a copy is left out: too many are under way");
-            return;
-        };
-        let Ok(mut attempt) = service.attempt(Wish::default()) else { return };
-        let tls = worker.with_snapshot(|snapshot| snapshot.tls.clone());
-        let version = version_for(&copy.backend, copy.parts.version);
-        if attempt.peer.endpoint().hop != Hop::Weft {
-            loops::mark(&worker.shared, &mut copy.parts);
-        }
-        let metadata = RequestMetadata {
-            destination: Some(weft_hop::Destination {
-                service: service.label(),
-                port: copy.backend.service.port,
-            }),
-            ..RequestMetadata::default()
-        };
-        let began = now();
-        let (peer, grpc) = (Rc::clone(&attempt.peer), is_grpc(&copy.parts.headers));
-        let exchange = async {
-            let (response, answered) = peer.send(&copy.parts, body, &metadata, version, tls.as_ref()).await?;
-            attempt.head(&response, &answered, grpc);
-            let status = response.status();
-            let mut body = response.into_body();
-            while let Some(frame) = body.frame().await {
-                if let Some(code) = frame?.trailers_ref().filter(|_| grpc).and_then(grpc_status) {
-                    attempt.trailed(Outcome::of_grpc(code));
-                }
+        match sent(&worker, &backend, &mut parts, body, &mut exchange).await {
+            Ok(response) => {
+                let mut body = exchange.answer(response).into_body();
+                while let Some(Ok(_)) = body.frame().await {}
             }
-            Ok::<_, BoxFailure>(status)
-        };
-        let ended = tokio::time::timeout(TIMEOUT, exchange).await;
-        let ended = ended.unwrap_or_else(|_| {
-            Err(Failure::upstream(Reason::RequestTimeout, "a copy was not answered in time"))
-        });
-        if let Err(failure) = &ended {
-            attempt.failed(failure);
+            Err(failure) => exchange.unanswered(&failure),
         }
-        let status = ended.ok();
-        let failed = status.is_none_or(|status| status.is_server_error());
-        let edge =
-            attempt.peer.edge(&worker.shared.stats, &destination, &copy.backend.service, &ROUTE.into());
-        edge.request(status, failed, since(began));
     });
+}
+
+async fn sent(
+    worker: &Rc<Worker>,
+    backend: &Arc<Backend>,
+    parts: &mut http::request::Parts,
+    body: Body,
+    exchange: &mut Exchange,
+) -> Result<Response<Body>, BoxFailure> {
+    let service = worker.service(backend);
+    let mut attempt = service.attempt(Wish::default())?;
+    exchange.way.sent_to(&attempt.peer);
+    if attempt.peer.endpoint().hop != Hop::Weft {
+        loops::mark(&worker.shared, parts);
+    }
+    let tls = worker.with_snapshot(|snapshot| snapshot.tls.clone());
+    let metadata = RequestMetadata {
+        destination: Some(weft_hop::Destination { service: service.label(), port: backend.service.port }),
+        mirrored: true,
+        ..RequestMetadata::default()
+    };
+    let version = version_for(backend, parts.version);
+    let sending = attempt.peer.send(parts, body, &metadata, version, tls.as_ref());
+    let ended = tokio::time::timeout(TIMEOUT, sending).await.unwrap_or_else(|_| {
+        Err(Failure::upstream(Reason::RequestTimeout, "a copy was not answered in time"))
+    });
+    let (response, metadata) = ended.inspect_err(|failure| attempt.failed(failure))?;
+    attempt.head(&response, &metadata, exchange.grpc);
+    exchange.cause = answered_by_proxy(&attempt, &response, &metadata).map(Cause::Failed);
+    exchange.attempt = Some(attempt);
+    Ok(response)
 }

@@ -7,21 +7,20 @@ use std::time::Duration;
 
 use weft_mesh::backoff::Backoff;
 use weft_mesh::balance::Wish;
-use weft_mesh::name::{Identity, ServicePort};
+use weft_mesh::name::Identity;
 use weft_mesh::outcome::Outcome;
 use weft_mesh::protocol::{Detection, detect};
 use weft_mesh::reason::Reason;
 use weft_mesh::retry::{Happened, UNPROCESSED_RETRIES};
 
-use super::destination::{Found, find};
-use super::{Downstream, Target};
-use crate::access::Entry;
+use super::destination::{Found, peek};
+use super::{Downstream, Target, Way};
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::inbound::caller::Caller;
 use crate::overload;
 use crate::snapshot::{Destination, Tls};
-use crate::stats::{Direction, Edge, EdgeKey};
+use crate::stats::{Cause, Direction, Edge, EdgeKey, LookupOutcome, Security};
 use crate::stream::announced::Peer;
 use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::refuse::Refuse;
@@ -34,20 +33,16 @@ use crate::worker::Worker;
 /// Time without a byte after which an opaque connection is given up.
 pub(super) const IDLE: Duration = Duration::from_hours(1);
 
-/// What is told of a connection to an endpoint: while it lasts it counts for the balancer, at its end for its edge.
+/// What is told of a connection that is carried: while it lasts it counts for the balancer, at its end for its edge.
 #[derive(Debug)]
 pub(super) struct Place {
-    attempt: Attempt,
     edge: Arc<Edge>,
-    destination: ServicePort,
-    backend: ServicePort,
-    identity: Option<Identity>,
-    /// What it proved that by; `None` in plain text.
-    proof: Option<Caller>,
+    way: Way,
+    to: Reached,
 }
 
 /// A connection to where another one is meant to go, and what is told of it; of what is outside the mesh, nothing.
-pub(super) type Opened = (Stream, Option<Place>);
+pub(super) type Opened = (Stream, Place);
 
 /// What a connection begins with, where its route may depend on that.
 #[derive(Debug)]
@@ -72,7 +67,7 @@ fn opening(bytes: &[u8], ended: bool) -> Option<Opening> {
 /// Whether the server name that a connection asks for decides where it goes.
 pub(super) async fn is_routed_by_name(worker: &Rc<Worker>, downstream: &Downstream) -> bool {
     let Target::Fixed(name) = &downstream.target else { return false };
-    matches!(find(worker, name).await, Found::Known(destination) if !destination.tls.is_empty())
+    matches!(peek(worker, downstream, name).await, Found::Known(destination) if !destination.tls.is_empty())
 }
 
 /// Carries a connection to an endpoint of its destination.
@@ -92,7 +87,7 @@ where
         (Opening::Unread, Prefixed::untouched(near))
     };
     // What is being connected is under way, too.
-    let _under_way = worker.shared.enter();
+    let _under_way = worker.shared.enter(Direction::Outbound);
     match open(&worker, &downstream, &opening).await {
         Ok((far, place)) => carry(&worker, &downstream, near, far, place).await,
         Err(failure) => refused(&worker, &downstream, &failure, near),
@@ -103,7 +98,8 @@ where
 /// API, `TCPRouteRule.backendRefs`), rather than a peer that had nothing to say.
 pub(super) fn refused<S: Refuse>(worker: &Worker, downstream: &Downstream, failure: &Failure, near: S) {
     near.refuse();
-    worker.shared.stats.answered(Direction::Outbound, failure.reason);
+    count_lookup(worker, downstream);
+    worker.shared.stats.answered(Direction::Outbound, Cause::Failed(failure.reason));
     if let Some(mut log) = worker.shared.access.connection(Direction::Outbound, downstream.source) {
         log.entry.authority = downstream.target.name().map(str::to_owned);
         log.failed(failure.reason);
@@ -112,23 +108,73 @@ pub(super) fn refused<S: Refuse>(worker: &Worker, downstream: &Downstream, failu
     tracing::info!(target = ?downstream.target, source = %downstream.source, %failure, "connection refused");
 }
 
-/// Connects to where a connection is meant to go: an endpoint of its destination, or an address outside the mesh.
+/// Counts the one look-up of a connection that is carried, or refused.
+pub(super) fn count_lookup(worker: &Worker, downstream: &Downstream) {
+    if downstream.target.name().is_some() {
+        worker.shared.stats.looked_up(downstream.looked_up.take().unwrap_or(LookupOutcome::Hit));
+    }
+}
+
+/// Connects to where a connection is meant to go: an endpoint of its destination, or an address outside the mesh. A failure
+/// is counted at its destination.
 pub(super) async fn open(
     worker: &Rc<Worker>,
     downstream: &Downstream,
     opening: &Opening,
 ) -> Result<Opened, BoxFailure> {
+    let mut way = Way::default();
+    match reach(worker, downstream, opening, &mut way).await {
+        Ok((far, to)) => {
+            let edge = worker.edges.edge(&worker.shared.stats, key(&way, to.security.clone()));
+            Ok((far, Place { edge, way, to }))
+        }
+        Err(failure) => {
+            let edge = worker.edges.edge(&worker.shared.stats, key(&way, Security::Unknown));
+            edge.connection_refused(Cause::Failed(failure.reason), failure.counts());
+            Err(failure)
+        }
+    }
+}
+
+fn key(way: &Way, security: Security) -> EdgeKey {
+    let mut key = EdgeKey { security, ..way.key(false) };
+    if let Some(peer) = &way.peer {
+        key.workload = Arc::clone(&peer.endpoint().workload);
+        key.version = Arc::clone(&peer.endpoint().version);
+    }
+    key
+}
+
+/// What there is to know of the other end of a connection.
+#[derive(Debug)]
+struct Reached {
+    /// The endpoint counts as busy for as long; `None`: it is out of the mesh.
+    _attempt: Option<Attempt>,
+    security: Security,
+    /// What it proved who it is by; `None` in plain text.
+    proof: Option<Caller>,
+}
+
+async fn reach(
+    worker: &Rc<Worker>,
+    downstream: &Downstream,
+    opening: &Opening,
+    way: &mut Way,
+) -> Result<(Stream, Reached), BoxFailure> {
     overload::admit(worker)?;
     let Target::Fixed(name) = &downstream.target else {
         let detail = "the connection is not HTTP, and nothing else says where it is meant to go";
         return Err(Failure::downstream(Reason::BadRequest, detail));
     };
-    match find(worker, name).await {
+    match peek(worker, downstream, name).await {
         Found::Known(destination) => {
-            let (far, place) = to_service(worker, &destination, opening, downstream.source).await?;
-            Ok((far, Some(place)))
+            way.destination = Some(Arc::clone(&destination));
+            to_service(worker, &destination, opening, downstream.source, way).await
         }
-        Found::Absent | Found::Silent => Ok((worker.passthrough.connector(name).connect().await?, None)),
+        Found::Absent | Found::Silent => {
+            let far = worker.passthrough.connector(name).connect().await?;
+            Ok((far, Reached { _attempt: None, security: Security::Unknown, proof: None }))
+        }
     }
 }
 
@@ -137,44 +183,31 @@ async fn to_service(
     destination: &Destination,
     opening: &Opening,
     source: SocketAddr,
-) -> Result<(Stream, Place), BoxFailure> {
+    way: &mut Way,
+) -> Result<(Stream, Reached), BoxFailure> {
     let random = fastrand::u64(..);
-    let (backend, route) = match opening {
+    let backend = match opening {
         Opening::Tls(server_name) if !destination.tls.is_empty() => {
             let (backend, route) = destination.tls_backend(server_name.as_deref(), random)?;
-            (backend, Arc::clone(route))
+            way.route = Some(Arc::clone(route));
+            backend
         }
-        _ => (destination.tcp_backend(random)?, "".into()),
+        _ => destination.tcp_backend(random)?,
     };
+    way.backend = Some(Arc::clone(backend));
     let service = worker.service(backend);
     let tls = worker.snapshot().tls.clone();
     let (mut tried, mut retries) = (Vec::new(), 0);
     loop {
         let mut attempt = service.attempt(Wish { tried: &tried, ..Wish::default() })?;
+        way.sent_to(&attempt.peer);
         match attempt.peer.connect_tcp(tls.as_ref(), source, backend.policy.announce).await {
             Ok((far, identity)) => {
                 attempt.answered(Outcome::Success);
-                let proof =
-                    proof(worker, tls.as_ref(), identity.as_ref(), &far, attempt.peer.endpoint().address);
-                let endpoint = attempt.peer.endpoint();
-                let edge = worker.shared.stats.edge(EdgeKey {
-                    direction: Direction::Outbound,
-                    destination: destination.service.clone(),
-                    backend: backend.service.clone(),
-                    route,
-                    workload: endpoint.workload.clone(),
-                    version: endpoint.version.clone(),
-                    peer: identity.clone(),
-                });
-                let place = Place {
-                    edge,
-                    destination: destination.service.clone(),
-                    backend: backend.service.clone(),
-                    identity,
-                    proof,
-                    attempt,
-                };
-                return Ok((far, place));
+                let address = attempt.peer.endpoint().address;
+                let proof = proof(worker, tls.as_ref(), identity.as_ref(), &far, address);
+                let security = Security::proven(identity);
+                return Ok((far, Reached { _attempt: Some(attempt), security, proof }));
             }
             Err(failure) => {
                 attempt.failed(&failure);
@@ -208,55 +241,40 @@ fn proof(
 }
 
 /// Carries bytes both ways until both sides have ended, or who is at the far one is believed no longer.
-pub(super) async fn carry<S, F>(
-    worker: &Worker,
-    downstream: &Downstream,
-    near: S,
-    far: F,
-    place: Option<Place>,
-) where
+pub(super) async fn carry<S, F>(worker: &Worker, downstream: &Downstream, near: S, far: F, place: Place)
+where
     S: Transport,
     F: Transport,
 {
-    let _under_way = worker.shared.enter();
+    let _under_way = worker.shared.enter(Direction::Outbound);
     let began = now();
-    if let Some(place) = &place {
-        place.edge.connection_opened();
-    }
+    count_lookup(worker, downstream);
+    let Place { edge, way, .. } = &place;
+    edge.connection_opened();
     let mut log = worker.shared.access.connection(Direction::Outbound, downstream.source);
     if let Some(log) = &mut log {
-        describe(downstream, place.as_ref(), &mut log.entry);
+        log.entry.authority = downstream.target.name().map(str::to_owned);
+        way.describe(&mut log.entry);
+        log.entry.attempts = None;
     }
     let mut carried = Carried::default();
-    let proof = place.as_ref().and_then(|place| place.proof.as_ref());
+    let proof = place.to.proof.as_ref();
     let disbelieved = async {
         match proof {
             Some(proof) => proof.disbelieved().await,
             None => std::future::pending().await,
         }
     };
-    let failed = tokio::select! {
-        copied = copy(near, far, IDLE, &worker.pipes, &mut carried) => copied.is_err(),
-        () = disbelieved => true,
+    let (cause, failed) = tokio::select! {
+        copied = copy(near, far, IDLE, &worker.pipes, &mut carried) => (None, copied.is_err()),
+        () = disbelieved => (Some(Cause::Failed(Reason::Denied)), true),
     };
-    if let Some(Place { edge, .. }) = &place {
-        edge.sent(carried.forth);
-        edge.received(carried.back);
-        edge.connection_closed(failed, since(began));
-    }
+    edge.sent(carried.forth);
+    edge.received(carried.back);
+    edge.connection_closed(cause, failed, since(began));
     if let Some(mut log) = log {
         log.relayed(&carried, failed);
+        log.ended(cause, failed);
         log.end(&worker.shared);
     }
-}
-
-fn describe(downstream: &Downstream, place: Option<&Place>, entry: &mut Entry) {
-    entry.authority = downstream.target.name().map(str::to_owned);
-    let Some(place) = place else { return };
-    let endpoint = place.attempt.peer.endpoint();
-    entry.destination = Some(place.destination.clone());
-    entry.backend = Some(place.backend.clone());
-    entry.workload = Arc::clone(&endpoint.workload);
-    entry.endpoint = Some(endpoint.address);
-    entry.destination_identity.clone_from(&place.identity);
 }

@@ -7,14 +7,13 @@ use http::{Request, Response, Version, header};
 use hyper::body::Incoming;
 use weft_mesh::headers::{remove_hop_by_hop, remove_proxy_credentials};
 
-use super::destination::{Found, find};
+use super::destination::{Found, find, known};
 use super::{Downstream, Target, exchange, explicit, loops};
-use crate::access::Open;
-use crate::error::{BoxFailure, Failure};
+use crate::error::{BoxFailure, Failure, Origin};
 use crate::http::answer::{answer, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
-use crate::http::logged::Logged;
+use crate::http::recorded::Exchange;
 use crate::http::server::{host_from_authority, host_of_target, objection};
 use crate::http::upgrade::{self, is_tunnel};
 use crate::overload;
@@ -27,25 +26,19 @@ pub(crate) async fn handle(
     downstream: Rc<Downstream>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let grpc = is_grpc(request.headers());
     let http1 = request.version() != Version::HTTP_2;
-    let mut log = worker.shared.access.request(Direction::Outbound, downstream.source, &request);
-    let mut response = match forward(&worker, &downstream, request, &mut log).await {
+    let mut exchange = Exchange::new(&worker, Direction::Outbound);
+    exchange.grpc = is_grpc(request.headers());
+    exchange.log = worker.shared.access.request(Direction::Outbound, downstream.source, &request);
+    let response = match forward(&worker, &downstream, request, &mut exchange).await {
         Ok(response) => response,
         Err(failure) => {
-            worker.shared.stats.answered(Direction::Outbound, failure.reason);
+            exchange.fail(&failure);
             tracing::debug!(%failure, "answered in place of the upstream");
-            if let Some(log) = &mut log {
-                log.failed(failure.reason);
-            }
-            answer(&failure, grpc)
+            answer(&failure, exchange.grpc)
         }
     };
-    // What no upstream answered has ended here.
-    if let Some(mut log) = log {
-        log.answered(response.status(), response.headers());
-        log.end(&worker.shared);
-    }
+    let mut response = exchange.answer(response);
     if http1 && worker.shared.drain.is_cancelled() {
         // The client opens its next connection elsewhere, or to the proxy that takes over.
         response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
@@ -57,14 +50,15 @@ async fn forward(
     worker: &Rc<Worker>,
     downstream: &Downstream,
     mut request: Request<Incoming>,
-    log: &mut Option<Box<Open>>,
+    exchange: &mut Exchange,
 ) -> Result<Response<Body>, BoxFailure> {
-    if let Some(violation) = objection(&request) {
-        worker.shared.stats.violated(Direction::Outbound, violation);
-        return Err(Failure::downstream(violation.reason(), violation.detail()));
+    if let Err(failure) = admit(worker, &mut request) {
+        // It is counted at what it is for, as far as that is known without waiting.
+        let named = || explicit::destination(&request).ok();
+        let name = downstream.target.name().map_or_else(named, |name| Some(name.into()));
+        exchange.way.destination = name.and_then(|name| known(worker, &name));
+        return Err(failure);
     }
-    overload::admit_request(worker, request.uri().path())?;
-    loops::check(worker, &mut request)?;
     let name = match &downstream.target {
         // All of it is for the destination, CONNECT, an absolute target and the credentials for a proxy, too: it may be a
         // proxy itself.
@@ -73,7 +67,12 @@ async fn forward(
             Arc::clone(name)
         }
         Target::ByAuthority if is_tunnel(&request) => {
-            return Box::pin(explicit::connect(worker, downstream, request)).await;
+            let answered = Box::pin(explicit::connect(worker, downstream, request)).await;
+            if answered.as_ref().err().is_none_or(|failure| failure.origin != Origin::Downstream) {
+                // What comes through is counted, and so is a connection that was not made.
+                exchange.leave_uncounted();
+            }
+            return answered;
         }
         Target::ByAuthority => {
             let name = explicit::destination(&request)?;
@@ -84,19 +83,29 @@ async fn forward(
             name
         }
     };
-    match find(worker, &name).await {
+    match find(worker, downstream, &name).await {
         Found::Known(destination) => {
-            exchange::run(worker, downstream, &destination, Box::new(request), log).await
+            exchange::run(worker, downstream, &destination, Box::new(request), exchange).await
         }
-        Found::Absent | Found::Silent => Box::pin(pass_through(worker, &name, request, log)).await,
+        Found::Absent | Found::Silent => Box::pin(pass_through(worker, &name, request, exchange)).await,
     }
+}
+
+/// Refuses what is no request that anybody should get, and what is to be shed.
+fn admit(worker: &Rc<Worker>, request: &mut Request<Incoming>) -> Result<(), BoxFailure> {
+    if let Some(violation) = objection(request) {
+        worker.shared.stats.violated(Direction::Outbound, violation);
+        return Err(Failure::downstream(violation.reason(), violation.detail()));
+    }
+    overload::admit_request(worker, request.uri().path())?;
+    loops::check(worker, request)
 }
 
 async fn pass_through(
     worker: &Rc<Worker>,
     name: &Arc<str>,
     mut request: Request<Incoming>,
-    log: &mut Option<Box<Open>>,
+    exchange: &mut Exchange,
 ) -> Result<Response<Body>, BoxFailure> {
     // Whoever dialled it knows what it speaks.
     let version = if request.version() == Version::HTTP_2 { HttpVersion::Http2 } else { HttpVersion::Http1 };
@@ -104,10 +113,7 @@ async fn pass_through(
     let (mut parts, body) = request.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     let (body, tunnel) = match asked {
-        None => {
-            let body = Body::from(body);
-            (if let Some(log) = log { log.count(body) } else { body }, None)
-        }
+        None => (Body::from(body), None),
         Some(upgrade::Asked { change, connection }) => {
             change.ask(&mut parts.headers);
             let (body, start) = upgrade::tunnel(connection);
@@ -116,21 +122,14 @@ async fn pass_through(
     };
     loops::mark(&worker.shared, &mut parts);
     let client = worker.passthrough.client(name);
-    let under_way = worker.shared.enter();
-    let response = client.send(Box::new(Request::from_parts(parts, body)), version).await?;
-    let (mut head, body) = response.into_parts();
-    let mut log = log.take();
-    if let Some(log) = &mut log {
-        log.answered(head.status, &head.headers);
-    }
-    let body = Logged::over(body, log, under_way);
+    let body = exchange.upload(body);
+    let mut response = client.send(Box::new(Request::from_parts(parts, body)), version).await?;
     if let Some((change, start)) = tunnel
-        && change.is_agreed(head.status)
+        && change.is_agreed(response.status())
     {
-        start(body);
-        change.agree(&mut head);
-        return Ok(Response::from_parts(head, Body::Empty));
+        exchange.tunnel = Some(Box::new(start));
+        return Ok(change.agreed(response));
     }
-    remove_hop_by_hop(&mut head.headers);
-    Ok(Response::from_parts(head, body))
+    remove_hop_by_hop(response.headers_mut());
+    Ok(response)
 }

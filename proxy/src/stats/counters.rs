@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use weft_identity::Reason as RefusalReason;
-use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
+
+use super::cause::Cause;
 
 /// Threads beyond this many share counters; more workers than cores of a large machine are not worth memory.
 const SHARDS: usize = 32;
@@ -31,15 +32,15 @@ impl Direction {
 /// How a destination was looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LookupOutcome {
-    /// The snapshot had it.
+    /// It is in the mesh, and the snapshot had it.
     Hit,
-    /// The control plane was asked, and had it.
+    /// It is in the mesh, and the control plane was asked for it.
     Miss,
     /// The control plane said nothing in time.
     Timeout,
-    /// There is no destination of that name.
+    /// The mesh has no destination of that name.
     Absent,
-    /// So many destinations are in use that no other is asked for.
+    /// So many destinations are in use, or asked for, that this one could not be.
     Full,
 }
 
@@ -171,12 +172,11 @@ labelled!(Retirement {
 labelled!(AuthorizationOutcome { Allowed = "allowed", Denied = "denied", Audited = "audited" });
 
 const DIRECTIONS: usize = Direction::ALL.len();
-const REASONS: usize = Reason::ALL.len();
 const REFUSALS: usize = RefusalReason::ALL.len();
 const VIOLATIONS: usize = Violation::ALL.len();
 
 const ANSWERS_AT: usize = 0;
-const REFUSALS_AT: usize = ANSWERS_AT + DIRECTIONS * REASONS;
+const REFUSALS_AT: usize = ANSWERS_AT + DIRECTIONS * Cause::COUNT;
 const LOOKUPS_AT: usize = REFUSALS_AT + REFUSALS;
 const RETRIES_AT: usize = LOOKUPS_AT + LookupOutcome::ALL.len();
 const AUTHORIZATIONS_AT: usize = RETRIES_AT + RetryOutcome::ALL.len();
@@ -196,7 +196,7 @@ const COUNTERS: usize = REFUSED_CONNECTIONS_AT + DIRECTIONS;
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Counter {
-    Answer(Direction, Reason),
+    Answer(Direction, Cause),
     Refusal(RefusalReason),
     Lookup(LookupOutcome),
     Retry(RetryOutcome),
@@ -220,7 +220,7 @@ impl Counter {
     /// Its place in a shard.
     const fn index(self) -> usize {
         match self {
-            Self::Answer(direction, reason) => ANSWERS_AT + direction as usize * REASONS + reason.index(),
+            Self::Answer(direction, cause) => ANSWERS_AT + direction as usize * Cause::COUNT + cause.index(),
             Self::Refusal(reason) => REFUSALS_AT + reason as usize,
             Self::Lookup(outcome) => LOOKUPS_AT + outcome as usize,
             Self::Retry(outcome) => RETRIES_AT + outcome as usize,
@@ -309,7 +309,7 @@ mod tests {
     fn all() -> Vec<Counter> {
         let mut all = vec![Counter::Ejection, Counter::Unkept];
         for direction in Direction::ALL.iter().copied() {
-            all.extend(Reason::ALL.map(|reason| Counter::Answer(direction, reason)));
+            all.extend(Cause::all().map(|cause| Counter::Answer(direction, cause)));
             all.extend([Counter::Opened(direction), Counter::Closed(direction)]);
             all.push(Counter::RefusedConnection(direction));
             all.extend(Violation::ALL.map(|violation| Counter::Violation(direction, violation)));

@@ -153,7 +153,7 @@ async fn an_application_that_asks_for_it_is_told_of_each_connection_whose_it_is(
             assert_eq!(answer.headers()["x-source"], "10.0.0.1:41000");
             let (mut near, far) = tokio::io::duplex(16);
             let target = Target::Fixed("reviews:9080".into());
-            let downstream = Rc::new(Downstream { target, source: at(1, 40_001) });
+            let downstream = Rc::new(Downstream::new(target, at(1, 40_001)));
             tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));
             near.write_all(b"\x00 no HTTP").await.unwrap();
             near.shutdown().await.unwrap();
@@ -176,7 +176,7 @@ async fn an_endpoint_without_a_sidecar_that_asks_for_it_is_told_whose_a_connecti
             tell_source(2);
             let (mut near, far) = tokio::io::duplex(16);
             let target = Target::Fixed("reviews:9080".into());
-            let downstream = Rc::new(Downstream { target, source: at(1, 40_001) });
+            let downstream = Rc::new(Downstream::new(target, at(1, 40_001)));
             tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));
             near.write_all(b"\x00 no HTTP").await.unwrap();
             near.shutdown().await.unwrap();

@@ -158,7 +158,7 @@ async fn an_opaque_connection_ends_when_policies_let_its_peer_in_no_longer() {
         put_inbound(&sidecar, &policy("other"));
         assert!(matches!(near.read(&mut echoed).await, Ok(0) | Err(_)), "the connection lives on");
         assert_eq!(sidecar.shared.stats.retirements(Retirement::Policy), 1);
-        assert_eq!(totals(&sidecar).connections_opened, totals(&sidecar).connections_closed);
+        assert_eq!(totals(&sidecar).connections_opened, totals(&sidecar).connections_closed());
     })
     .await;
 }
@@ -179,7 +179,7 @@ fn echoed_connection(mesh: &Mesh) -> tokio::io::DuplexStream {
     });
     let (near, far) = tokio::io::duplex(64);
     let target = Target::Fixed("reviews:9080".into());
-    let downstream = Rc::new(Downstream { target, source: at(1, 40_001) });
+    let downstream = Rc::new(Downstream::new(target, at(1, 40_001)));
     tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));
     near
 }

@@ -16,7 +16,7 @@ use crate::outbound::{self, Downstream, Target};
 /// A connection of the client's application that its sidecar takes.
 pub(super) fn dial(mesh: &Mesh) -> DuplexStream {
     let (near, far) = duplex(64);
-    let downstream = Downstream { target: Target::Fixed("reviews:9080".into()), source: at(1, 40_001) };
+    let downstream = Downstream::new(Target::Fixed("reviews:9080".into()), at(1, 40_001));
     tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, Rc::new(downstream)));
     near
 }

@@ -22,7 +22,7 @@ fn upstream(mesh: &Mesh) -> std::net::SocketAddr {
     let (worker, address) = (Rc::clone(&mesh.worker), at(1, 19_080));
     network::listen(address, move |stream| {
         let target = Target::Fixed("reviews:9080".into());
-        outbound::dialled(Rc::clone(&worker), stream, Rc::new(Downstream { target, source: at(1, 40_000) }))
+        outbound::dialled(Rc::clone(&worker), stream, Rc::new(Downstream::new(target, at(1, 40_000))))
     });
     address
 }

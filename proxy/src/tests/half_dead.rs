@@ -338,7 +338,7 @@ async fn connections_of_tcp_reach_the_last_endpoint_that_lives() {
         let worker = Rc::clone(&mesh.worker);
         network::listen(listener, move |stream| {
             let target = crate::outbound::Target::Fixed("reviews:9080".into());
-            let downstream = Rc::new(crate::outbound::Downstream { target, source: at(1, 40_000) });
+            let downstream = Rc::new(crate::outbound::Downstream::new(target, at(1, 40_000)));
             crate::outbound::connection(
                 Rc::clone(&worker),
                 stream,

@@ -125,7 +125,7 @@ async fn a_connection_that_is_not_http_is_passed_on_whole() {
         });
         let (mut near, far) = tokio::io::duplex(16);
         let target = Target::Fixed("reviews:9080".into());
-        let downstream = std::rc::Rc::new(Downstream { target, source: at(1, 40_001) });
+        let downstream = std::rc::Rc::new(Downstream::new(target, at(1, 40_001)));
         tokio::task::spawn_local(outbound::dialled(std::rc::Rc::clone(&mesh.worker), far, downstream));
         near.write_all(b"\x00\x01 something that is no HTTP").await.unwrap();
         near.shutdown().await.unwrap();

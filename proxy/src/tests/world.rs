@@ -29,7 +29,7 @@ use crate::inbound::{self, Arrival};
 use crate::outbound::{self, Downstream, Target, first_bytes};
 use crate::shared::{Lookup, Shared};
 use crate::snapshot::{Snapshot, Tls, convert};
-use crate::stats::Totals;
+use crate::stats::{EdgeKey, Totals};
 use crate::stream::own::OwnListeners;
 use crate::stream::strangers::Standing;
 use crate::upstream::connect::Connector;
@@ -138,8 +138,7 @@ impl Mesh {
         mesh.rotate();
         let listening = Rc::clone(&mesh.worker);
         network::listen(outbound(), move |stream| {
-            let target = Target::ByAuthority;
-            let downstream = Rc::new(Downstream { target, source: at(1, 40_000) });
+            let downstream = Rc::new(Downstream::new(Target::ByAuthority, at(1, 40_000)));
             outbound::connection(Rc::clone(&listening), stream, downstream, Protocol::Http1)
         });
         mesh
@@ -248,9 +247,15 @@ pub(super) fn sweep(worker: &Rc<Worker>) {
     });
 }
 
-/// What a sidecar counted, all edges together.
+/// What a sidecar counted, all edges together but for those of copies.
 pub(super) fn totals(worker: &Worker) -> Totals {
-    worker.shared.stats.edges().into_iter().fold(Totals::default(), |mut sum, (_, totals)| {
+    summed(worker, |key| !key.mirrored)
+}
+
+/// What a sidecar counted at some edges.
+pub(super) fn summed(worker: &Worker, of: impl Fn(&EdgeKey) -> bool) -> Totals {
+    let edges = worker.shared.stats.edges().into_iter().filter(|(key, _)| of(key));
+    edges.fold(Totals::default(), |mut sum, (_, totals)| {
         sum.add(&totals);
         sum
     })

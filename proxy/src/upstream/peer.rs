@@ -25,7 +25,7 @@ use crate::hop::link::Link;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
 use crate::snapshot::Tls;
-use crate::stats::{Direction, Edge, EdgeKey, Retirement, Stats};
+use crate::stats::{Direction, Edge, EdgeKey, Retirement, Security, Stats};
 use crate::stream::door::Door;
 use crate::stream::own::OwnListeners;
 
@@ -59,9 +59,23 @@ pub struct Peer {
 #[derive(Debug)]
 struct KeptEdge {
     destination: ServicePort,
-    route: Arc<str>,
-    proven: bool,
+    route: Option<Arc<str>>,
+    mirrored: bool,
+    security: Security,
     edge: Arc<Edge>,
+}
+
+/// What was sent to an endpoint, as far as it is counted apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent<'a> {
+    /// The service that was dialled.
+    pub destination: &'a ServicePort,
+    /// The service of the endpoint.
+    pub backend: &'a ServicePort,
+    /// The route that sent it here.
+    pub route: Option<&'a Arc<str>>,
+    /// Whether it is a copy.
+    pub mirrored: bool,
 }
 
 /// Connections made under one certificate generation.
@@ -243,42 +257,71 @@ impl Peer {
         self.identity.borrow().clone()
     }
 
-    /// Where a request is counted that was sent to `destination` and that `route` sent here. Made once for each; after
-    /// that, finding it compares names.
-    pub fn edge(
-        &self,
-        stats: &Stats,
-        destination: &ServicePort,
-        backend: &ServicePort,
-        route: &Arc<str>,
-    ) -> Arc<Edge> {
-        let proven = self.identity.borrow().is_some();
+    /// Where a request is counted that was sent here. Made once for each destination and route; after that, finding it
+    /// compares names.
+    pub fn edge(&self, stats: &Stats, sent: &Sent<'_>) -> Arc<Edge> {
         let mut edges = self.edges.borrow_mut();
-        if let Some(kept) = edges
-            .iter()
-            .find(|kept| kept.proven == proven && kept.route == *route && kept.destination == *destination)
-        {
+        let kept = edges.iter().find(|kept| {
+            kept.mirrored == sent.mirrored
+                && kept.route.as_ref() == sent.route
+                && kept.destination == *sent.destination
+                && self.is_secured_by(&kept.security)
+        });
+        if let Some(kept) = kept {
             return Arc::clone(&kept.edge);
         }
+        let security = self.security();
+        let outside = EdgeKey::outside(Direction::Outbound);
         let edge = stats.edge(EdgeKey {
-            direction: Direction::Outbound,
-            destination: destination.clone(),
-            backend: backend.clone(),
-            route: Arc::clone(route),
+            mirrored: sent.mirrored,
+            destination: Some(sent.destination.clone()),
+            backend: Some(sent.backend.clone()),
+            route: sent.route.cloned().unwrap_or_else(|| Arc::clone(&outside.route)),
             workload: Arc::clone(&self.endpoint.workload),
             version: Arc::clone(&self.endpoint.version),
-            peer: self.identity.borrow().clone(),
+            security: security.clone(),
+            ..outside
         });
         if edges.len() >= EDGES_KEPT {
             edges.remove(0);
         }
         edges.push(KeptEdge {
-            destination: destination.clone(),
-            route: Arc::clone(route),
-            proven,
+            destination: sent.destination.clone(),
+            route: sent.route.cloned(),
+            mirrored: sent.mirrored,
+            security,
             edge: Arc::clone(&edge),
         });
         edge
+    }
+
+    /// What protects the connections to the endpoint, as far as there has been one.
+    pub fn security(&self) -> Security {
+        match self.endpoint.hop {
+            Hop::Plain => Security::Plain,
+            Hop::Weft => {
+                self.identity().map_or(Security::Unknown, |identity| Security::Mutual(Some(identity)))
+            }
+            // Which of several it proved is known to the connection alone.
+            Hop::Standard => Security::Mutual(self.sole_identity().cloned()),
+        }
+    }
+
+    /// Whether that is `kept`, without taking hold of anything.
+    fn is_secured_by(&self, kept: &Security) -> bool {
+        match (self.endpoint.hop, kept) {
+            (Hop::Plain, kept) => *kept == Security::Plain,
+            (Hop::Weft, Security::Mutual(peer)) => *peer == *self.identity.borrow(),
+            (Hop::Weft, kept) => *kept == Security::Unknown && self.identity.borrow().is_none(),
+            (Hop::Standard, kept) => kept.peer() == self.sole_identity(),
+        }
+    }
+
+    fn sole_identity(&self) -> Option<&Identity> {
+        match &*self.endpoint.identities {
+            [identity] => Some(identity),
+            _ => None,
+        }
     }
 
     fn connector(&self, config: Arc<rustls::ClientConfig>) -> Connector {

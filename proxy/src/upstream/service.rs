@@ -151,6 +151,11 @@ impl Service {
         self.label.clone()
     }
 
+    /// What the threads of this proxy share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Counts a request, of which retries are a share.
     pub fn count_request(&self, worker: &Worker, now: Instant) {
         self.room.retries().request(worker.number, now);

@@ -17,6 +17,7 @@ const TRACE: u8 = 5;
 const SAMPLED: u8 = 6;
 const FAULTS: u8 = 7;
 const RETRY: u8 = 8;
+const MIRRORED: u8 = 9;
 
 const LOAD: u8 = 32;
 const MARKS: u8 = 33;
@@ -86,10 +87,13 @@ impl RequestMetadata {
         if !self.retry.is_empty() {
             put_octet(out, RETRY, self.retry.bits());
         }
+        if self.mirrored {
+            put_octet(out, MIRRORED, 1);
+        }
     }
 
     fn encoded_len(&self) -> usize {
-        let octets = [self.sampled, !self.faults.is_empty(), !self.retry.is_empty()];
+        let octets = [self.sampled, !self.faults.is_empty(), !self.retry.is_empty(), self.mirrored];
         self.destination.as_ref().map_or(0, |destination| named_len(&destination.service))
             + self.route.as_ref().map_or(0, |route| named_len(&route.name))
             + self.attempt.map_or(0, |attempt| number_len(attempt.into()))
@@ -122,6 +126,7 @@ impl RequestMetadata {
                 SAMPLED => metadata.sampled = value.octet()? != 0,
                 FAULTS => metadata.faults = FaultMarks::from_bits(value.octet()?),
                 RETRY => metadata.retry = RetryState::from_bits(value.octet()?),
+                MIRRORED => metadata.mirrored = value.octet()? != 0,
                 _ => {}
             }
             Ok(())

@@ -111,17 +111,20 @@ fn request_metadata() -> impl Strategy<Value = RequestMetadata> {
     let route = (text(), any::<u16>()).prop_map(|(name, rule)| Route { name, rule });
     let trace =
         any::<([u8; 16], [u8; 8], u8)>().prop_map(|(trace, span, flags)| TraceContext { trace, span, flags });
-    let numbers = any::<(Option<u32>, Option<u64>, bool, u8, u8)>();
+    let numbers = any::<(Option<u32>, Option<u64>, bool, u8, u8, bool)>();
     (prop::option::of(destination), prop::option::of(route), prop::option::of(trace), numbers).prop_map(
-        |(destination, route, trace, (attempt, deadline_micros, sampled, faults, retry))| RequestMetadata {
-            destination,
-            route,
-            attempt,
-            deadline_micros,
-            trace,
-            sampled,
-            faults: FaultMarks::from_bits(faults),
-            retry: RetryState::from_bits(retry),
+        |(destination, route, trace, (attempt, deadline_micros, sampled, faults, retry, mirrored))| {
+            RequestMetadata {
+                destination,
+                route,
+                attempt,
+                deadline_micros,
+                trace,
+                sampled,
+                faults: FaultMarks::from_bits(faults),
+                retry: RetryState::from_bits(retry),
+                mirrored,
+            }
         },
     )
 }

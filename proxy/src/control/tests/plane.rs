@@ -50,6 +50,7 @@ struct State {
     registration: Vec<String>,
     refuse_registration: Option<Status>,
     reports: Vec<v1::TelemetryReport>,
+    refuse_reports: bool,
     resources: BTreeMap<(String, String), Arc<EncodedResource>>,
     /// Whether there is such a collection.
     collections: BTreeMap<String, bool>,
@@ -210,6 +211,11 @@ impl Plane {
     /// What was said on registration streams since it was last taken.
     pub(super) fn registration(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().registration)
+    }
+
+    /// Refuses reports from now on, after it has read them, or takes them again.
+    pub(super) fn refuse_reports(&self, refuse: bool) {
+        self.state.lock().refuse_reports = refuse;
     }
 
     pub(super) fn reports(&self) -> Vec<v1::TelemetryReport> {
@@ -383,7 +389,11 @@ impl v1::telemetry_server::Telemetry for Plane {
     ) -> Result<Response<v1::ReportResponse>, Status> {
         let mut reports = request.into_inner();
         while let Some(report) = reports.message().await? {
-            self.state.lock().reports.push(report);
+            let mut state = self.state.lock();
+            state.reports.push(report);
+            if state.refuse_reports {
+                return Err(Status::failed_precondition("it is not known"));
+            }
         }
         Ok(Response::new(v1::ReportResponse {}))
     }

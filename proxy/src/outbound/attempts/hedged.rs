@@ -13,6 +13,7 @@ use weft_mesh::retry::{Attempted, GiveUp, Pushback, is_answer};
 use super::{Ended, Plan, Tries};
 use crate::clock::now;
 use crate::error::BoxFailure;
+use crate::http::recorded::Exchange;
 use crate::http::replay::Replay;
 use crate::stats::HedgeOutcome;
 use crate::upstream::service::Attempt;
@@ -36,8 +37,10 @@ impl Plan {
         parts: &http::request::Parts,
         replay: &Replay,
         tries: &mut Tries,
+        exchange: &mut Exchange,
     ) -> Result<(Attempt, Ended), BoxFailure> {
         let first = self.service.attempt(self.wish(tries))?;
+        exchange.way.sent_to(&first.peer);
         let first_number = tries.retries;
         tries.noted = true;
         tries.endpoints.push(Arc::clone(&first.peer.endpoint().id));
@@ -54,6 +57,7 @@ impl Plan {
                         if answered && number > first_number {
                             worker.shared.stats.hedged(HedgeOutcome::Won);
                         }
+                        exchange.way.peer = Some(Rc::clone(&attempt.peer));
                         return Ok((attempt, ended));
                     }
                     match ended.ok().and_then(|(response, _)| Pushback::read(response.headers())) {
@@ -63,7 +67,7 @@ impl Plan {
                     }
                 }
                 () = next.as_mut(), if more => {
-                    match self.beside(policy, worker, replay, tries) {
+                    match self.beside(policy, worker, replay, tries, exchange) {
                         Beside::Made(attempt) => {
                             running.push(self.one_of(attempt, parts, replay, tries.retries));
                         }
@@ -89,7 +93,14 @@ impl Plan {
         (attempt, ended, number)
     }
 
-    fn beside(&self, policy: HedgePolicy, worker: &Worker, replay: &Replay, tries: &mut Tries) -> Beside {
+    fn beside(
+        &self,
+        policy: HedgePolicy,
+        worker: &Worker,
+        replay: &Replay,
+        tries: &mut Tries,
+        exchange: &mut Exchange,
+    ) -> Beside {
         let replayable = replay.can_replay();
         if replayable && !replay.is_whole() {
             return Beside::Later;
@@ -111,9 +122,10 @@ impl Plan {
         }
         tries.endpoints.push(Arc::clone(endpoint));
         tries.retries += 1;
-        tries.hedges += 1;
         worker.shared.stats.hedged(HedgeOutcome::Made);
-        self.edge(worker, &attempt).retried();
+        exchange.way.sent_to(&attempt.peer);
+        exchange.way.hedges += 1;
+        exchange.retried();
         Beside::Made(attempt)
     }
 }

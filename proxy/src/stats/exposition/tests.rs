@@ -5,21 +5,31 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::*;
-use crate::stats::{Direction, EdgeKey, LookupOutcome};
+use weft_mesh::reason::Reason;
 
-fn shared() -> Arc<Shared> {
-    let (shared, _questions) = Shared::new(1, weft_mesh::balance::Locality::default());
-    let edge = shared.stats.edge(EdgeKey {
-        direction: Direction::Outbound,
-        destination: "shop/cart:80".parse().unwrap(),
-        backend: "shop/cart-v2:80".parse().unwrap(),
+use crate::stats::{Cause, Direction, EdgeKey, LookupOutcome, Outcome, Security};
+
+fn key() -> EdgeKey {
+    EdgeKey {
+        destination: Some("shop/cart:80".parse().unwrap()),
+        backend: Some("shop/cart-v2:80".parse().unwrap()),
         route: Arc::from("shop/canary"),
         workload: Arc::from("a\"b\\c\nd"),
         version: Arc::from("v2"),
-        peer: Some("spiffe://mesh/ns/shop/sa/cart".parse().unwrap()),
-    });
-    edge.request(Some(StatusCode::OK), false, Duration::from_micros(900));
-    edge.request(Some(StatusCode::OK), false, Duration::from_mins(2));
+        security: Security::Mutual(Some("spiffe://mesh/ns/shop/sa/cart".parse().unwrap())),
+        ..EdgeKey::outside(Direction::Outbound)
+    }
+}
+
+fn ok(elapsed: Duration) -> Outcome {
+    Outcome { status: Some(StatusCode::OK), cause: None, failed: false, elapsed }
+}
+
+fn shared() -> Arc<Shared> {
+    let (shared, _questions) = Shared::new(1, weft_mesh::balance::Locality::default());
+    let edge = shared.stats.edge(key());
+    edge.request(&ok(Duration::from_micros(900)));
+    edge.request(&ok(Duration::from_mins(2)));
     edge.sent(7);
     shared.stats.looked_up(LookupOutcome::Hit);
     shared
@@ -34,7 +44,7 @@ const EDGE: &str = concat!(
 fn an_edge_has_its_labels_counts_and_buckets() {
     let text = Exposition::new(&shared(), || true).write(Format::OpenMetrics).unwrap();
     for line in [
-        format!("weft_requests_total{{{EDGE},class=\"2xx\"}} 2"),
+        format!("weft_requests_total{{{EDGE},class=\"2xx\",reason=\"\"}} 2"),
         format!("weft_sent_bytes_total{{{EDGE}}} 7"),
         format!("weft_request_duration_seconds_bucket{{le=\"0.0005\",{EDGE}}} 0"),
         format!("weft_request_duration_seconds_bucket{{le=\"0.001\",{EDGE}}} 1"),
@@ -50,11 +60,48 @@ fn an_edge_has_its_labels_counts_and_buckets() {
 }
 
 #[test]
+fn what_a_proxy_answered_is_told_with_its_reason_and_copies_are_apart() {
+    let shared = shared();
+    let refused = Cause::Failed(Reason::NoEndpoints);
+    let unavailable = Outcome {
+        status: Some(StatusCode::SERVICE_UNAVAILABLE),
+        cause: Some(refused),
+        failed: true,
+        elapsed: Duration::ZERO,
+    };
+    let nowhere = EdgeKey { workload: "".into(), version: "".into(), security: Security::Unknown, ..key() };
+    shared.stats.edge(nowhere.clone()).request(&unavailable);
+    shared.stats.edge(nowhere.clone()).connection_refused(refused, true);
+    shared.stats.edge(EdgeKey { mirrored: true, ..nowhere }).request(&unavailable);
+    shared.stats.edge(EdgeKey::outside(Direction::Outbound)).request(&ok(Duration::ZERO));
+    let text = Exposition::new(&shared, || true).write(Format::OpenMetrics).unwrap();
+    let nowhere = concat!(
+        r#"direction="outbound",destination="shop/cart:80",backend="shop/cart-v2:80",route="shop/canary","#,
+        r#"workload="",version="",tls="",peer="""#,
+    );
+    let outside = concat!(
+        r#"direction="outbound",destination="none",backend="",route="",workload="",version="",tls="",peer="","#,
+        r#"class="2xx",reason="""#,
+    );
+    for line in [
+        format!("weft_requests_total{{{nowhere},class=\"5xx\",reason=\"no_endpoints\"}} 1"),
+        format!("weft_failures_total{{{nowhere}}} 2"),
+        format!("weft_tcp_connections_opened_total{{{nowhere}}} 1"),
+        format!("weft_tcp_connections_closed_total{{{nowhere},reason=\"no_endpoints\"}} 1"),
+        format!("weft_mirrored_requests_total{{{nowhere},class=\"5xx\",reason=\"no_endpoints\"}} 1"),
+        format!("weft_mirrored_failures_total{{{nowhere}}} 1"),
+        format!("weft_requests_total{{{outside}}} 1"),
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+    }
+}
+
+#[test]
 fn the_older_format_names_families_as_their_samples() {
     let text = Exposition::new(&shared(), || false).write(Format::Text).unwrap();
     for line in [
         "# TYPE weft_requests_total counter",
-        "# HELP weft_requests_total Requests that ended, by class of their status",
+        "# HELP weft_requests_total Requests that ended, by class of their status, and why where it was not the destination's answer",
         "# TYPE weft_build_info gauge",
         "# TYPE weft_request_duration_seconds histogram",
         "weft_control_plane_connected 0",

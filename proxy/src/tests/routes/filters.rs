@@ -235,7 +235,10 @@ async fn copies_are_made_of_the_share_that_the_route_says() {
                 assert_eq!(caller.get("/").await.headers()["x-host"], "2");
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let copies = u32::try_from(totals(&shadow).requests()).unwrap();
+            let copies = summed(&shadow, |key| key.mirrored).requests();
+            assert_eq!(copies, summed(&mesh.worker, |key| key.mirrored).requests());
+            assert_eq!((mesh.totals().requests(), totals(&shadow).requests()), (REQUESTS.into(), 0));
+            let copies = u32::try_from(copies).unwrap();
             assert!(copies.abs_diff(expected) < 30 && (expected > 0 || copies == 0), "{copies}");
         })
         .await;

@@ -159,12 +159,11 @@ mod tests {
             mtls: true,
             peer: "spiffe://cluster.local/ns/default/sa/reviews".to_owned(),
             requests: 10,
-            failures: 0,
             retries: 1,
-            success_percent: None,
             rate: 5.0,
             p50_ms: Some(0.7),
             p99_ms: Some(3.0),
+            ..EdgeReport::default()
         };
         let second = Second::new(Duration::from_secs(5), &tally, vec![edge]);
         let events = VecDeque::from([Event::new(Duration::from_secs(1), "kill", "killed it".to_owned())]);
