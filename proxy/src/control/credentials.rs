@@ -60,6 +60,13 @@ impl Credentials {
         self.renew(&mut held);
     }
 
+    /// The same, from a control plane that the roots in use do not know: what discovery has told of roots before was told
+    /// by another.
+    pub(super) fn joined(&self, certificate: WorkloadCertificate, bundle: TrustBundle) {
+        self.held.lock().discovered = false;
+        self.issued(certificate, bundle);
+    }
+
     /// Discovery told the roots. Says whether that changes whom this proxy believes.
     pub(super) fn discovered(&self, bundle: TrustBundle) -> bool {
         let mut held = self.held.lock();

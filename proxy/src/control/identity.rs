@@ -19,7 +19,7 @@ use super::proof::Proof;
 use super::revoked::revoked;
 use super::serial;
 use super::status::Status;
-use super::transport::Transport;
+use super::transport::{Joined, Transport};
 
 /// Time for the control plane to sign.
 const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +27,8 @@ const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Asks for certificates: the first one with the join token, later ones with the certificate itself as long as peers
 /// accept that. When the control plane refuses one of the two, the other is tried: it may know of a token what it has
 /// lost of certificates, and a token ends sooner. The token of a service account is shown each time, so that Kubernetes is
-/// asked whether it is still good.
+/// asked whether it is still good. A control plane that is not known any more, because its authority was lost, is asked for
+/// a certificate at once, and not when the one in use needs to be renewed.
 #[derive(Debug)]
 pub(super) struct Issuance {
     pub(super) transport: Arc<Transport>,
@@ -39,6 +40,15 @@ pub(super) struct Issuance {
 
 /// Who wants to know how a demanded rotation ended.
 type Demand = oneshot::Sender<Result<String, String>>;
+
+/// Why it is time to ask.
+enum Due {
+    /// The certificate is half way through its life, or the wait after a failure is over.
+    InTime,
+    /// The control plane and this proxy do not believe each other's certificates.
+    Estranged,
+    Demanded(Demand),
+}
 
 impl Issuance {
     /// Never returns.
@@ -74,7 +84,14 @@ impl Issuance {
                 // Whoever asked may be gone.
                 let _ = demand.send(outcome.map(|it| serial_of(&it)).map_err(|error| error.to_string()));
             }
-            demand = self.wait(rotation.as_ref(), failures, &mut demanded).await;
+            demand = match self.wait(rotation.as_ref(), failures, &mut demanded).await {
+                Due::Demanded(demand) => Some(demand),
+                Due::Estranged => {
+                    prefer_token = true;
+                    None
+                }
+                Due::InTime => None,
+            };
         }
     }
 
@@ -84,13 +101,13 @@ impl Issuance {
         rotation: Option<&Rotation>,
         failures: u32,
         demanded: &mut mpsc::Receiver<Demand>,
-    ) -> Option<Demand> {
+    ) -> Due {
         let first = self.clock.now() + retry_after(failures, fastrand::f64());
         loop {
             let now = self.clock.now();
             let next = rotation.map_or(first, Rotation::next_attempt);
             if now >= next {
-                return None;
+                return Due::InTime;
             }
             if let (Some(rotation), Some(tls)) = (rotation, self.credentials.tls()) {
                 let expired = rotation.freshness(now) == Freshness::Expired;
@@ -98,7 +115,8 @@ impl Issuance {
             }
             tokio::select! {
                 () = self.clock.sleep(next) => {}
-                Some(demand) = demanded.recv() => return Some(demand),
+                () = self.transport.estranged() => return Due::Estranged,
+                Some(demand) = demanded.recv() => return Due::Demanded(demand),
             }
         }
     }
@@ -114,8 +132,11 @@ impl Issuance {
         if shows_token {
             request.metadata_mut().insert("authorization", self.bearer(now)?);
         }
-        let channel =
-            if by_token { self.transport.join(&self.proof).await? } else { self.transport.connect().await? };
+        let Joined { channel, by_proof } = if by_token {
+            self.transport.join(&self.proof).await?
+        } else {
+            Joined { channel: self.transport.connect().await?, by_proof: false }
+        };
         let answered = tokio::time::timeout(ISSUE_TIMEOUT, IdentityClient::new(channel).issue(request)).await;
         let address = self.transport.address();
         let what = if shows_token { self.proof.what() } else { "to renew the certificate" };
@@ -123,13 +144,14 @@ impl Issuance {
             .map_err(|_| Error::Silent { address: address.to_owned(), after: ISSUE_TIMEOUT })?
             .map_err(|status| Error::of_call(address, what, &status))?
             .into_inner();
-        self.accept(key, response, now)
+        self.accept(key, response, by_proof, now)
     }
 
     fn accept(
         &self,
         key: KeyAndCsr,
         response: v1::IssueResponse,
+        by_proof: bool,
         now: SystemTime,
     ) -> Result<WorkloadCertificate, Error> {
         let unusable = |problem: String| Error::Answer {
@@ -150,7 +172,11 @@ impl Issuance {
             bundle.add(&trust_domain, &root.to_vec().into()).map_err(|error| unusable(error.to_string()))?;
         }
         let bundle = bundle.with_revoked(revoked(&response.revoked).map_err(unusable)?);
-        self.credentials.issued(certificate.clone(), bundle);
+        if by_proof {
+            self.credentials.joined(certificate.clone(), bundle);
+        } else {
+            self.credentials.issued(certificate.clone(), bundle);
+        }
         tracing::info!(
             identity = %certificate.identity(),
             serial = serial_of(&certificate),

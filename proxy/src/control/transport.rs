@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
@@ -83,6 +83,14 @@ pub(super) struct Transport {
     credentials: Arc<Credentials>,
     control_plane: Identity,
     shared: Mutex<Option<Shared>>,
+    strangers: Notify,
+}
+
+/// A connection to prove an identity on.
+pub(super) struct Joined {
+    pub(super) channel: Channel,
+    /// Whether the control plane is known by the roots that came with the proof, and not by those in use.
+    pub(super) by_proof: bool,
 }
 
 impl fmt::Debug for Transport {
@@ -105,7 +113,14 @@ impl Transport {
         trust_domain: &TrustDomain,
     ) -> Result<Self, Error> {
         let control_plane = control_plane(trust_domain)?;
-        Ok(Self { address: address.into(), dial, credentials, control_plane, shared: Mutex::new(None) })
+        Ok(Self {
+            address: address.into(),
+            dial,
+            credentials,
+            control_plane,
+            shared: Mutex::new(None),
+            strangers: Notify::new(),
+        })
     }
 
     /// Where the control plane is.
@@ -132,23 +147,37 @@ impl Transport {
             return Ok((shared.channel.clone(), shared.id));
         }
         let expected = ExpectedIdentities::one(self.control_plane.clone());
-        let (channel, open) = self.open(tls.client(expected, &[ALPN_H2])).await?;
+        let opened = self.open(tls.client(expected, &[ALPN_H2])).await;
+        if opened.as_ref().is_err_and(Error::is_final) {
+            self.strangers.notify_one();
+        }
+        let (channel, open) = opened?;
         let id = shared.as_ref().map_or(0, |before| before.id + 1);
         *shared = Some(Shared { channel: channel.clone(), open, number: tls.number, id });
         Ok((channel, id))
     }
 
     /// A channel on a connection of its own without a certificate, to prove an identity anew: to whoever has a root that
-    /// came with the proof or, where roots are known already, one of those.
-    pub(super) async fn join(&self, proof: &Proof) -> Result<Channel, Error> {
+    /// came with the proof or, where roots are known already, one of those. An authority that was lost and made anew has
+    /// none of those: then a proof whose roots somebody keeps fresh is asked for them. A join token is not, which may name
+    /// a root that was retired since.
+    pub(super) async fn join(&self, proof: &Proof) -> Result<Joined, Error> {
         let expected = ExpectedIdentities::one(self.control_plane.clone());
         let bundle = self.credentials.bundle();
-        let config = if bundle.is_empty() {
-            proof.client(expected)?
-        } else {
-            bundle_client(bundle, expected, &[ALPN_H2])
-        };
-        Ok(self.open(config).await?.0)
+        if !bundle.is_empty() {
+            match self.open(bundle_client(bundle, expected.clone(), &[ALPN_H2])).await {
+                Err(Error::Impostor { .. }) if proof.lasts() => {}
+                opened => return Ok(Joined { channel: opened?.0, by_proof: false }),
+            }
+        }
+        let (channel, _) = self.open(proof.client(expected)?).await?;
+        Ok(Joined { channel, by_proof: true })
+    }
+
+    /// Returns when the control plane was found not to be known by the roots in use, or not to take the certificate in
+    /// use, since this was asked last.
+    pub(super) async fn estranged(&self) {
+        self.strangers.notified().await;
     }
 
     async fn open(&self, config: Arc<rustls::ClientConfig>) -> Result<(Channel, Arc<AtomicBool>), Error> {

@@ -127,6 +127,58 @@ async fn roots_change_without_a_restart() {
     assert_eq!(roots(&sidecar), 2, "what came with a certificate does not undo it");
 }
 
+/// A service account of `shop/web` whose files are in this folder, where the token is.
+fn account(folder: &std::path::Path, roots: &str) -> config::ServiceAccount {
+    let account = config::ServiceAccount {
+        identity: "spiffe://mesh.example/ns/shop/sa/web".parse().unwrap(),
+        token: folder.join("token"),
+        roots: folder.join("roots.pem"),
+    };
+    std::fs::write(&account.token, "header.claims.signature\n").unwrap();
+    std::fs::write(&account.roots, roots).unwrap();
+    account
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_was_lost_and_made_anew_is_found_through_the_roots_that_kubernetes_keeps() {
+    let (plane, anew) = (Plane::start(), Plane::start());
+    let folder = tempfile::tempdir().unwrap();
+    let account = account(folder.path(), &plane.roots());
+    let roots = account.roots.clone();
+    let config = ProxyConfig { proof: config::Proof::ServiceAccount(account), ..config(&plane) };
+    let sidecar = Sidecar::start_with(&plane, config, Vec::new()).await;
+    plane.set("mesh.example", &plane.bundle_with_another_root());
+    settle().await;
+    let before = sidecar.serial();
+    plane.replace(&anew);
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(sidecar.serial(), before, "nobody has told of the new root yet");
+    let troubles = sidecar.status.troubles().join("\n");
+    assert!(troubles.contains("is not the control plane of this mesh"), "{troubles}");
+    std::fs::write(roots, anew.roots()).unwrap();
+    sleep(Duration::from_mins(5)).await;
+    assert_ne!(sidecar.serial(), before);
+    assert_eq!(anew.issued(), ["token"]);
+    anew.set("mesh.example", &anew.bundle_with_another_root());
+    settle().await;
+    assert!(sidecar.status.troubles().is_empty(), "{:?}", sidecar.status.troubles());
+    assert!(sidecar.shared.is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn roots_of_a_join_token_are_believed_no_longer_once_there_are_others() {
+    let plane = Plane::start();
+    let sidecar = Sidecar::start(&plane).await;
+    let mut bundle = plane.bundle_with_another_root();
+    bundle.roots.remove(0);
+    plane.set("mesh.example", &bundle);
+    settle().await;
+    let before = sidecar.serial();
+    plane.cut();
+    sleep(Duration::from_mins(40)).await;
+    assert_eq!((sidecar.serial(), plane.issued().len()), (before, 1), "its root was retired");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pod_proves_itself_with_its_service_account_and_does_not_register() {
     let plane = Plane::start();

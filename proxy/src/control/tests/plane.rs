@@ -40,6 +40,8 @@ const MAX_AGE: Duration = Duration::from_mins(10);
 #[derive(Default)]
 struct State {
     down: bool,
+    /// Who has its address instead.
+    instead: Option<Plane>,
     /// Calls to sign that are refused: with a token, with a certificate.
     refuse: (Option<Status>, Option<Status>),
     connections: Vec<JoinHandle<()>>,
@@ -153,6 +155,10 @@ impl Plane {
         if state.down {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
+        if let Some(other) = state.instead.clone() {
+            drop(state);
+            return other.connect();
+        }
         let (ours, mut near) = duplex(64 << 10);
         let (mut far, theirs) = duplex(64 << 10);
         state.connected += 1;
@@ -167,6 +173,12 @@ impl Plane {
             }
         });
         Ok(Box::new(ours))
+    }
+
+    /// Breaks all connections; new ones lead to another control plane, with another authority.
+    pub(super) fn replace(&self, other: &Self) {
+        self.state.lock().instead = Some(other.clone());
+        self.cut();
     }
 
     /// Breaks all connections, and refuses new ones until it is up again.
