@@ -94,6 +94,11 @@ impl Sidecar {
         Self { target: Some(target), namespace, proxy: None, state: None, kubeconfig }
     }
 
+    /// The one on this machine.
+    pub(crate) fn here(state: Option<PathBuf>, kubeconfig: Kubeconfig) -> Self {
+        Self { target: None, namespace: None, proxy: None, state, kubeconfig }
+    }
+
     /// The one sidecar that is meant. Of several pods it is one that runs; standard error says which.
     pub(crate) async fn one(&self, command: &str) -> anyhow::Result<Found> {
         if let Some(address) = self.proxy {

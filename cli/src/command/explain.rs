@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use weft_control_plane::preview;
 use weft_mesh::name::{Identity, ServicePort, TrustDomain};
@@ -23,7 +23,7 @@ Examples:
       what the YAML in mesh/ makes of it; no control plane has to run
 
   weft explain POST http://reviews.shop:9080/ -H 'x-user: ada' --proxy 127.0.0.1:15000
-      what a running sidecar makes of it, with the endpoints that it knows
+      what a running sidecar makes of it, with the endpoints that it knows; without --proxy, the one on this machine
 
   weft explain GET http://reviews/ --pod deploy/web -n shop
       what the sidecar of a pod makes of it, by port-forward
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Who asks: namespace and service account
-    #[arg(long, value_name = "NAMESPACE/ACCOUNT", default_value = "default/default", value_parser = caller)]
+    #[arg(long, value_name = "NAMESPACE/ACCOUNT", default_value = "default/default", requires = "config", value_parser = caller)]
     from: (String, String),
     /// IP address of who asks, for policies on addresses
     #[arg(long, value_name = "ADDRESS")]
@@ -59,8 +59,8 @@ pub(crate) struct Args {
     /// With CONNECT: the server name that the connection asks for by TLS, for TLSRoutes
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
-    /// Folder of YAML files, as the control plane reads it
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["proxy", "pod"], conflicts_with_all = ["proxy", "pod"])]
+    /// Folder of YAML files, as the control plane reads it [default: what the one sidecar on this machine knows]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["proxy", "pod"])]
     config: Option<PathBuf>,
     /// Admin address of a running sidecar; it asks on behalf of its own workload
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["from", "pod"], value_parser = admin_address)]
@@ -71,6 +71,9 @@ pub(crate) struct Args {
     /// Namespace of the pod [default: that of the context]
     #[arg(short, long, value_name = "NAME", requires = "pod")]
     namespace: Option<String>,
+    /// State folder, which tells what runs on this machine [default: ~/.local/state/weft]
+    #[arg(long, value_name = "DIR", env = "WEFT_STATE")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     kubeconfig: Kubeconfig,
     /// Trust domain of the caller
@@ -190,7 +193,14 @@ async fn live(args: &Args) -> anyhow::Result<Explanation> {
             let sidecar = Sidecar::of_pod(pod.clone(), args.namespace.clone(), args.kubeconfig.clone());
             sidecar.one("weft explain").await?.place
         }
-        (None, None) => bail!("say what to ask: --config DIR, --pod POD or --proxy ADDRESS"),
+        (None, None) => {
+            let found = Sidecar::here(args.state.clone(), args.kubeconfig.clone()).one("weft explain").await;
+            found
+                .context(
+                    "nothing says what to ask; --config DIR asks a folder, --pod POD a sidecar in Kubernetes",
+                )?
+                .place
+        }
     };
     let encoded = percent_encoded;
     let mut query =
