@@ -34,6 +34,9 @@ pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);
 /// Questions that may wait for the control thread; one more is answered as if the control plane were silent.
 pub const LOOKUP_QUEUE: usize = 1024;
 
+/// So many services may be remembered whether they are used or not.
+const FEW_USAGES: usize = 64;
+
 /// Time without an octet either way after which a request under way is given up: what other proxies have, and far more
 /// than a caller waits.
 pub const STREAM_IDLE: Duration = Duration::from_mins(5);
@@ -138,9 +141,16 @@ impl Shared {
     /// What is under way to a service from all workers. For when a worker first uses the service, not for each request.
     pub fn usage(&self, service: &ServicePort) -> Arc<ServiceUsage> {
         let mut usages = self.usages.lock();
-        let usage =
-            usages.entry(service.clone()).or_insert_with(|| Arc::new(ServiceUsage::new(self.workers)));
-        Arc::clone(usage)
+        if let Some(known) = usages.get(service) {
+            return Arc::clone(known);
+        }
+        // Each time that there are twice as many, those go that no worker uses any more.
+        if usages.len() >= FEW_USAGES && usages.len().is_power_of_two() {
+            usages.retain(|_, usage| Arc::strong_count(usage) > 1);
+        }
+        let usage = Arc::new(ServiceUsage::new(self.workers));
+        usages.insert(service.clone(), Arc::clone(&usage));
+        usage
     }
 
     /// The number of one more worker, from 0.
@@ -223,5 +233,21 @@ pub struct UnderWay(Arc<Shared>, Direction);
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.under_way_of(self.1).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_to_a_service_is_forgotten_when_nobody_uses_the_service() {
+        let (shared, _lookups) = Shared::new(1, Locality::default());
+        let used = shared.usage(&"shop/used:80".parse().unwrap());
+        for number in 0..1000 {
+            drop(shared.usage(&format!("shop/once-{number}:80").parse().unwrap()));
+        }
+        assert!(shared.usages.lock().len() <= 2 * FEW_USAGES);
+        assert!(Arc::ptr_eq(&used, &shared.usage(&"shop/used:80".parse().unwrap())));
     }
 }
