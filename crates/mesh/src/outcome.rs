@@ -129,7 +129,7 @@ impl Verdict {
         let happened = match (failure.by, failure.reason) {
             // What the client broke off is not there to be sent again; and of a limit of the whole service another endpoint
             // changes nothing.
-            (Blame::Client, _) | (Blame::Proxy, Reason::Overloaded) => Happened::Over,
+            (Blame::Client, _) | (Blame::Proxy, Reason::Overloaded | Reason::BreakerOpen) => Happened::Over,
             _ if failure.is_unreached() => Happened::Unreached,
             _ if !failure.processed => Happened::NotProcessed,
             (_, Reason::AttemptTimeout) => Happened::AttemptTimeout,
@@ -272,6 +272,7 @@ mod tests {
             ),
             (failed(Reason::RequestTimeout, Blame::Endpoint, true), Outcome::GatewayFailure, Happened::Late),
             (failed(Reason::Overloaded, Blame::Proxy, false), Outcome::Unknown, Happened::Over),
+            (failed(Reason::BreakerOpen, Blame::Proxy, false), Outcome::Unknown, Happened::Over),
             (failed(Reason::BadRequest, Blame::Client, false), Outcome::Unknown, Happened::Over),
         ] {
             assert_eq!((verdict.outcome, verdict.happened), (outcome, happened));

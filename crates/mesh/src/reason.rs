@@ -193,6 +193,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_guide_explains_every_reason() {
+        let guide = include_str!("../../../docs/guide/debugging-503.md");
+        for reason in Reason::ALL {
+            let row =
+                guide.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{reason}`")));
+            let row = row.unwrap_or_else(|| panic!("docs/guide/debugging-503.md has no row for {reason}"));
+            assert!(row.contains(reason.http_status().as_str()), "{reason}: {row}");
+        }
+    }
+
+    #[test]
     fn every_reason_has_its_own_label_and_place() {
         for (position, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), position);

@@ -113,7 +113,7 @@ impl Plan {
         let service = worker.service(backend);
         let place = match backend.policy.max_requests {
             0 => None,
-            limit => Some(service.usage().requests.enter(limit).ok_or_else(|| overloaded(backend, limit))?),
+            limit => Some(service.usage().requests.enter(limit).ok_or_else(|| breaker_open(backend, limit))?),
         };
         service.count_request(worker, began);
         let caller = deadline::told(&parts.headers);
@@ -314,7 +314,7 @@ fn timed_out(limit: Limit) -> BoxFailure {
     }
 }
 
-fn overloaded(backend: &Backend, limit: u32) -> BoxFailure {
+fn breaker_open(backend: &Backend, limit: u32) -> BoxFailure {
     let detail = format!("{} has as many requests in flight as it may have: {limit}", backend.service);
-    Failure::internal(Reason::Overloaded, detail)
+    Failure::internal(Reason::BreakerOpen, detail)
 }

@@ -140,6 +140,27 @@ async fn a_split_sends_each_backend_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_beyond_those_that_may_be_in_flight_find_the_breaker_open() {
+    local(async {
+        let policy = v1::BackendPolicy { max_requests: 2, ..v1::BackendPolicy::default() };
+        let backend = v1::Backend { policy: Some(policy), ..backend("reviews") };
+        let limited = v1::Destination { backend: Some(backend), ..destination() };
+        let mesh = Mesh::new(&limited, &[endpoint(2, v1::Hop::Plain)]);
+        application(2, |_| async {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            Response::new(Body::Empty)
+        });
+        let caller = Caller::new();
+        let answers = futures_util::future::join_all((0..5).map(|_| caller.get("/"))).await;
+        let errors: Vec<_> = answers.iter().filter_map(|it| it.headers().get("x-weft-error")).collect();
+        assert_eq!(errors, ["breaker_open"; 3]);
+        assert_eq!(succeeded(&mesh), 2);
+        assert_eq!(caller.get("/").await.status(), StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_wait_for_a_connection_up_to_the_limit_and_no_longer_than_one_is_busy() {
     local(async {
         let policy =

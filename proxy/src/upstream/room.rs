@@ -120,7 +120,7 @@ impl Room {
         self.enter().ok_or_else(|| {
             let limit = self.max_connections.get();
             let detail = format!("{} has as many connections as it may have: {limit}", self.service);
-            Failure::internal(Reason::Overloaded, detail)
+            Failure::internal(Reason::BreakerOpen, detail)
         })
     }
 
