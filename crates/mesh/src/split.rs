@@ -74,11 +74,6 @@ impl<T> Split<T> {
         self.entries.iter().map(|entry| (entry.weight, &entry.item))
     }
 
-    /// The sum of all weights.
-    pub fn total_weight(&self) -> u64 {
-        self.total
-    }
-
     /// How many items there are, those with weight 0 too.
     pub fn len(&self) -> usize {
         self.entries.len()
