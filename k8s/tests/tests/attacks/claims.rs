@@ -10,13 +10,17 @@ fn proven(namespace: &Namespace<'_>) -> f64 {
     namespace.counted(SERVERS, "weft_requests_total", &["direction=\"inbound\"", &peer])
 }
 
-/// Somebody who listens where no pod is, and says which version it is.
-fn listener(cluster: &Cluster, version: &str, port: &str) -> Option<Program> {
-    let arguments = ["example", "reviews", "--version", version, "--host", NODE, "--port", port];
-    let program = Program::start(&arguments, &[])?;
+/// Somebody who listens where no pod is, and says which version it is; and the ratings that it asks for stars.
+fn listener(cluster: &Cluster, version: &str, port: u16) -> Option<[Program; 2]> {
+    let (port, stars) = (port.to_string(), (port + 1000).to_string());
+    let ratings = Program::start(&["example", "ratings", "--host", NODE, "--port", &stars], &[])?;
+    let stars = format!("http://{NODE}:{stars}");
+    let arguments =
+        ["example", "reviews", "--version", version, "--host", NODE, "--port", &port, "--ratings", &stars];
+    let reviews = Program::start(&arguments, &[])?;
     let url = format!("http://{NODE}:{port}/reviews/1");
     cluster.until("a listener on the node", |_| from_node(&[], &url).filter(|said| said.starts_with("200")));
-    Some(program)
+    Some([reviews, ratings])
 }
 
 #[test]
@@ -26,7 +30,7 @@ fn an_external_service_of_another_namespace_takes_no_host_and_no_address() {
     let namespace = Namespace::new(&cluster, "attack-claims");
     // Its name comes first, which is no right.
     let tenant = Namespace::new(&cluster, "aaa");
-    let (Some(_own), Some(_trap)) = (listener(&cluster, "v2", "19081"), listener(&cluster, "v3", "19082"))
+    let (Some(_own), Some(_trap)) = (listener(&cluster, "v2", 19081), listener(&cluster, "v3", 19082))
     else {
         return;
     };
@@ -97,7 +101,7 @@ fn an_address_whose_pod_is_not_known_is_not_spoken_to_in_plain_text() {
     let test = "an_address_whose_pod_is_not_known_is_not_spoken_to_in_plain_text";
     let Some(cluster) = Cluster::find_unproven(test) else { return };
     let namespace = Namespace::new(&cluster, "attack-ghost");
-    let Some(_trap) = listener(&cluster, "v3", "19080") else { return };
+    let Some(_trap) = listener(&cluster, "v3", 19080) else { return };
     attacker(&namespace, "insider", true);
     namespace.apply(&format!(
         "
