@@ -152,7 +152,7 @@ fn as_ready(unready: &[(String, bool)]) -> Vec<(String, bool)> {
 #[test]
 fn a_lost_authority_splits_nobody() {
     let test = "a_lost_authority_splits_nobody";
-    let Some(cluster) = Cluster::find_unproven(test) else { return };
+    let Some(cluster) = Cluster::find(test) else { return };
     let namespace = Namespace::new(&cluster, "attack-lost");
     namespace.serve(1);
     let mut attempts = Attempts::new(test);

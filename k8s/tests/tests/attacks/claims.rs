@@ -26,12 +26,11 @@ fn listener(cluster: &Cluster, version: &str, port: u16) -> Option<[Program; 2]>
 #[test]
 fn an_external_service_of_another_namespace_takes_no_host_and_no_address() {
     let test = "an_external_service_of_another_namespace_takes_no_host_and_no_address";
-    let Some(cluster) = Cluster::find_unproven(test) else { return };
+    let Some(cluster) = Cluster::find(test) else { return };
     let namespace = Namespace::new(&cluster, "attack-claims");
     // Its name comes first, which is no right.
     let tenant = Namespace::new(&cluster, "aaa");
-    let (Some(_own), Some(_trap)) = (listener(&cluster, "v2", 19081), listener(&cluster, "v3", 19082))
-    else {
+    let (Some(_own), Some(_trap)) = (listener(&cluster, "v2", 19081), listener(&cluster, "v3", 19082)) else {
         return;
     };
     namespace.serve(1);
@@ -51,11 +50,19 @@ spec:
 ---"
         )
     };
-    let hosts = format!("api.bank.test, reviews.{name}.svc.cluster.local, reviews.{name}");
+    let mut attempts = Attempts::new(test);
+    let own = external("cluster", &format!("reviews.{name}.svc.cluster.local"), "19082", NODE);
+    let refused = cluster.try_kubectl(&["-n", &tenant.name, "apply", "-f", "-"], &own);
+    attempts.tried(
+        "an ExternalService with the name of a Service as its host",
+        "refused by the API server",
+        &format!("{refused:?}"),
+        refused.as_ref().is_err_and(|said| said.contains("is a name of the cluster itself")),
+    );
+    let hosts = format!("api.bank.test, reviews.{name}");
     tenant.apply(&external("host", &hosts, "19082", NODE));
     tenant.apply(&external("address", "pay.bank.test", "9080", &victim));
     namespace.apply(&external("bank", "api.bank.test", "19081", NODE));
-    let mut attempts = Attempts::new(test);
     for resource in ["host", "address"] {
         let status = cluster.until("a status", |cluster| {
             let path = "jsonpath={.status.conditions[?(@.type==\"Accepted\")].status} {.status.conditions[*].message}";
@@ -89,8 +96,9 @@ spec:
             after > before,
         );
     }
-    let resolve = format!("api.bank.test:80:{NODE}");
-    let seen = curl(&namespace, "insider", &["--resolve", &resolve, "http://api.bank.test/reviews/1"]);
+    // No resolver knows the name: the sidecar is asked for it, as an HTTP proxy.
+    let seen =
+        curl(&namespace, "insider", &["-x", "http://127.0.0.1:15001", "http://api.bank.test/reviews/1"]);
     let what = "curl http://api.bank.test/, a host of both namespaces";
     attempts.tried(what, "that of the caller's namespace, v2", &seen, seen.contains("\"v2\""));
     attempts.finish();
@@ -99,7 +107,7 @@ spec:
 #[test]
 fn an_address_whose_pod_is_not_known_is_not_spoken_to_in_plain_text() {
     let test = "an_address_whose_pod_is_not_known_is_not_spoken_to_in_plain_text";
-    let Some(cluster) = Cluster::find_unproven(test) else { return };
+    let Some(cluster) = Cluster::find(test) else { return };
     let namespace = Namespace::new(&cluster, "attack-ghost");
     let Some(_trap) = listener(&cluster, "v3", 19080) else { return };
     attacker(&namespace, "insider", true);

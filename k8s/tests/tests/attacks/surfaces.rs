@@ -68,7 +68,7 @@ fn a_sidecar_does_not_serve_whom_it_was_not_made_for() {
 #[test]
 fn what_operators_have_is_closed_to_pods() {
     let test = "what_operators_have_is_closed_to_pods";
-    let Some(cluster) = Cluster::find_unproven(test) else { return };
+    let Some(cluster) = Cluster::find(test) else { return };
     let namespace = Namespace::new(&cluster, "attack-admin");
     namespace.serve(1);
     attacker(&namespace, "outsider", false);
