@@ -1,7 +1,7 @@
 //! Side-by-side benchmarks of Weft and other proxies.
 //!
 //! `compare` measures pairs of sidecars, `check` only verifies that they do what is measured, `idle` measures memory
-//! per connection, `routes` what finding a rule costs, `relay` what carrying bytes does. The same program is also the load generator (`load`) and the application (`serve`).
+//! per connection, `fairness` what one client takes away from others, `routes` what finding a rule costs, `relay` what carrying bytes does. The same program is also the load generator (`load`) and the application (`serve`).
 
 use clap::Parser;
 
@@ -11,6 +11,7 @@ mod check;
 mod churn;
 mod compare;
 mod differ;
+mod fairness;
 mod h2load;
 mod idle;
 mod load;
@@ -41,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Command::Check(check) => supervised(check::run(check)),
         Command::Churn(churn) => supervised(churn::run(churn)),
         Command::Differ(differ) => supervised(differ::run(differ)),
+        Command::Fairness(fairness) => supervised(fairness::run(fairness)),
         Command::Idle(idle) => supervised(idle::run(idle)),
         Command::Routes(routes) => {
             routes::run(routes.rounds, std::time::Duration::from_millis(routes.milliseconds))

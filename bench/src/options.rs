@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Measure the memory that idle client connections cost a pair.
     Idle(Idle),
+    /// Measure what clients that do not read, or cancel, take away from others, and of a pair's memory.
+    Fairness(Fairness),
     /// Let a pair of sidecars through all that makes memory grow, and see whether it does.
     Churn(Churn),
     /// Let applications and sidecars fail in every way under load, and explain every failure that clients see.
@@ -156,6 +158,18 @@ pub(crate) struct Idle {
     /// What the connections speak; repeatable, both by default.
     #[arg(long = "protocol", value_enum)]
     pub(crate) protocols: Vec<Protocol>,
+    /// Names the results, as for `compare`.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Fairness {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Streams that are not read, where memory is measured.
+    #[arg(long, default_value_t = 3000)]
+    pub(crate) streams: usize,
     /// Names the results, as for `compare`.
     #[arg(long)]
     pub(crate) name: Option<String>,

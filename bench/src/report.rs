@@ -11,6 +11,7 @@ use crate::host::{self, Host};
 use crate::idle::IdleResult;
 use crate::sample::Sample;
 use crate::workload::{Protocol, Workload};
+pub(crate) use markdown::preamble;
 use spread::Spread;
 
 mod markdown;

@@ -1,11 +1,14 @@
-//! The application behind the sidecars: answers every request with 1 KiB.
+//! The application behind the sidecars: answers every request with 1 KiB, but for some paths.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http_body_util::Full;
+use futures_util::stream;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Either, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -13,10 +16,20 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::workload::Protocol;
 
-/// Length of every answer's body.
+/// Length of every answer's body, but for [`HUGE`].
 pub(crate) const BODY_LENGTH: usize = 1024;
+/// A path whose answer has [`HUGE_LENGTH`] octets.
+pub(crate) const HUGE: &str = "/huge";
+/// A path that is never answered, and the body of whose requests is not read.
+pub(crate) const NEVER: &str = "/never";
+/// A path that is answered once the body of the request has been read.
+pub(crate) const SINK: &str = "/sink";
+/// Length of a large answer's body.
+pub(crate) const HUGE_LENGTH: usize = 64 << 20;
 
 static BODY: [u8; BODY_LENGTH] = [b'w'; BODY_LENGTH];
+/// What large bodies are made of.
+pub(crate) static PIECE: [u8; 64 << 10] = [b'w'; 64 << 10];
 
 /// Serves on a free port of the loopback interface, after printing its address as one line.
 pub(crate) async fn serve(protocol: Protocol) -> anyhow::Result<()> {
@@ -29,18 +42,53 @@ pub(crate) async fn serve(protocol: Protocol) -> anyhow::Result<()> {
     }
 }
 
+type Body = Either<Full<Bytes>, StreamBody<stream::Iter<HugeBody>>>;
+
+/// The pieces of a large body.
+struct HugeBody(usize);
+
+impl Iterator for HugeBody {
+    type Item = Result<Frame<Bytes>, Infallible>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0 = self.0.checked_sub(PIECE.len())?;
+        Some(Ok(Frame::data(Bytes::from_static(&PIECE))))
+    }
+}
+
+/// Answers one request as its path says.
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    match request.uri().path() {
+        HUGE => {
+            let body = StreamBody::new(stream::iter(HugeBody(HUGE_LENGTH)));
+            return Ok(Response::new(Either::Right(body)));
+        }
+        NEVER => {
+            let _unread = request;
+            std::future::pending::<()>().await;
+        }
+        SINK => {
+            let mut body = request.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
+        }
+        _ => {}
+    }
+    Ok(Response::new(Either::Left(Full::new(Bytes::from_static(&BODY)))))
+}
+
 /// A connection that fails is the client's to report, so its error ends it silently.
 async fn connection(stream: TcpStream, protocol: Protocol) {
     let io = TokioIo::new(stream);
-    let service =
-        service_fn(async |_| Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from_static(&BODY)))));
+    let service = service_fn(answer);
     let _ended = match protocol {
         Protocol::H1 => http1::Builder::new().serve_connection(io, service).await,
         // Both limits are above anything that a sidecar which multiplexes all clients onto one connection needs.
         Protocol::H2 => {
             http2::Builder::new(LocalExecutor)
                 .max_concurrent_streams(1000)
-                .initial_connection_window_size(4 << 20)
+                // What it does not read of one request takes nothing away from others.
+                .initial_stream_window_size(64 << 10)
+                .initial_connection_window_size(64 << 20)
                 .serve_connection(io, service)
                 .await
         }

@@ -158,7 +158,7 @@ impl IdleReport {
     }
 }
 
-fn preamble(text: &mut String, host: &Host, command: &str) {
+pub(crate) fn preamble(text: &mut String, host: &Host, command: &str) {
     let _infallible = writeln!(
         text,
         "{}; Linux {}, {} x {}, {:.0} GiB.\n\nTo repeat it:\n\n```sh\n{command}\n```\n",
