@@ -20,7 +20,7 @@ use crate::event::{Event, Origin};
 use crate::flow::INITIAL_WINDOW;
 use crate::frame::{StreamId, put_drain, put_reset};
 use crate::head::BlockLimits;
-use crate::limits::{Config, PeerSettings, Rates, put_settings};
+use crate::limits::{Config, PeerSettings, Rates, put_first_credit, put_settings};
 use crate::stream::{ReceivePhase, SendPhase, Stream};
 
 /// Which side of a connection one is.
@@ -65,6 +65,10 @@ pub struct Connection {
     pings_sent: u64,
     pings_open: u32,
     failure: Option<ConnectionError>,
+    /// Whether windows grow no more than they have to.
+    held_back: bool,
+    /// What was announced for the bodies of further requests.
+    first_credit: u32,
     /// Kept up to date as things change; what depends on other fields is filled in when asked for.
     counters: Counters,
 }
@@ -96,6 +100,8 @@ impl Connection {
             pings_sent: 0,
             pings_open: 0,
             failure: None,
+            held_back: false,
+            first_credit: INITIAL_WINDOW,
             counters: Counters::default(),
             config,
         }
@@ -140,6 +146,31 @@ impl Connection {
             head_partial: self.assembly.as_ref().map_or(0, Assembly::len),
             ..self.counters
         }
+    }
+
+    /// How much is [held](Counters::receive_held) of what has arrived, and how much the peer is
+    /// [allowed](Counters::receive_promised) to make it.
+    pub fn received(&self) -> (usize, usize) {
+        (self.counters.receive_held, self.counters.receive_promised)
+    }
+
+    /// Whether windows are not to grow beyond what they began with, as too much is held already. Those that began with less
+    /// than others still do, to [`HELD_BACK_WINDOW`](crate::HELD_BACK_WINDOW).
+    pub fn hold_back(&mut self, held_back: bool) {
+        self.held_back = held_back;
+    }
+
+    /// Server: has the bodies of further requests begin with this credit, as far as the peer knows of it.
+    pub fn announce_first_credit(&mut self, credit: u32) {
+        if self.first_credit != credit && self.failure.is_none() {
+            self.first_credit = credit;
+            put_first_credit(&mut self.control, credit);
+        }
+    }
+
+    /// The credit that the bodies of further requests begin with, as announced.
+    pub fn first_credit(&self) -> u32 {
+        self.first_credit
     }
 
     /// Why the connection failed, once it has.
@@ -240,10 +271,10 @@ impl Connection {
         BlockLimits { octets: self.peer.max_head, fields: self.peer.max_fields }
     }
 
-    /// Takes a stream into the table.
-    fn insert(&mut self, id: u32, receive_phase: ReceivePhase, send_phase: SendPhase) -> &mut Stream {
-        let mut stream = Stream::new(receive_phase, send_phase);
-        if receive_phase == ReceivePhase::Ended {
+    /// Takes a stream into the table, with the phase and the first credit of both directions.
+    fn insert(&mut self, id: u32, receive: (ReceivePhase, u32), send: (SendPhase, u32)) -> &mut Stream {
+        let mut stream = Stream::new(receive, send);
+        if receive.0 == ReceivePhase::Ended {
             stream.receive.finish();
         }
         self.counters.receive_promised += stream.receive.window() as usize;

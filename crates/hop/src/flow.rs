@@ -9,6 +9,10 @@ use crate::frame::{FrameKind, MAX_PAYLOAD};
 /// body without waiting for SETTINGS.
 pub const INITIAL_WINDOW: u32 = 64 * 1024;
 
+/// How far a first credit below [`INITIAL_WINDOW`] grows while it is [held back](crate::Connection::hold_back), in octets:
+/// enough for a full frame.
+pub const HELD_BACK_WINDOW: u32 = MAX_PAYLOAD as u32 + FRAME_COST;
+
 /// What a DATA frame costs beyond its payload, in octets.
 ///
 /// Without it a peer could make us keep one queue entry for each octet of window; this is about what
@@ -17,6 +21,11 @@ pub const FRAME_COST: u32 = 64;
 
 /// The most credit that a stream can have.
 pub const MAX_CREDIT: u32 = i32::MAX as u32;
+
+/// The first credit of a direction, where less was stated than all begin with.
+pub(crate) fn first_credit(stated: Option<u32>) -> u32 {
+    stated.map_or(INITIAL_WINDOW, |credit| credit.min(INITIAL_WINDOW))
+}
 
 /// What `payload` octets cost when they are sent in as few frames as possible.
 pub(crate) fn cost(payload: usize) -> u64 {
@@ -45,15 +54,8 @@ pub(crate) struct ReceiveFlow {
 }
 
 impl ReceiveFlow {
-    pub(crate) fn new() -> Self {
-        Self {
-            window: INITIAL_WINDOW,
-            available: INITIAL_WINDOW,
-            payload: 0,
-            overhead: 0,
-            released: 0,
-            finished: false,
-        }
+    pub(crate) fn new(window: u32) -> Self {
+        Self { window, available: window, payload: 0, overhead: 0, released: 0, finished: false }
     }
 
     /// How much the peer may make us hold.
@@ -106,10 +108,30 @@ impl ReceiveFlow {
         self.consume(self.payload as usize)
     }
 
+    /// Whether it began with less than other streams, and has not caught up with them yet. Then the reader gets more when
+    /// it asks for more, not when it has taken something.
+    pub(crate) fn is_small(&self) -> bool {
+        self.window < INITIAL_WINDOW
+    }
+
     /// Whether enough was consumed to tell the peer. Half a window at a time keeps the peer sending
     /// and needs few frames.
     pub(crate) fn is_due(&self) -> bool {
-        !self.finished && self.released >= self.window / 2
+        !self.finished && !self.is_small() && self.released >= self.window / 2
+    }
+
+    /// By how much a small window should grow for a reader that has taken all there was and asks for more; `None`: nothing
+    /// was taken yet.
+    pub(crate) fn demand(&self, held_back: bool) -> Option<u32> {
+        if self.finished || self.released == 0 || self.held() > 0 {
+            return None;
+        }
+        let growth = if held_back {
+            self.window.min(HELD_BACK_WINDOW.saturating_sub(self.window))
+        } else {
+            INITIAL_WINDOW.saturating_sub(self.window)
+        };
+        Some(growth)
     }
 
     /// By how much the window should grow: it doubles as long as the reader keeps up, which it does when
@@ -151,8 +173,8 @@ pub(crate) struct SendFlow {
 }
 
 impl SendFlow {
-    pub(crate) fn new() -> Self {
-        Self { credit: INITIAL_WINDOW, frames: 0 }
+    pub(crate) fn new(credit: u32) -> Self {
+        Self { credit, frames: 0 }
     }
 
     /// How many octets of payload the credit is good for.
@@ -207,7 +229,7 @@ mod tests {
         fn credit_is_neither_made_nor_lost(
             steps in prop::collection::vec((0_usize..=MAX_PAYLOAD, 0_usize..40_000, 0_u32..100_000), 1..100),
         ) {
-            let mut flow = ReceiveFlow::new();
+            let mut flow = ReceiveFlow::new(INITIAL_WINDOW);
             let mut announced = u64::from(INITIAL_WINDOW);
             let mut spent = 0;
             for (received, consumed, growth) in steps {
@@ -227,6 +249,36 @@ mod tests {
             prop_assert_eq!(flow.held(), 0);
             flow.finish();
             prop_assert_eq!(flow.window(), 0);
+        }
+
+        #[test]
+        fn a_small_window_grows_only_for_a_reader_that_has_taken_everything(
+            first in 1_u32..INITIAL_WINDOW,
+            steps in prop::collection::vec((1_usize..=MAX_PAYLOAD, any::<bool>(), any::<bool>()), 1..100),
+        ) {
+            let mut flow = ReceiveFlow::new(first);
+            for (received, is_read, held_back) in steps {
+                let received = received.min(payload_within(flow.available));
+                flow.receive(1, received).unwrap();
+                if is_read {
+                    flow.consume_all();
+                }
+                let before = flow.window();
+                prop_assert!(!flow.is_small() || !flow.is_due());
+                if !flow.is_small() {
+                    break;
+                }
+                match flow.demand(held_back) {
+                    Some(growth) => {
+                        prop_assert_eq!(flow.held(), 0);
+                        flow.grant(growth);
+                        prop_assert_eq!(flow.available, flow.window());
+                        let most = if held_back { before.max(HELD_BACK_WINDOW) } else { INITIAL_WINDOW };
+                        prop_assert!(flow.window() >= before && flow.window() <= most);
+                    }
+                    None => prop_assert!(flow.held() > 0 || flow.released == 0),
+                }
+            }
         }
     }
 }

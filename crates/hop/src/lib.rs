@@ -80,7 +80,7 @@ pub use connection::{Connection, Role};
 pub use counters::Counters;
 pub use error::{ConnectionError, HeadError, OpenError, StreamError};
 pub use event::{Event, Origin, Trailers};
-pub use flow::{FRAME_COST, INITIAL_WINDOW, MAX_CREDIT};
+pub use flow::{FRAME_COST, HELD_BACK_WINDOW, INITIAL_WINDOW, MAX_CREDIT};
 pub use frame::{FrameKind, HEADER_LEN, MAX_PAYLOAD, StreamId};
 pub use head::{OriginalNames, Protocol, Reason, RequestHead, ResponseHead};
 pub use limits::{Config, PeerSettings, RateLimits};

@@ -14,6 +14,7 @@ const SETTING_LEN: usize = 6;
 const MAX_STREAMS: u16 = 1;
 const MAX_HEAD: u16 = 2;
 const MAX_FIELDS: u16 = 3;
+const FIRST_CREDIT: u16 = 4;
 
 /// `http::HeaderMap` holds 32,768 names at most and panics when asked for more room than that.
 pub(crate) const FIELDS_CEILING: usize = 10_000;
@@ -216,13 +217,16 @@ pub struct PeerSettings {
     pub max_head: usize,
     /// How many fields the peer takes.
     pub max_fields: usize,
+    /// The credit that the bodies of further requests to the peer begin with, in octets. A peer that says it takes a first
+    /// credit [of answers](crate::RequestMetadata::answer_credit), too; `None`: it does not know of either.
+    pub first_credit: Option<u32>,
 }
 
 impl Default for PeerSettings {
     /// What is assumed before SETTINGS arrive, so that a client needs no round trip before its first
     /// request.
     fn default() -> Self {
-        Self { max_streams: 100, max_head: 64 * 1024, max_fields: 200 }
+        Self { max_streams: 100, max_head: 64 * 1024, max_fields: 200, first_credit: None }
     }
 }
 
@@ -239,6 +243,7 @@ impl PeerSettings {
                 MAX_STREAMS => self.max_streams = value,
                 MAX_HEAD => self.max_head = value as usize,
                 MAX_FIELDS => self.max_fields = value as usize,
+                FIRST_CREDIT => self.first_credit = Some(value),
                 _ => {}
             }
         }
@@ -252,10 +257,20 @@ pub(crate) fn put_settings(out: &mut BytesMut, config: &Config) {
         (MAX_STREAMS, config.max_streams),
         (MAX_HEAD, u32::try_from(config.max_head).unwrap_or(u32::MAX)),
         (MAX_FIELDS, config.max_fields as u32),
+        (FIRST_CREDIT, INITIAL_WINDOW),
     ];
+    put_values(out, &values);
+}
+
+/// Writes the SETTINGS frame that announces another credit for the bodies of further requests.
+pub(crate) fn put_first_credit(out: &mut BytesMut, credit: u32) {
+    put_values(out, &[(FIRST_CREDIT, credit)]);
+}
+
+fn put_values(out: &mut BytesMut, values: &[(u16, u32)]) {
     put_header(out, values.len() * SETTING_LEN, FrameKind::Settings, 0, 0);
     for (id, value) in values {
-        out.put_u16(id);
-        out.put_u32(value);
+        out.put_u16(*id);
+        out.put_u32(*value);
     }
 }

@@ -128,6 +128,12 @@ pub struct RequestMetadata {
     pub retry: RetryState,
     /// Whether the request is a copy, whose answer nobody gets.
     pub mirrored: bool,
+    /// The credit that DATA of the answer begins with, where that is less than [`INITIAL_WINDOW`](crate::INITIAL_WINDOW). It
+    /// counts only where the peer [announced](crate::PeerSettings::first_credit) that it takes it.
+    pub answer_credit: Option<u32>,
+    /// The credit that the sender takes the DATA of the request to begin with, where that is less than
+    /// [`INITIAL_WINDOW`](crate::INITIAL_WINDOW): what the peer [announced](crate::PeerSettings::first_credit).
+    pub body_credit: Option<u32>,
 }
 
 /// How loaded an endpoint is, as the proxy in front of it sees it.

@@ -60,15 +60,18 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// A stream whose request was just sent or received.
-    pub(crate) fn new(receive_phase: ReceivePhase, send_phase: SendPhase) -> Self {
+    /// A stream whose request was just sent or received, with the first credit of both directions.
+    pub(crate) fn new(
+        (receive_phase, receive_credit): (ReceivePhase, u32),
+        (send_phase, send_credit): (SendPhase, u32),
+    ) -> Self {
         Self {
-            receive: ReceiveFlow::new(),
+            receive: ReceiveFlow::new(receive_credit),
             receive_phase,
             asked: Asked::Content,
             content: Content::UNKNOWN,
             credit: 0,
-            send: SendFlow::new(),
+            send: SendFlow::new(send_credit),
             send_phase,
             queue: SendQueue::default(),
             trailers: None,

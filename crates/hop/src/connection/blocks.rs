@@ -9,7 +9,7 @@ use crate::connection::{Connection, Role};
 use crate::content::{Content, check_trailers};
 use crate::error::{ConnectionError, HeadError};
 use crate::event::{Event, Trailers};
-use crate::flow::INITIAL_WINDOW;
+use crate::flow::{INITIAL_WINDOW, first_credit};
 use crate::frame::{FLAG_CONTINUED, FLAG_END, FrameHeader, FrameKind, MAX_PAYLOAD, StreamId};
 use crate::head::{decode_informational, decode_request, decode_response, decode_trailers};
 use crate::stream::{ReceivePhase, SendPhase};
@@ -136,7 +136,9 @@ impl Connection {
             }
         };
         let receive_phase = if end { ReceivePhase::Ended } else { ReceivePhase::Body };
-        self.insert(id, receive_phase, SendPhase::Head).content = content;
+        let receive = (receive_phase, first_credit(head.metadata.body_credit));
+        let send = (SendPhase::Head, first_credit(head.metadata.answer_credit));
+        self.insert(id, receive, send).content = content;
         self.events.push_back(Event::Request { stream: StreamId(id), head, end });
         Ok(())
     }

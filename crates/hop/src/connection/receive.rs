@@ -119,7 +119,7 @@ impl Connection {
             state.receive.consume_all();
         } else {
             self.counters.receive_held += (state.receive.held() - held) as usize;
-            let is_kept = held > 0 && data.len() < COPY_BELOW;
+            let is_kept = (held > 0 || state.receive.is_small()) && data.len() < COPY_BELOW;
             let data = if is_kept { Bytes::copy_from_slice(&data) } else { data };
             self.events.push_back(Event::Data { stream: StreamId(id), data, end });
         }

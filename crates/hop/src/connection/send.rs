@@ -8,7 +8,7 @@ use crate::connection::{Connection, Role};
 use crate::content::Asked;
 use crate::error::{OpenError, StreamError};
 use crate::event::Trailers;
-use crate::flow::INITIAL_WINDOW;
+use crate::flow::{INITIAL_WINDOW, first_credit};
 use crate::frame::{FLAG_END, FrameKind, StreamId, begin_block, finish_block, put_reset};
 use crate::head::{encode_request, encode_response, encode_trailers};
 use crate::metadata::{RequestMetadata, ResponseMetadata};
@@ -38,7 +38,10 @@ impl Connection {
         finish_block(&mut self.control, start, FrameKind::Head, end_flag(end), id);
         self.last_stream = id;
         let send_phase = if end { SendPhase::Ended } else { SendPhase::Body };
-        self.insert(id, ReceivePhase::Head, send_phase).asked = Asked::of(head);
+        let is_taken = self.peer.first_credit.is_some();
+        let receive = (ReceivePhase::Head, first_credit(metadata.answer_credit.filter(|_| is_taken)));
+        let send = (send_phase, first_credit(metadata.body_credit));
+        self.insert(id, receive, send).asked = Asked::of(head);
         Ok(StreamId(id))
     }
 
@@ -267,7 +270,27 @@ impl Connection {
         let to_come = (self.config.max_streams as usize).saturating_sub(self.open);
         let reserved = self.counters.receive_promised + to_come * INITIAL_WINDOW as usize;
         let room = u32::try_from(self.config.max_receive.saturating_sub(reserved)).unwrap_or(u32::MAX);
-        let growth = state.receive.growth(self.config.max_window).min(room);
+        let growth = if self.held_back { 0 } else { state.receive.growth(self.config.max_window).min(room) };
+        self.grant(stream, growth);
+    }
+
+    /// Reports that the application has taken all there is of a stream's DATA, and asks for more: then one that began with
+    /// less credit than others gets more. Says whether this has to be called again, as it still has less.
+    pub fn wanted(&mut self, stream: StreamId) -> bool {
+        let Some(state) = self.streams.get_mut(&stream.0) else { return false };
+        if state.receive_phase == ReceivePhase::Unwanted || !state.receive.is_small() {
+            return false;
+        }
+        if let Some(growth) = state.receive.demand(self.held_back) {
+            let room = self.config.max_receive.saturating_sub(self.counters.receive_promised);
+            self.grant(stream, growth.min(u32::try_from(room).unwrap_or(u32::MAX)));
+        }
+        true
+    }
+
+    /// Gives back what was consumed of a stream, and `growth` more.
+    fn grant(&mut self, stream: StreamId, growth: u32) {
+        let Some(state) = self.streams.get_mut(&stream.0) else { return };
         self.counters.receive_promised += growth as usize;
         if state.credit == 0 {
             self.credits.push(stream.0);

@@ -18,6 +18,8 @@ const SAMPLED: u8 = 6;
 const FAULTS: u8 = 7;
 const RETRY: u8 = 8;
 const MIRRORED: u8 = 9;
+const ANSWER_CREDIT: u8 = 10;
+const BODY_CREDIT: u8 = 11;
 
 const LOAD: u8 = 32;
 const MARKS: u8 = 33;
@@ -90,6 +92,12 @@ impl RequestMetadata {
         if self.mirrored {
             put_octet(out, MIRRORED, 1);
         }
+        if let Some(credit) = self.answer_credit {
+            put_number(out, ANSWER_CREDIT, credit.into());
+        }
+        if let Some(credit) = self.body_credit {
+            put_number(out, BODY_CREDIT, credit.into());
+        }
     }
 
     fn encoded_len(&self) -> usize {
@@ -99,6 +107,8 @@ impl RequestMetadata {
             + self.attempt.map_or(0, |attempt| number_len(attempt.into()))
             + self.deadline_micros.map_or(0, number_len)
             + self.trace.map_or(0, |_| SHORT_ITEM + 25)
+            + self.answer_credit.map_or(0, |credit| number_len(credit.into()))
+            + self.body_credit.map_or(0, |credit| number_len(credit.into()))
             + octets.into_iter().filter(|present| *present).count() * (SHORT_ITEM + 1)
     }
 
@@ -127,6 +137,8 @@ impl RequestMetadata {
                 FAULTS => metadata.faults = FaultMarks::from_bits(value.octet()?),
                 RETRY => metadata.retry = RetryState::from_bits(value.octet()?),
                 MIRRORED => metadata.mirrored = value.octet()? != 0,
+                ANSWER_CREDIT => metadata.answer_credit = Some(small_number(value)?),
+                BODY_CREDIT => metadata.body_credit = Some(small_number(value)?),
                 _ => {}
             }
             Ok(())

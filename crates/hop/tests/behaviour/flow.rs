@@ -1,10 +1,11 @@
 //! Credit, windows and what is held.
 
 use weft_hop::{
-    Config, ConnectionError, Event, FRAME_COST, INITIAL_WINDOW, MAX_PAYLOAD, Role, StreamError, StreamId,
+    Config, ConnectionError, Event, FRAME_COST, HELD_BACK_WINDOW, INITIAL_WINDOW, MAX_PAYLOAD,
+    RequestMetadata, ResponseMetadata, Role, StreamError, StreamId,
 };
 
-use crate::support::{PLAIN_ANSWER, PLAIN_REQUEST, Pair, events, frame, get, greeted, kind, wire, zeros};
+use crate::support::{PLAIN_ANSWER, PLAIN_REQUEST, Pair, events, frame, get, greeted, kind, ok, wire, zeros};
 
 /// Sends what fits, hands it over, and does so until nothing fits; returns how much it was.
 fn fill(pair: &mut Pair, stream: StreamId) -> usize {
@@ -205,4 +206,116 @@ fn data_shares_the_receive_buffer_except_small_pieces_that_wait_behind_others() 
         })
         .collect();
     assert_eq!(shares, [true, false, true]);
+}
+
+/// A first credit that is good for one KiB of payload.
+const LITTLE: u32 = 1024 + FRAME_COST;
+
+/// Sends of an answer what fits; returns how much it was.
+fn fill_answer(pair: &mut Pair, stream: StreamId) -> usize {
+    let mut sent = 0;
+    loop {
+        let capacity = pair.server.send_capacity(stream);
+        if capacity == 0 {
+            return sent;
+        }
+        pair.server.send_data(stream, zeros(capacity), false).unwrap();
+        sent += capacity;
+        pair.exchange();
+    }
+}
+
+/// A stream whose request states a first credit for its answer, which has begun.
+fn stated(pair: &mut Pair, credit: u32) -> StreamId {
+    let metadata = RequestMetadata { answer_credit: Some(credit), ..RequestMetadata::default() };
+    let stream = pair.client.open_stream(&get("/"), &metadata, true).unwrap();
+    pair.exchange();
+    pair.server.send_head(stream, &ok(), &ResponseMetadata::default(), false).unwrap();
+    pair.exchange();
+    stream
+}
+
+#[test]
+fn an_answer_begins_with_the_credit_that_its_request_states_and_gets_more_when_its_reader_asks() {
+    let mut pair = Pair::new();
+    pair.settle();
+    pair.client.hold_back(true);
+    let stream = stated(&mut pair, LITTLE);
+    assert_eq!(pair.client.counters().receive_promised, LITTLE as usize);
+    assert_eq!(fill_answer(&mut pair, stream), 1024);
+    // Neither asking before it has taken what came, nor taking it, is what gives it more.
+    assert!(pair.client.wanted(stream));
+    pair.client.consumed(stream, 1000);
+    assert!(pair.client.wanted(stream));
+    pair.client.consumed(stream, 24);
+    pair.exchange();
+    assert_eq!(pair.server.send_capacity(stream), 0);
+    let mut windows = Vec::new();
+    for _ in 0..6 {
+        assert!(pair.client.wanted(stream));
+        pair.exchange();
+        windows.push(pair.client.counters().receive_promised);
+        let sent = fill_answer(&mut pair, stream);
+        assert!(sent > 0);
+        pair.client.consumed(stream, sent);
+    }
+    let doubled = [2, 4, 8].map(|times| times * LITTLE as usize);
+    assert_eq!(windows[..3], doubled);
+    assert_eq!(windows[3..], [HELD_BACK_WINDOW as usize; 3]);
+    pair.client.hold_back(false);
+    assert!(pair.client.wanted(stream));
+    pair.exchange();
+    assert_eq!(pair.client.counters().receive_promised, INITIAL_WINDOW as usize);
+    assert!(!pair.client.wanted(stream), "from here on it is one as all others");
+}
+
+#[test]
+fn what_is_held_back_grows_no_more() {
+    let mut pair = Pair::new();
+    pair.settle();
+    let stream = stated(&mut pair, INITIAL_WINDOW);
+    pair.client.hold_back(true);
+    for _ in 0..10 {
+        let sent = fill_answer(&mut pair, stream);
+        pair.client.consumed(stream, sent);
+        pair.exchange();
+    }
+    assert_eq!(pair.client.counters().receive_promised, INITIAL_WINDOW as usize);
+}
+
+#[test]
+fn a_server_that_knows_nothing_of_first_credits_may_send_as_much_as_ever() {
+    let (mut client, now) = greeted(Role::Client, Config::default());
+    let metadata = RequestMetadata { answer_credit: Some(LITTLE), ..RequestMetadata::default() };
+    client.open_stream(&get("/"), &metadata, true).unwrap();
+    assert_eq!(client.counters().receive_promised, INITIAL_WINDOW as usize);
+    let mut input = wire(&[frame(kind::HEAD, 0, 1, PLAIN_ANSWER)]);
+    for _ in 0..3 {
+        input.extend_from_slice(&frame(kind::DATA, 0, 1, &[0; MAX_PAYLOAD]));
+    }
+    client.receive(&mut input, now).unwrap();
+}
+
+#[test]
+fn the_body_of_a_request_begins_with_the_credit_that_the_server_has_announced() {
+    let mut pair = Pair::new();
+    pair.settle();
+    // A request that is on its way by then states nothing, and has as much as ever.
+    let before = pair.open();
+    pair.server.announce_first_credit(LITTLE);
+    pair.exchange();
+    assert_eq!(pair.client.peer_settings().first_credit, Some(LITTLE));
+    assert!(fill(&mut pair, before) > INITIAL_WINDOW as usize - 1_000);
+    let metadata = RequestMetadata {
+        body_credit: pair.client.peer_settings().first_credit,
+        ..RequestMetadata::default()
+    };
+    let after = pair.client.open_stream(&get("/"), &metadata, false).unwrap();
+    pair.exchange();
+    assert_eq!(fill(&mut pair, after), 1024);
+    assert_eq!(pair.server.counters().receive_promised, (INITIAL_WINDOW + LITTLE) as usize);
+    pair.server.consumed(after, 1024);
+    assert!(pair.server.wanted(after));
+    pair.exchange();
+    assert!(fill(&mut pair, after) > INITIAL_WINDOW as usize - 1_000);
 }

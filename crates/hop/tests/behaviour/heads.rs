@@ -112,21 +112,32 @@ fn request_metadata() -> impl Strategy<Value = RequestMetadata> {
     let trace =
         any::<([u8; 16], [u8; 8], u8)>().prop_map(|(trace, span, flags)| TraceContext { trace, span, flags });
     let numbers = any::<(Option<u32>, Option<u64>, bool, u8, u8, bool)>();
-    (prop::option::of(destination), prop::option::of(route), prop::option::of(trace), numbers).prop_map(
-        |(destination, route, trace, (attempt, deadline_micros, sampled, faults, retry, mirrored))| {
-            RequestMetadata {
+    let credits = any::<(Option<u32>, Option<u32>)>();
+    (prop::option::of(destination), prop::option::of(route), prop::option::of(trace), numbers, credits)
+        .prop_map(
+            |(
                 destination,
                 route,
-                attempt,
-                deadline_micros,
                 trace,
-                sampled,
-                faults: FaultMarks::from_bits(faults),
-                retry: RetryState::from_bits(retry),
-                mirrored,
-            }
-        },
-    )
+                (attempt, deadline_micros, sampled, faults, retry, mirrored),
+                credits,
+            )| {
+                let (answer_credit, body_credit) = credits;
+                RequestMetadata {
+                    destination,
+                    route,
+                    attempt,
+                    deadline_micros,
+                    trace,
+                    sampled,
+                    faults: FaultMarks::from_bits(faults),
+                    retry: RetryState::from_bits(retry),
+                    mirrored,
+                    answer_credit,
+                    body_credit,
+                }
+            },
+        )
 }
 
 fn response_metadata() -> impl Strategy<Value = ResponseMetadata> {
