@@ -36,6 +36,7 @@ pub mod snapshot;
 pub mod start;
 pub mod stats;
 pub mod stream;
+pub mod unread;
 pub mod upstream;
 pub mod worker;
 

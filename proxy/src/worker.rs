@@ -27,7 +27,7 @@ use crate::stream::door::Door;
 use crate::stream::own::OwnListeners;
 use crate::stream::relay::Pipes;
 use crate::upstream::service::Service;
-use crate::{descriptors, inbound, outbound};
+use crate::{descriptors, inbound, outbound, unread};
 
 /// How often idle connections are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -135,6 +135,7 @@ pub fn spawn(
                 return;
             }
         };
+        unread::divide(shared.workers);
         runtime.block_on(run(Worker::new(shared, listeners.own.clone()), listeners, stop));
     })
 }

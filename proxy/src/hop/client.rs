@@ -6,18 +6,19 @@ use std::rc::Rc;
 use http::{Response, header};
 use http_body::Body as HttpBody;
 use tokio::io::{AsyncRead, AsyncWrite};
-use weft_hop::{OpenError, RequestMetadata, ResponseMetadata, Role};
+use weft_hop::{INITIAL_WINDOW, OpenError, RequestMetadata, ResponseMetadata, Role};
 use weft_mesh::reason::Reason;
 
 use super::body::HopBody;
 use super::driver;
-use super::link::{Link, StreamRef};
+use super::link::{LITTLE_CREDIT, Link, StreamRef};
 use super::send::send_body;
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::interim::Interim;
 use crate::http::spelling;
+use crate::unread;
 
 /// Speaks weft/1 on a connection, as the side that sends requests.
 pub fn connect<S>(stream: S) -> Rc<Link>
@@ -39,6 +40,28 @@ pub struct NotSent {
 }
 
 impl Link {
+    /// Opens a stream. Where too much is held already, its answer begins with less than others'.
+    fn open(
+        self: &Rc<Self>,
+        parts: &http::request::Parts,
+        metadata: &RequestMetadata,
+        end: bool,
+    ) -> Result<StreamRef, OpenError> {
+        let first = self.look(|connection| connection.peer_settings().first_credit);
+        let answer_credit = first.and_then(|_| unread::is_short().then_some(LITTLE_CREDIT));
+        let body_credit = first.filter(|credit| !end && *credit < INITIAL_WINDOW);
+        if answer_credit.is_none() && body_credit.is_none() {
+            return self
+                .with(|connection| connection.open_stream(parts, metadata, end))
+                .map(|id| self.add(id));
+        }
+        let metadata = RequestMetadata { answer_credit, body_credit, ..metadata.clone() };
+        let id = self.with(|connection| connection.open_stream(parts, &metadata, end))?;
+        let stream = self.add(id);
+        stream.begins_with_little(answer_credit.is_some());
+        Ok(stream)
+    }
+
     /// Sends a request and waits for the head of its answer.
     ///
     /// The outer error gives the body back: nothing was sent. The inner one is a failure after that.
@@ -49,12 +72,10 @@ impl Link {
         metadata: &RequestMetadata,
     ) -> Result<Result<(Response<Body>, ResponseMetadata), BoxFailure>, Box<NotSent>> {
         let end = body.is_end_stream();
-        let opened = self.with(|connection| connection.open_stream(parts, metadata, end));
-        let id = match opened {
-            Ok(id) => id,
+        let stream = match self.open(parts, metadata, end) {
+            Ok(stream) => stream,
             Err(error) => return Err(Box::new(NotSent { body, error })),
         };
-        let stream = self.add(id);
         if let Some(interim) = parts.extensions.get::<Interim>() {
             stream.listen(interim.clone());
         }

@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use weft_hop::{Code, Config, Connection, Event, HeadError, Role, StreamId};
+use weft_hop::{Code, Config, Connection, Event, FRAME_COST, HeadError, INITIAL_WINDOW, Role, StreamId};
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use super::driver::Output;
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
+use crate::unread::{self, Part};
 
 mod stream;
 
@@ -25,6 +26,9 @@ const PING_AFTER: u32 = 10;
 const GIVE_UP_AFTER: u32 = 20;
 /// Ticks between looks at the streams: as often as at other streams of HTTP.
 const LOOK_EVERY: u32 = 60;
+/// The credit that streams begin with once too much is held for others: short messages go through as ever, and more is given
+/// when it is asked for.
+pub(super) const LITTLE_CREDIT: u32 = 1024 + FRAME_COST;
 
 pub(super) use stream::{Stream, StreamRef};
 
@@ -56,6 +60,8 @@ struct Inner {
     driver: Option<Waker>,
     /// Set when the connection can carry nothing any more.
     closed: bool,
+    /// What it has received, and may.
+    unread: Part,
 }
 
 /// What the driver has to do for an event, beyond waking a stream.
@@ -80,6 +86,7 @@ impl Link {
                 streams: HashMap::default(),
                 driver: None,
                 closed: false,
+                unread: Part::default(),
             }),
             open: Cell::new(0),
             used: Cell::new(now),
@@ -155,6 +162,10 @@ impl Link {
         if inner.connection.check_deadlines(now).is_err() || self.paused.get() {
             inner.wake();
         }
+        if inner.connection.first_credit() != INITIAL_WINDOW && !unread::is_short() {
+            inner.connection.announce_first_credit(INITIAL_WINDOW);
+            inner.wake();
+        }
         if inner.connection.open_streams() == 0 || inner.closed {
             self.silence.set(0);
             return;
@@ -212,6 +223,7 @@ impl Link {
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut Connection) -> R) -> R {
         let mut inner = self.inner.borrow_mut();
         let result = act(&mut inner.connection);
+        inner.account();
         inner.wake();
         result
     }
@@ -250,7 +262,18 @@ impl Link {
         mut arrived: impl FnMut(Arrival),
     ) -> Result<(), weft_hop::ConnectionError> {
         self.silence.set(0);
-        let received = self.inner.borrow_mut().connection.receive(input, now);
+        let mut inner = self.inner.borrow_mut();
+        let is_short = unread::is_short();
+        inner.connection.hold_back(is_short);
+        let received = inner.connection.receive(input, now);
+        inner.account();
+        if is_short
+            && inner.connection.role() == Role::Server
+            && inner.connection.first_credit() == INITIAL_WINDOW
+        {
+            inner.connection.announce_first_credit(LITTLE_CREDIT);
+        }
+        drop(inner);
         self.dispatch_all(&mut arrived);
         received
     }
@@ -275,6 +298,7 @@ impl Link {
                 if end {
                     reference.stream.finish();
                 }
+                reference.begins_with_little(head.metadata.body_credit.is_some());
                 return Arrival::Request(head, reference, end);
             }
             Event::Response { stream, head, end } => self.to(stream, |stream| stream.put_head(head, end)),
@@ -312,7 +336,9 @@ impl Link {
 
     /// Nobody reads this stream any more; what arrives for it is counted as read, so that its credit comes back.
     fn discard(&self, id: StreamId, data: &Bytes) {
-        self.inner.borrow_mut().connection.consumed(id, data.len());
+        let mut inner = self.inner.borrow_mut();
+        inner.connection.consumed(id, data.len());
+        inner.account();
     }
 
     /// Takes what is to be written, and tells the senders that have room for more by that: the peer may have nothing to
@@ -333,6 +359,7 @@ impl Link {
             let mut inner = self.inner.borrow_mut();
             inner.closed = true;
             inner.connection.lost();
+            inner.account();
             while let Some(event) = inner.connection.poll_event() {
                 if let Event::Reset { stream, processed: false, .. } = event {
                     unwritten.extend(inner.streams.remove(&stream));
@@ -362,6 +389,12 @@ fn malformed(error: &HeadError) -> BoxFailure {
 }
 
 impl Inner {
+    /// Has what the connection holds count for the worker.
+    fn account(&self) {
+        let (held, promised) = self.connection.received();
+        self.unread.set(held, promised);
+    }
+
     fn wake(&mut self) {
         if let Some(driver) = &self.driver {
             driver.wake_by_ref();

@@ -126,7 +126,10 @@ async fn respond(
         }
         answer.map(Some)
     });
-    match answer.await {
+    let answer = answer.await;
+    // What made the answer is large, and its body may take long.
+    drop((answering, interim));
+    match answer {
         None => {}
         Some(Ok((response, metadata))) => {
             let (parts, body) = response.into_parts();

@@ -15,6 +15,7 @@ use super::upgrade::TunnelBody;
 use super::upload::Uploading;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::body::HopBody;
+use weft_hop::INITIAL_WINDOW;
 use weft_mesh::forwarded::remove_client_certificate;
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
@@ -54,6 +55,15 @@ impl Body {
     /// A body of these bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Some(bytes.into()))
+    }
+
+    /// How many octets whoever sends it may have sent ahead while it is not read.
+    pub(crate) fn ahead(&self) -> usize {
+        match self {
+            Self::Leased(body) => body.ahead(),
+            Self::Recorded(body) => body.ahead(),
+            _ => INITIAL_WINDOW as usize,
+        }
     }
 }
 

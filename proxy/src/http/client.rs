@@ -36,6 +36,7 @@ mod spoken;
 
 use failures::{broken, outlived, unsent};
 pub use lease::Leased;
+pub(super) use multiplexed::MAX_SEND_BUFFER;
 use multiplexed::Multiplexed;
 use spoken::Spoken;
 

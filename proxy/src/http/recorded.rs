@@ -187,6 +187,10 @@ impl Exchange {
         Response::from_parts(head, body)
     }
 
+    pub(super) fn ahead(&self) -> usize {
+        self.body.ahead()
+    }
+
     fn record(mut self: Box<Self>, body: Body) -> Body {
         if body.is_end_stream() {
             self.end(false);

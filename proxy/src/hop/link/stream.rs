@@ -16,9 +16,10 @@ use crate::error::{BoxFailure, Failure};
 use crate::http::interim::Interim;
 use crate::http::server::TUNNEL_LOOKS;
 
-/// What has arrived on one stream and was not taken yet.
+/// What has arrived on one stream and was not taken yet; last, whether it began with little credit, of which its reader has
+/// to ask for more.
 #[derive(Debug, Default)]
-pub(in crate::hop) struct Stream(RefCell<Received>, Quiet);
+pub(in crate::hop) struct Stream(RefCell<Received>, Quiet, Cell<bool>);
 
 /// For how many looks nothing has moved on a stream, and whether it carries a tunnel, on which that may be longer.
 #[derive(Debug, Default)]
@@ -158,6 +159,11 @@ impl StreamRef {
         Self { stream, hold: Rc::new(Hold { link, id }) }
     }
 
+    /// Notes whether it began with little credit, of which its reader has to ask for more.
+    pub(in crate::hop) fn begins_with_little(&self, little: bool) {
+        self.stream.2.set(little);
+    }
+
     /// Gives interim answers on.
     pub(in crate::hop) fn listen(&self, interim: Interim) {
         self.stream.0.borrow_mut().interim = Some(interim);
@@ -230,6 +236,9 @@ impl StreamRef {
             return Poll::Ready(Some(Err(failure)));
         }
         received.reader = Some(cx.waker().clone());
+        if self.stream.2.get() {
+            self.stream.2.set(self.hold.link.with(|connection| connection.wanted(self.hold.id)));
+        }
         Poll::Pending
     }
 
@@ -243,6 +252,19 @@ impl StreamRef {
         if capacity > 0 {
             self.stream.moved();
             return Poll::Ready(Ok(capacity));
+        }
+        received.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ready when something may be sent, or the stream is over.
+    pub(in crate::hop) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut received = self.stream.0.borrow_mut();
+        if received.failure.is_some() || self.hold.link.is_closed() {
+            return Poll::Ready(());
+        }
+        if self.hold.link.look(|connection| connection.send_capacity(self.hold.id)) > 0 {
+            return Poll::Ready(());
         }
         received.writer = Some(cx.waker().clone());
         Poll::Pending

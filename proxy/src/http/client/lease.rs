@@ -13,6 +13,9 @@ use super::{Client, Sender};
 use crate::error::BoxFailure;
 use crate::http::body::{Body, hyper_failure};
 
+/// What hyper reads of an answer of HTTP/1 before anybody wants it: a piece that it hands over, and a buffer.
+const HTTP1_AHEAD: usize = 16 * 1024;
+
 /// A response's body, and the connection that it keeps busy until its end.
 #[derive(Debug)]
 pub struct Leased {
@@ -26,7 +29,7 @@ enum Lease {
     /// to its end.
     Http1(Rc<Client>, Sender),
     /// A stream of HTTP/2 is counted as long as it lives.
-    Http2 { _stream: OpenStream },
+    Http2(OpenStream),
 }
 
 impl Leased {
@@ -35,7 +38,7 @@ impl Leased {
     }
 
     pub(super) fn http2(body: Incoming, stream: OpenStream) -> Body {
-        Self { body, lease: Some(Lease::Http2 { _stream: stream }) }.into_body()
+        Self { body, lease: Some(Lease::Http2(stream)) }.into_body()
     }
 
     fn into_body(mut self) -> Body {
@@ -49,6 +52,15 @@ impl Leased {
     /// Takes hold of the body alone: for a connection that changes to another protocol and so never comes back.
     pub fn into_inner(self) -> Incoming {
         self.body
+    }
+
+    /// How many octets the server may have sent while nobody reads.
+    pub(in crate::http) fn ahead(&self) -> usize {
+        match &self.lease {
+            Some(Lease::Http1(..)) => HTTP1_AHEAD,
+            Some(Lease::Http2(stream)) => stream.window(),
+            None => 0,
+        }
     }
 
     fn end(&mut self) {

@@ -25,6 +25,7 @@ use crate::http::body::Body;
 use crate::http::local::LocalExecutor;
 use crate::http::server::authority_from_host;
 use crate::http::upgrade;
+use crate::unread::{self, Part};
 use crate::upstream::connect::Stream;
 use crate::upstream::room::Age;
 
@@ -34,7 +35,11 @@ const STREAMS_PER_CONNECTION: usize = 100;
 /// not read takes nothing away from the others. That of a stream is what the server may send ahead of a caller, and what is
 /// held for one that does not read: on one machine, where nearly all of them are, more makes nothing faster.
 const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = STREAMS_PER_CONNECTION as u32 * STREAM_WINDOW;
+/// The window of a stream on connections that are opened, and used, while too much is held for readers that do not take it.
+/// It is that of a connection for its whole life: the library has no other way.
+const SMALL_WINDOW: u32 = 2 * 1024;
+/// What is held of a stream, on its way out, whose peer opens windows and does not read.
+pub(in crate::http) const MAX_SEND_BUFFER: usize = 64 * 1024;
 /// What stands for the peer's limit of streams until it has said one; no limit that it can say is as large.
 const UNKNOWN: usize = usize::MAX - 1;
 /// Time for the peer to say its limit of streams, which is the first thing it sends. After that it is taken to have
@@ -60,6 +65,8 @@ struct State {
     age: Age,
     /// How many streams the peer takes, or [`UNKNOWN`].
     limit: Cell<usize>,
+    /// What a server may send ahead on each stream.
+    window: u32,
     /// Whether it takes extended CONNECTs; known when that is.
     takes_connect: Cell<bool>,
     /// Rings when that is known, or never will be.
@@ -161,7 +168,9 @@ impl Client {
     fn usable(&self) -> Option<Multiplexed> {
         let mut connections = self.multiplexed.borrow_mut();
         connections.retain(|connection| !connection.sender.is_closed());
-        connections.iter().find(|connection| connection.has_room()).cloned()
+        let window = stream_window();
+        let usable = |connection: &&Multiplexed| connection.state.window == window && connection.has_room();
+        connections.iter().find(usable).cloned()
     }
 
     fn least_loaded(&self) -> Option<Multiplexed> {
@@ -182,8 +191,11 @@ impl Client {
                 connection.settle().await;
                 continue;
             }
-            // Others have taken the streams of the connection that was opened, or it is gone again.
-            if let Some(connection) = opened.filter(Multiplexed::is_closed) {
+            // Others have taken the streams of the connection that was opened, or it is gone again; or meanwhile another window
+            // would be chosen.
+            if let Some(connection) =
+                opened.filter(|connection| connection.is_closed() || connection.has_room())
+            {
                 return Ok((connection, false));
             }
             let is_full = self.connector.room().is_some_and(|room| room.enter().is_none());
@@ -199,13 +211,15 @@ impl Client {
     async fn open_http2(&self) -> Result<Multiplexed, BoxFailure> {
         let held = self.connector.room().map(|room| room.enter_now()).transpose()?;
         let mut stream = self.connector.connect_in(held).await?;
+        let window = stream_window();
         let heard = Arc::new(Notify::new());
         stream.ring_when_read(Arc::clone(&heard));
         let (sender, connection) = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .initial_max_send_streams(UNKNOWN)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(STREAMS_PER_CONNECTION as u32 * window)
+            .max_send_buf_size(MAX_SEND_BUFFER)
             .max_header_list_size(MAX_HEAD as u32)
             // What still comes for streams that callers have given up is no mistake of the server's; the library would count
             // it for the whole life of a connection, and end that with everybody's streams.
@@ -220,6 +234,7 @@ impl Client {
             used: Cell::new(Instant::now()),
             age: Age::new(now(), fastrand::f32()),
             limit: Cell::new(UNKNOWN),
+            window,
             takes_connect: Cell::new(false),
             settled: Notify::new(),
         });
@@ -327,20 +342,33 @@ async fn drive(
     .await;
 }
 
-/// Counts one stream of an HTTP/2 connection until it is dropped.
+/// The window of streams that begin now.
+fn stream_window() -> u32 {
+    if unread::is_short() { SMALL_WINDOW } else { STREAM_WINDOW }
+}
+
+/// Counts one stream of an HTTP/2 connection until it is dropped, and what its server may send ahead.
 #[derive(Debug)]
-pub(super) struct OpenStream(Rc<State>);
+pub(super) struct OpenStream {
+    state: Rc<State>,
+    _promised: Part,
+}
 
 impl OpenStream {
     fn new(state: &Rc<State>) -> Self {
         state.streams.set(state.streams.get() + 1);
-        Self(Rc::clone(state))
+        Self { state: Rc::clone(state), _promised: Part::promised(state.window as usize) }
+    }
+
+    /// What the server may send ahead.
+    pub(super) fn window(&self) -> usize {
+        self.state.window as usize
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.used.set(Instant::now());
+        self.state.streams.set(self.state.streams.get() - 1);
+        self.state.used.set(Instant::now());
     }
 }
