@@ -9,7 +9,7 @@ mod http1;
 mod names;
 mod requests;
 
-pub use frames::Frames;
+pub use frames::{Frames, MAX_RESETS_OF_PROXY};
 pub use http1::{Content, for_http1, host_from_authority, host_of_target, join_cookies, objection};
 pub use names::{AnswerNames, Names};
 pub use requests::{Checked, End, MAX_FIELDS, MAX_HEAD, Requests};

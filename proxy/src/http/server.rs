@@ -22,28 +22,37 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::{MAX_FIELDS, MAX_HEAD};
+use weft_mesh::wire::{MAX_FIELDS, MAX_HEAD, MAX_RESETS_OF_PROXY};
 pub use weft_mesh::wire::{host_from_authority, host_of_target, join_cookies};
 
 use super::answer::ends_connection;
 use super::body::Body;
+use super::client::MAX_SEND_BUFFER;
 use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
 use super::interim::{self, Interim, Interposed};
 use super::local::LocalExecutor;
 use super::upgrade::leads_to_http;
-use super::witness::Witness;
+use super::witness::{ClientKind, Witness};
 use super::{resting, spelling};
 use crate::stream::gathered::Gathered;
+use crate::unread;
 
 /// Time for a request's head to arrive, from its first octet on.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1000;
-/// Windows of HTTP/2: of a stream, and four times that for the connection.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
+/// The window of a stream of HTTP/2. That of the connection is always the sum of those of all streams, so that a body which is
+/// not read takes nothing away from the others. A client on the same machine needs no more, as its window is opened again at
+/// once.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for a proxy of the mesh, which is elsewhere.
+const STREAM_WINDOW_OF_PROXY: u32 = 256 * 1024;
+/// The same on connections that are accepted while too much is held for readers that do not take it.
+const SMALL_WINDOW: u32 = 16 * 1024;
 /// Streams that the client may reset before they are served: rapid resets (CVE-2023-44487) end the connection.
 const MAX_PENDING_RESETS: usize = 50;
+/// The same for a proxy of the mesh, which passes on what its clients do: reading from it pauses before there are as many.
+const MAX_PENDING_RESETS_OF_PROXY: usize = 4 * MAX_RESETS_OF_PROXY as usize;
 /// How long a request may stand still is counted in looks: a timer for each would cost every request for what hardly one
 /// needs.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
@@ -219,15 +228,21 @@ where
         let response = Box::pin(handler(request));
         async move { Ok::<_, std::convert::Infallible>(response.await) }
     });
+    let (window, pending_resets) = match witness.kind() {
+        ClientKind::Single => (STREAM_WINDOW, MAX_PENDING_RESETS),
+        ClientKind::MeshProxy => (STREAM_WINDOW_OF_PROXY, MAX_PENDING_RESETS_OF_PROXY),
+    };
+    let window = if unread::is_short() { SMALL_WINDOW } else { window };
     let stream = GuardedFrames::new(stream, &signals, looks, witness.clone(), back);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(MAX_STREAMS * window)
+        .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(MAX_HEAD as u32)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_pending_accept_reset_streams(pending_resets)
         // Counted by rate, by the guard.
         .max_local_error_reset_streams(None)
         .auto_date_header(false)

@@ -19,7 +19,7 @@ use super::{Arrival, Upstream, live, request};
 use crate::clock::{now, since};
 use crate::error::Failure;
 use crate::http::server::{ServerVersion, is_disconnect, serve as serve_http};
-use crate::http::witness::Witness;
+use crate::http::witness::{ClientKind, Witness};
 use crate::outbound::{first_bytes, first_bytes_of_http};
 use crate::overload;
 use crate::snapshot::{InboundPort, TlsMode};
@@ -297,7 +297,8 @@ where
     let upstream = Upstream::new(worker, arrival, caller);
     let drain = caller.drain(&worker.shared.drain);
     let worker = Rc::clone(worker);
-    let witness = Witness::new(&worker.shared, Direction::Inbound);
+    let kind = if caller.identity.is_some() { ClientKind::MeshProxy } else { ClientKind::Single };
+    let witness = Witness::new(&worker.shared, Direction::Inbound).of(kind);
     let (shared, of) = (Arc::clone(&worker.shared), Rc::clone(&upstream));
     let refused = move |violation: Violation| {
         let mut log = shared.access.unread(Direction::Inbound, of.peer);

@@ -8,25 +8,33 @@ use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weft_mesh::violation::Violation;
 use weft_proto::v1;
 
+use super::frames::{Client, get};
 use super::network;
 use super::world::*;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
+use crate::stats::Direction;
 
 /// A mesh over this kind of hop to an application of HTTP/2, which has no end to say under `/huge`.
 fn to_http2(hop: v1::Hop) -> Mesh {
+    to_http2_of(hop, |request| match request.uri().path() {
+        "/huge" => Body::Test(Frames::endless(Rc::new(Cell::new(0)))),
+        _ => Body::full("small"),
+    })
+}
+
+/// The same to an application that answers like this.
+fn to_http2_of(hop: v1::Hop, answer: impl Fn(Request<Incoming>) -> Body + Clone + 'static) -> Mesh {
     let backend = v1::Backend { protocol: v1::Protocol::Http2.into(), ..backend("reviews") };
     let mesh = Mesh::new(&v1::Destination { backend: Some(backend), ..destination() }, &[endpoint(2, hop)]);
     let port = v1::InboundPort { protocol: v1::Protocol::Http2.into(), ..v1::InboundPort::default() };
     mesh.sidecar(2, &v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
-    application(2, |request: Request<Incoming>| async move {
-        let body = match request.uri().path() {
-            "/huge" => Body::Test(Frames::endless(Rc::new(Cell::new(0)))),
-            _ => Body::full("small"),
-        };
-        http::Response::new(body)
+    application(2, move |request: Request<Incoming>| {
+        let body = answer(request);
+        async move { http::Response::new(body) }
     });
     mesh
 }
@@ -53,9 +61,117 @@ async fn answers_that_nobody_reads_hold_up_nobody_else() {
     }
 }
 
+/// What an application of HTTP/2 makes itself of an answer, ahead of its windows.
+const AHEAD: usize = 20_000;
+
+#[tokio::test(start_paused = true)]
+async fn many_answers_that_nobody_reads_hold_little_in_all_and_others_get_theirs() {
+    const STREAMS: usize = 1000;
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let made = Rc::new(Cell::new(0));
+            let counted = Rc::clone(&made);
+            let _mesh = to_http2_of(hop, move |request| match request.uri().path() {
+                "/long" => Body::full(vec![7; 300_000]),
+                _ => Body::Test(Frames::endless(Rc::clone(&counted))),
+            });
+            let mut clients = Vec::new();
+            for _ in 0..STREAMS / 100 {
+                // Nothing may be sent on any stream.
+                let mut client =
+                    Client::new(network::connect(outbound()).unwrap().await.unwrap(), &[(4, 0)]).await;
+                client.say(&(0..100).flat_map(|number| get(number * 2 + 1)).collect::<Vec<_>>()).await;
+                assert_eq!(client.status(199), Some(200), "{hop:?}");
+                clients.push(client);
+            }
+            // Four times as much are the first windows alone.
+            let held = made.get().saturating_sub(STREAMS * AHEAD);
+            assert!(held < 24 << 20, "{hop:?}: {held} octets are held");
+            let answer = tokio::time::timeout(Duration::from_secs(5), Caller::new().get("/long")).await;
+            let answer = answer.unwrap_or_else(|_| panic!("{hop:?}: no answer"));
+            assert_eq!(answer.body().len(), 300_000, "{hop:?}");
+            drop(clients);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert!(!crate::unread::is_short(), "{hop:?}: what is gone counts still");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_that_nobody_reads_hold_up_nobody_else_on_the_connection_of_their_client() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
+        local(async {
+            let mesh = to_http2(hop);
+            application(2, |request: Request<Incoming>| async move {
+                use http_body_util::BodyExt as _;
+                if request.uri().path() == "/never" {
+                    std::future::pending::<()>().await;
+                }
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                http::Response::new(Body::full(body))
+            });
+            let caller = Rc::new(Caller::new());
+            let sent = Rc::new(Cell::new(0));
+            for _ in 0..50 {
+                let (caller, sent) = (Rc::clone(&caller), Rc::clone(&sent));
+                tokio::task::spawn_local(async move {
+                    let upload = Body::Test(Frames::endless(sent));
+                    caller.send_http2(request("POST", "/never", upload)).await
+                });
+            }
+            // All that may be sent has been.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert!(sent.get() > 50 * 64 * 1024, "{hop:?}: {}", sent.get());
+            let short = caller.send_http2(request("POST", "/", Body::full("short")));
+            let answer = tokio::time::timeout(Duration::from_secs(2), short).await;
+            let answer = whole(answer.unwrap_or_else(|_| panic!("{hop:?}: no answer")).unwrap()).await;
+            assert_eq!(&answer.body()[..], b"short", "{hop:?}");
+            drop(mesh);
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_many_cancel_end_nobody_elses() {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard] {
+        local(async {
+            let backend = v1::Backend { protocol: v1::Protocol::Http2.into(), ..backend("reviews") };
+            let mesh =
+                Mesh::new(&v1::Destination { backend: Some(backend), ..destination() }, &[endpoint(2, hop)]);
+            let port = v1::InboundPort { protocol: v1::Protocol::Http1.into(), ..v1::InboundPort::default() };
+            let sidecar =
+                mesh.sidecar(2, &v1::Inbound { default_port: Some(port), ..v1::Inbound::default() });
+            application(2, |request: Request<Incoming>| async move {
+                if request.uri().path() == "/never" {
+                    std::future::pending::<()>().await;
+                }
+                http::Response::new(Body::Test(Frames::endless(Rc::new(Cell::new(0)))))
+            });
+            let mut other = Caller::new().send(request("GET", "/huge", Body::Empty)).await.unwrap();
+            for _ in 0..20 {
+                let callers: Vec<_> = (0..20).map(|_| Caller::new()).collect();
+                let asked = callers.iter().map(|caller| caller.send(request("GET", "/never", Body::Empty)));
+                assert!(tokio::time::timeout(Duration::from_millis(10), join_all(asked)).await.is_err());
+            }
+            let mut read = 0;
+            while read < 2_000_000 {
+                use http_body_util::BodyExt as _;
+                let frame = other.body_mut().frame().await.unwrap();
+                read +=
+                    frame.unwrap_or_else(|failure| panic!("{hop:?}: {failure}")).data_ref().unwrap().len();
+            }
+            let violations = &sidecar.shared.stats;
+            assert_eq!(violations.violations(Direction::Inbound, Violation::RapidReset), 0, "{hop:?}");
+        })
+        .await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn answers_that_many_give_up_end_nobody_elses() {
-    for hop in [v1::Hop::Weft, v1::Hop::Plain] {
+    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
         local(async {
             let _mesh = to_http2(hop);
             let mut other = Caller::new().send(request("GET", "/huge", Body::Empty)).await.unwrap();

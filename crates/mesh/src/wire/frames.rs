@@ -22,6 +22,9 @@ const PREFACE: usize = 24;
 const MAX_CONTINUATIONS: u32 = 32;
 /// Streams that are looked after; the library refuses those beyond its own limit, which is less.
 const MAX_STREAMS: usize = 4096;
+/// Resets of streams for which nothing was had yet, in a second, after which nothing is read for a while from a proxy that sends
+/// for many: as many as on a connection of weft/1.
+pub const MAX_RESETS_OF_PROXY: u32 = 10_000;
 
 mod kind {
     pub(super) const DATA: u8 = 0;
@@ -63,6 +66,10 @@ pub struct Frames {
     errors: Allowance,
     /// There were too many of them: the client's next octets end the connection.
     flooded: bool,
+    /// Whether it is a proxy that sends for many clients, who are not to lose what the others do: then what each of them can
+    /// do too much of has reading paused, and does not end the connection.
+    of_proxy: bool,
+    pause: Option<Violation>,
 }
 
 #[derive(Debug, Default)]
@@ -95,11 +102,38 @@ impl Default for Frames {
             // DATA that comes for a stream that was answered early is answered by one for each frame.
             errors: Allowance::new(1000, 100),
             flooded: false,
+            of_proxy: false,
+            pause: None,
         }
     }
 }
 
 impl Frames {
+    /// Watches a connection from a proxy that sends for many clients.
+    pub fn of_proxy() -> Self {
+        Self {
+            resets: Allowance::new(MAX_RESETS_OF_PROXY, MAX_RESETS_OF_PROXY),
+            errors: Allowance::new(MAX_RESETS_OF_PROXY, MAX_RESETS_OF_PROXY),
+            empty: Allowance::new(MAX_RESETS_OF_PROXY, MAX_RESETS_OF_PROXY),
+            of_proxy: true,
+            ..Self::default()
+        }
+    }
+
+    /// Why nothing is to be read for a while, once for each time that there is a reason.
+    pub fn take_pause(&mut self) -> Option<Violation> {
+        self.pause.take()
+    }
+
+    /// There was too much of what each of a proxy's clients can do.
+    fn too_many(&mut self, violation: Violation) -> Result<(), Violation> {
+        if !self.of_proxy {
+            return Err(violation);
+        }
+        self.pause = Some(violation);
+        Ok(())
+    }
+
     /// What the client sends. Nothing of it must go on after a violation.
     pub fn read(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Violation> {
         if self.flooded {
@@ -184,8 +218,10 @@ impl Frames {
             kind::HEADERS | kind::CONTINUATION => self.head_begins(frame)?,
             kind::RST_STREAM => {
                 // Whoever has an answer, or the beginning of one, has had it at the pace of its server.
-                if self.streams.remove(&frame.stream).is_some_and(|stream| !stream.answered) {
-                    self.resets.take(now).map_err(flood(Violation::RapidReset))?;
+                if self.streams.remove(&frame.stream).is_some_and(|stream| !stream.answered)
+                    && self.resets.take(now).is_err()
+                {
+                    self.too_many(Violation::RapidReset)?;
                 }
             }
             kind::PING if frame.flags & ACK == 0 => {
@@ -210,8 +246,8 @@ impl Frames {
         }
         if frame.length > 0 {
             self.useful();
-        } else if !ends {
-            self.empty.take(now).map_err(|()| Violation::EmptyFrameFlood)?;
+        } else if !ends && self.empty.take(now).is_err() {
+            self.too_many(Violation::EmptyFrameFlood)?;
         }
         Ok(())
     }
@@ -258,8 +294,9 @@ impl Frames {
         let padded = frame.flags & (PADDED | END_STREAM) == PADDED;
         if padded
             && self.from_client.payload().first().is_some_and(|pad| usize::from(*pad) + 1 >= frame.length)
+            && self.empty.take(now).is_err()
         {
-            self.empty.take(now).map_err(|()| Violation::EmptyFrameFlood)?;
+            self.too_many(Violation::EmptyFrameFlood)?;
         }
         Ok(())
     }
@@ -296,7 +333,9 @@ impl Frames {
                 code::REFUSED_STREAM => tell(Violation::Http2Refused),
                 _ => {
                     // The library has a limit for the whole life of a connection, which an honest client comes to in time.
-                    self.flooded |= self.errors.take(now).is_err();
+                    if self.errors.take(now).is_err() {
+                        self.flooded |= self.too_many(Violation::RapidReset).is_err();
+                    }
                     tell(Violation::Http2Stream);
                 }
             },

@@ -4,14 +4,16 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 use weft_mesh::violation::Violation;
 use weft_mesh::wire::Frames;
 
 use super::{Ended, Return, Signals, Speech};
-use crate::http::witness::Witness;
+use crate::http::witness::{ClientKind, Witness};
 
 /// A connection of HTTP/2. A stream that stands still is reset in the client's name and the client is told: the library
 /// has no other way to end one alone that waits for its client.
@@ -29,7 +31,12 @@ pub(in crate::http) struct GuardedFrames<S> {
     to_client: BytesMut,
     violation: Option<Violation>,
     unflushed: bool,
+    /// Nothing more is read before this is over.
+    pause: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long nothing is read from a proxy whose clients have done too much for nothing.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl<S> GuardedFrames<S> {
     pub(in crate::http) fn new(
@@ -41,7 +48,10 @@ impl<S> GuardedFrames<S> {
     ) -> Self {
         Self {
             stream: Some(stream),
-            frames: Box::default(),
+            frames: Box::new(match witness.kind() {
+                ClientKind::Single => Frames::default(),
+                ClientKind::MeshProxy => Frames::of_proxy(),
+            }),
             signals: Arc::clone(signals),
             witness,
             back: Arc::clone(back),
@@ -50,6 +60,7 @@ impl<S> GuardedFrames<S> {
             to_client: BytesMut::new(),
             violation: None,
             unflushed: false,
+            pause: None,
         }
     }
 
@@ -101,6 +112,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedFrames<S> {
             buf.put_slice(&this.to_library.split_to(given));
             return Poll::Ready(Ok(()));
         }
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(cx));
+            this.pause = None;
+        }
         let Some(stream) = &mut this.stream else { return Poll::Ready(Ok(())) };
         let before = buf.filled().len();
         ready!(Pin::new(stream).poll_read(cx, buf))?;
@@ -108,6 +123,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedFrames<S> {
         if let Err(violation) = read {
             buf.set_filled(before);
             return Poll::Ready(Err(this.broken(violation)));
+        }
+        if let Some(violation) = this.frames.take_pause() {
+            this.witness.saw(violation);
+            this.pause = Some(Box::pin(sleep(PAUSE)));
         }
         Poll::Ready(Ok(()))
     }

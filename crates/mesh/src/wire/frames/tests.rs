@@ -143,3 +143,31 @@ fn streams_on_which_nothing_moves_are_found_and_others_are_not() {
     assert_eq!(frames.open(), 1);
     assert!(frames.is_between_reads() && frames.is_between_writes());
 }
+
+#[test]
+fn what_a_proxys_clients_do_has_reading_paused_and_ends_nothing() {
+    let (mut frames, now) = (Frames::of_proxy(), Instant::now());
+    frames.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || now).unwrap();
+    for number in 0..MAX_RESETS_OF_PROXY {
+        let stream = number * 2 + 1;
+        frames.read(&frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &[0x82]), || now).unwrap();
+        frames.read(&frame(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]), || now).unwrap();
+        assert_eq!(frames.take_pause(), None);
+    }
+    let stream = MAX_RESETS_OF_PROXY * 2 + 1;
+    frames.read(&frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &[0x82]), || now).unwrap();
+    frames.read(&frame(kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]), || now).unwrap();
+    assert_eq!(frames.take_pause(), Some(Violation::RapidReset));
+    assert_eq!(frames.take_pause(), None, "once");
+    for _ in 0..=MAX_RESETS_OF_PROXY {
+        frames.wrote(&frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 5]), || now, |_| {});
+    }
+    assert_eq!(frames.take_pause(), Some(Violation::RapidReset));
+    for _ in 0..=MAX_RESETS_OF_PROXY {
+        frames.read(&frame(kind::DATA, 0, 1, &[]), || now).unwrap();
+    }
+    assert_eq!(frames.take_pause(), Some(Violation::EmptyFrameFlood));
+    // What the proxy alone can do is its own doing.
+    let ping = frame(kind::PING, 0, 0, &[0; 8]);
+    assert!((0..2000).any(|_| frames.read(&ping, || now).is_err()));
+}
