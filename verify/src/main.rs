@@ -1,7 +1,8 @@
 //! What must hold of Weft, tried with real processes.
 //!
 //! `attacks` runs a mesh and attacks it, as a hostile client, a compromised workload, a tenant and the holder of a stolen
-//! credential would, and says of each attempt what must be and what was seen.
+//! credential would, and says of each attempt what must be and what was seen. `hostile` sends octets of HTTP that a client must
+//! not send.
 
 use std::process::ExitCode;
 
@@ -9,6 +10,7 @@ use clap::{Parser, Subcommand};
 use weft_harness::process::exec::{self, Exec};
 
 mod attacks;
+mod hostile;
 mod mesh;
 mod report;
 mod testbed;
@@ -27,6 +29,9 @@ enum Command {
     ///
     /// It takes the program `weft`, which is looked for in bench/.work/bin, beside this program and in PATH.
     Attacks(attacks::Attacks),
+    /// Send octets of HTTP/1 and HTTP/2 that a client must not send to both listeners of a pair of sidecars, or to another
+    /// proxy. Fails if one case does not end as its RFC says.
+    Hostile(hostile::Hostile),
     /// Become another program, bound to a core and to the life of the parent.
     #[command(hide = true)]
     Exec(Exec),
@@ -35,12 +40,15 @@ enum Command {
 fn main() -> anyhow::Result<ExitCode> {
     match Options::parse().command {
         Command::Exec(arguments) => Err(exec::replace(&arguments)),
-        Command::Attacks(options) => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build_local(tokio::runtime::LocalOptions::default())?;
-            let held = runtime.block_on(attacks::run(options))?;
-            Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
+        Command::Attacks(options) => judge(attacks::run(options)),
+        Command::Hostile(options) => judge(hostile::run(options)),
     }
+}
+
+/// Runs what says whether all held.
+fn judge(trial: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    Ok(if runtime.block_on(trial)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,5 +1,7 @@
 //! What the tests of Weft share.
 
+pub mod hostile;
+pub mod http2;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod mutation;
