@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
+use weft_mesh::violation::Violation;
 use weft_mesh::wire::Frames;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -19,7 +20,11 @@ fuzz_target!(|input: &[u8]| {
 fn play(bytes: &[u8], size: usize, now: Instant) -> (bool, usize, Vec<&'static str>) {
     let mut frames = Frames::default();
     frames.read(PREFACE, || now).expect("the preface is one");
-    let broken = bytes.chunks(size).any(|piece| frames.read(piece, || now).is_err());
+    let mut held = Vec::new();
+    let broken = bytes.chunks(size).any(|piece| {
+        held.extend_from_slice(piece);
+        pass(&mut frames, &mut held, now).is_err()
+    });
     let mut told = Vec::new();
     for piece in bytes.chunks(size) {
         frames.wrote(piece, || now, |violation| told.push(violation.label()));
@@ -28,4 +33,18 @@ fn play(bytes: &[u8], size: usize, now: Instant) -> (bool, usize, Vec<&'static s
     assert!(frames.open() <= bytes.len() / 9 + 1);
     frames.look(1);
     (broken, frames.open(), told)
+}
+
+/// Takes off the held octets what goes on.
+fn pass(frames: &mut Frames, held: &mut Vec<u8>, now: Instant) -> Result<(), Violation> {
+    loop {
+        let taken = frames.read(held, || now)?;
+        held.drain(..taken.good);
+        if taken.trailers == 0 {
+            return Ok(());
+        }
+        let trailers = Frames::trailers(&held[..taken.trailers])?;
+        assert_eq!(trailers.len(), taken.trailers + 1);
+        held.drain(..taken.trailers);
+    }
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weft_mesh::wire::{End, Requests};
+use weft_mesh::wire::{End, Requests, encode_target};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&size, bytes)) = input.split_first() else { return };
@@ -20,7 +20,14 @@ fn fed(bytes: &[u8], size: usize) -> (usize, End) {
     let (mut held, mut good) = (Vec::new(), 0);
     for piece in bytes.chunks(size) {
         held.extend_from_slice(piece);
-        let checked = requests.check(&held);
+        let mut checked = requests.check(&held);
+        while let End::Encode(from, to) = checked.end {
+            good += checked.good;
+            held.drain(..checked.good);
+            let encoded = encode_target(&held[from..to]);
+            held.splice(from..to, encoded);
+            checked = requests.check(&held);
+        }
         assert!(checked.good <= held.len());
         good += checked.good;
         held.drain(..checked.good);

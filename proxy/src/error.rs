@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -133,4 +134,12 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+/// What a stream of HTTP/2 ends with whose answer has begun and stands still for too long.
+static CANCEL: LazyLock<h2::Error> = LazyLock::new(|| h2::Reason::CANCEL.into());
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // The library takes the code of RST_STREAM from there, and `INTERNAL_ERROR` otherwise.
+        matches!(self.reason, Reason::IdleTimeout | Reason::ClientTimeout).then_some(&*CANCEL as _)
+    }
+}

@@ -7,6 +7,7 @@ pub mod deadline;
 mod guard;
 pub mod interim;
 pub mod local;
+pub(crate) mod quiet;
 pub mod recorded;
 pub mod replay;
 mod resting;

@@ -18,6 +18,7 @@ use weft_mesh::protocol::Protocol;
 use crate::access::Entry;
 use crate::config::Offer;
 use crate::http::client::Client;
+use crate::http::quiet::Patience;
 use crate::snapshot::{InboundPort, Snapshot};
 use crate::stats::{Direction, Edge, EdgeKey, Security, Stats};
 use crate::stream::door::{Entering, door};
@@ -102,6 +103,8 @@ pub(crate) struct Upstream {
     service: ServicePort,
     /// What is spoken, where the listener says so.
     protocol: Option<Protocol>,
+    /// For how long its requests may stand still.
+    patience: Arc<Patience>,
 }
 
 /// What a listener knows of the connections that arrive at it.
@@ -227,6 +230,7 @@ impl Upstream {
             edge,
             service,
             protocol: arrival.protocol,
+            patience: Arc::default(),
         })
     }
 

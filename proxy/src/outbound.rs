@@ -12,6 +12,7 @@ use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::proxy_protocol::Senders;
 use weft_mesh::violation::Violation;
 
+use crate::http::quiet::Patience;
 use crate::http::server::{HEAD_TIMEOUT, ServerVersion, is_disconnect, serve};
 use crate::http::witness::Witness;
 use crate::shared::Shared;
@@ -66,6 +67,8 @@ pub struct Downstream {
     pub target: Target,
     /// Who opened it.
     pub source: SocketAddr,
+    /// For how long its requests may stand still.
+    patience: Arc<Patience>,
     /// How its destination was looked up when it came, where nothing was counted by then.
     looked_up: Cell<Option<LookupOutcome>>,
 }
@@ -73,7 +76,7 @@ pub struct Downstream {
 impl Downstream {
     /// A connection that has just come.
     pub fn new(target: Target, source: SocketAddr) -> Self {
-        Self { target, source, looked_up: Cell::default() }
+        Self { target, source, patience: Arc::default(), looked_up: Cell::default() }
     }
 }
 
@@ -309,7 +312,7 @@ where
     S: Transport + Send + 'static,
 {
     let drain = worker.shared.drain.clone();
-    let witness = Witness::new(&worker.shared, Direction::Outbound);
+    let witness = Witness::new(&worker.shared, Direction::Outbound).sharing(&downstream.patience);
     let (of, source) = (Rc::clone(&worker), downstream.source);
     let refused = move |violation: Violation| {
         let log = of.shared.access.unread(Direction::Outbound, source);

@@ -20,6 +20,7 @@ use weft_mesh::violation::Violation;
 
 use crate::access::{AccessLog, Open};
 use crate::clock::Seldom;
+use crate::http::quiet::looks;
 use crate::http::replay::ReplayMemory;
 use crate::overload::Overload;
 use crate::redirection::Redirection;
@@ -216,13 +217,6 @@ impl Shared {
             Direction::Outbound => outbound,
             Direction::Inbound => inbound,
         }
-    }
-}
-
-fn looks(idle: Duration) -> u32 {
-    match idle.as_secs().div_ceil(60) {
-        0 => u32::MAX,
-        minutes => u32::try_from(minutes).unwrap_or(u32::MAX),
     }
 }
 

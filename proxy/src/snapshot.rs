@@ -187,6 +187,8 @@ pub struct BackendPolicy {
     pub max_connection_age: Option<Duration>,
     /// The header of the PROXY protocol that opaque connections to endpoints without a sidecar begin with.
     pub announce: Option<proxy_protocol::Version>,
+    /// Time after which a request on which nothing moves is given up; zero: never, `None`: as the proxy is set.
+    pub stream_idle: Option<Duration>,
 }
 
 impl Default for BackendPolicy {
@@ -204,6 +206,7 @@ impl Default for BackendPolicy {
             idle_timeout: Duration::from_mins(1),
             max_connection_age: None,
             announce: None,
+            stream_idle: None,
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::name::ServicePort;
 
 use crate::clock::now;
+use crate::http::quiet::Waiting;
 use crate::inbound::Inbound;
 use crate::outbound::Passthrough;
 use crate::overload::Watch;
@@ -47,6 +48,8 @@ pub struct Worker {
     pub inbound: Inbound,
     /// The way to the inbound side for requests to the own workload, where connections are redirected.
     pub door: OnceCell<Door>,
+    /// The requests that clients wait for, so that those on which nothing moves are found.
+    pub waiting: Waiting,
     /// Where what this worker carries is counted.
     pub edges: KeptEdges,
     /// Through which the kernel moves bytes between plain connections.
@@ -70,6 +73,7 @@ impl Worker {
             watch: Watch::new(&shared.overload),
             inbound: Inbound::default(),
             door: OnceCell::new(),
+            waiting: Waiting::default(),
             edges: KeptEdges::default(),
             pipes: Pipes::at_most(descriptors::pipes(descriptors::limit(), shared.workers)),
             snapshot: RefCell::new(Cache::new(Arc::clone(&shared.snapshot))),
@@ -113,6 +117,7 @@ impl Worker {
             service.update(self);
             service.sweep(now, generation)
         });
+        self.waiting.sweep(now);
         self.inbound.sweep(now, &self.snapshot(), &self.shared.stats);
         self.passthrough.sweep(now, &self.shared.stats);
         self.edges.sweep(now.into_std());

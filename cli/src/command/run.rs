@@ -108,6 +108,15 @@ pub(crate) struct Args {
     /// How long requests may take to finish after SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
     pub(crate) drain: Duration,
+    /// Time without a byte either way after which a request is given up, in whole minutes; 0s: never
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "WEFT_RUN_STREAM_IDLE_TIMEOUT",
+        default_value = "5m",
+        value_parser = value::duration
+    )]
+    pub(crate) stream_idle_timeout: Duration,
     /// Write addresses and process ids to this file as JSON, once everything takes requests
     #[arg(long, value_name = "FILE")]
     pub(crate) info: Option<PathBuf>,

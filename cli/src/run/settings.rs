@@ -59,6 +59,7 @@ impl Settings {
             // Standard output is the program's alone, also when the log is switched on while it runs.
             access_log_file: Some(args.access_log_file.clone().unwrap_or_else(|| "/dev/stderr".into())),
             drain_timeout: args.drain,
+            stream_idle: args.stream_idle_timeout,
             ..ProxyConfig::default()
         };
         Ok(Self { proxy, namespace: namespace.to_owned(), application_port })

@@ -5,7 +5,7 @@ use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
 use weft_proto::v1::hash_key;
 
-use super::{Reader, duration, protocol, proxy_protocol, service_port};
+use super::{Reader, duration, protocol, proxy_protocol, service_port, wire_duration};
 use crate::resource::{
     Algorithm, BackendPolicySpec, BackendReference, BackendRetry, GrantFrom, HashKey, Hedging, Key, Kind,
     OutlierDetection, RetryBudget, Spec,
@@ -161,6 +161,8 @@ fn policy(spec: &BackendPolicySpec) -> v1::BackendPolicy {
         retry: spec.retry.as_ref().map(retry),
         hedging: spec.hedging.as_ref().map(hedging),
         split_key: spec.split_key.as_ref().map(hash_key),
+        // Zero says something here.
+        stream_idle_timeout: timeouts.stream_idle.map(|idle| wire_duration(idle.0)),
     }
 }
 

@@ -44,6 +44,8 @@ fn http_rule(reader: &Reader<'_>, from: Referrer<'_>, index: usize, rule: &HttpR
             .session_persistence
             .as_ref()
             .map(|session| persistence(from.route, rule.name.as_deref(), index, session)),
+        // Whoever says how long a request may take, or that it may take for ever, says so of a quiet one, too.
+        stream_idle_timeout: timeouts.request.map(|_| prost_types::Duration::default()),
     }
 }
 

@@ -142,6 +142,8 @@ fn conditions_timeouts_and_retries_travel_as_written() {
     assert_eq!(condition.query[0].value, Some(v1::value_match::Value::Regex("z+".to_owned())));
     assert_eq!(rule.request_timeout.unwrap().seconds, 2);
     assert_eq!(rule.backend_request_timeout, None, "zero means none");
+    // Whoever says how long a request may take says so of a quiet one, too.
+    assert_eq!(rule.stream_idle_timeout, Some(prost_types::Duration::default()));
     let retry = rule.retry.unwrap();
     assert_eq!((retry.attempts, &retry.codes[..]), (2, &[503][..]));
     assert_eq!(retry.backoff.unwrap().nanos, 25_000_000);

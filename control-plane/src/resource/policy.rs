@@ -205,6 +205,9 @@ pub struct ConnectionTimeouts {
     /// Age, give or take a tenth, at which a connection takes no new requests and ends when its own have ended; none
     /// when left out. Connections of TCP are not concerned.
     pub max_age: Option<GatewayDuration>,
+    /// After which a request on which nothing moves either way is given up, in whole minutes; 0s is never. 5 m, or what the
+    /// caller's sidecar was started with, when left out. A route's `timeouts.request` takes its place.
+    pub stream_idle: Option<GatewayDuration>,
 }
 
 /// A MeshPolicy's `spec`: what holds for the workloads of its namespace, or of the whole mesh when it is in the

@@ -12,6 +12,8 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// From the start of one attempt to the end of its answer.
     pub backend_request: Option<Duration>,
+    /// Time in which nothing moves either way; zero: without end, `None`: what the service says.
+    pub idle: Option<Duration>,
 }
 
 /// Which limit ends an attempt first.
@@ -231,7 +233,7 @@ mod tests {
     #[test]
     fn the_shortest_limit_ends_an_attempt() {
         let now = Instant::now();
-        let timeouts = Timeouts { request: Some(ms(1000)), backend_request: Some(ms(300)) };
+        let timeouts = Timeouts { request: Some(ms(1000)), backend_request: Some(ms(300)), idle: None };
         let deadline = Deadline::new(now, timeouts, Some(ms(700)));
         assert_eq!(deadline.attempt_ends(now), Some((now + ms(300), Limit::Attempt)));
         assert_eq!(deadline.attempt_ends(now + ms(500)), Some((now + ms(700), Limit::Request)));

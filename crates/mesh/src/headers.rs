@@ -1,6 +1,9 @@
 //! Header fields that concern a proxy: those of one hop alone, and those about the caller.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, Request};
 use smallvec::SmallVec;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -85,6 +88,24 @@ fn named_by_connection(headers: &HeaderMap) -> SmallVec<[HeaderName; 2]> {
 fn takes_trailers(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     codings.into_iter().any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Takes one off how often a TRACE or OPTIONS request may still be forwarded, where it says so (RFC 9110 section 7.6.2).
+/// `false`: not even once, so that it is to be answered here.
+pub fn may_be_forwarded<B>(request: &mut Request<B>) -> bool {
+    if *request.method() != Method::OPTIONS && *request.method() != Method::TRACE {
+        return true;
+    }
+    let headers = request.headers_mut();
+    let times = |value: &HeaderValue| value.to_str().ok()?.parse::<u64>().ok();
+    match headers.get_all(MAX_FORWARDS).iter().filter_map(times).min() {
+        None => true,
+        Some(0) => false,
+        Some(left) => {
+            headers.insert(MAX_FORWARDS, HeaderValue::from(left - 1));
+            true
+        }
+    }
 }
 
 #[cfg(test)]

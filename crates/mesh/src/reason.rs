@@ -32,6 +32,8 @@ pub enum Reason {
     RequestTimeout,
     /// The last attempt took longer than it may.
     AttemptTimeout,
+    /// Nothing moved on the request, either way, for longer than it may stand still.
+    IdleTimeout,
     /// Authorization policy denies the request.
     Denied,
     /// A rate limit is exhausted.
@@ -67,7 +69,7 @@ mod grpc {
 
 impl Reason {
     /// Every reason, in the order in which they are declared.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoRoute,
         Self::InvalidBackend,
         Self::InvalidFilter,
@@ -79,6 +81,7 @@ impl Reason {
         Self::UpstreamProtocol,
         Self::RequestTimeout,
         Self::AttemptTimeout,
+        Self::IdleTimeout,
         Self::Denied,
         Self::RateLimited,
         Self::LimitUnavailable,
@@ -102,7 +105,7 @@ impl Reason {
             | Self::Overloaded
             | Self::LimitUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamReset | Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
-            Self::RequestTimeout | Self::AttemptTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::RequestTimeout | Self::AttemptTimeout | Self::IdleTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Denied => StatusCode::FORBIDDEN,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::BadRequest | Self::SmugglingAttempt => StatusCode::BAD_REQUEST,
@@ -127,7 +130,9 @@ impl Reason {
             | Self::LimitUnavailable
             | Self::UpstreamReset
             | Self::UpstreamProtocol => grpc::UNAVAILABLE,
-            Self::RequestTimeout | Self::AttemptTimeout | Self::ClientTimeout => grpc::DEADLINE_EXCEEDED,
+            Self::RequestTimeout | Self::AttemptTimeout | Self::IdleTimeout | Self::ClientTimeout => {
+                grpc::DEADLINE_EXCEEDED
+            }
             Self::Denied => grpc::PERMISSION_DENIED,
             Self::RateLimited => grpc::RESOURCE_EXHAUSTED,
             // What says that the same call again meets the same.
@@ -152,6 +157,7 @@ impl Reason {
             Self::UpstreamProtocol => "upstream_protocol",
             Self::RequestTimeout => "request_timeout",
             Self::AttemptTimeout => "attempt_timeout",
+            Self::IdleTimeout => "idle_timeout",
             Self::Denied => "denied",
             Self::RateLimited => "rate_limited",
             Self::LimitUnavailable => "limit_unavailable",

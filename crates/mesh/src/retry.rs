@@ -400,7 +400,7 @@ mod tests {
 
         let mut late = case(0);
         let policy = RetryPolicy::new(2, [503], [], Some(Duration::from_millis(100)));
-        let timeouts = Timeouts { request: Some(Duration::from_millis(100)), backend_request: None };
+        let timeouts = Timeouts { request: Some(Duration::from_millis(100)), ..Timeouts::default() };
         late.attempted.deadline = Deadline::new(late.now, timeouts, None);
         assert_eq!(late.decide(Some(&policy), response(503)), Decision::GiveUp(GiveUp::Deadline));
 

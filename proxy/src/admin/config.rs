@@ -145,6 +145,7 @@ fn rule(route: &ResourceRef, rule: &HttpRule<Arc<Backend>>) -> Value {
         "retry": debug(rule.retry.as_ref()),
         "request_timeout_ms": milliseconds(rule.timeouts.request),
         "backend_request_timeout_ms": milliseconds(rule.timeouts.backend_request),
+        "stream_idle_timeout_ms": milliseconds(rule.timeouts.idle),
     })
 }
 
@@ -216,6 +217,7 @@ fn backend(backend: &Backend) -> Value {
         "hedging": debug(policy.hedging.as_ref()),
         "connect_timeout_ms": policy.connect_timeout.as_millis() as u64,
         "idle_timeout_ms": policy.idle_timeout.as_millis() as u64,
+        "stream_idle_timeout_ms": policy.stream_idle.map(|time| time.as_millis() as u64),
         "max_connection_age_ms": policy.max_connection_age.map(|age| age.as_millis() as u64),
         "proxy_protocol": debug(policy.announce.as_ref()),
     })

@@ -181,6 +181,15 @@ pub(super) fn promises(rule: &HttpRule<Arc<Backend>>) -> Vec<String> {
     if let Some(time) = rule.timeouts.backend_request {
         promises.push(format!("gives up an attempt after {time:?}"));
     }
+    match rule.timeouts.idle {
+        Some(time) if time.is_zero() && rule.timeouts.request.is_none() => {
+            promises.push("waits for ever, also while nothing moves".to_owned());
+        }
+        Some(time) if !time.is_zero() => {
+            promises.push(format!("answers 504 where nothing moves for {time:?}"));
+        }
+        _ => {}
+    }
     if let Some(retry) = &rule.retry {
         promises.push(format!("tries again up to {} times, within the budget", retry.attempts()));
     }

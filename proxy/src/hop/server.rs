@@ -24,6 +24,10 @@ use crate::http::interim::Interim;
 use crate::http::witness::Witness;
 use crate::http::{spelling, upgrade};
 
+/// How long a stream may stand still is for the caller's proxy to say, which knows the route; one that it has forgotten ends
+/// after a day.
+const FORGOTTEN_LOOKS: u32 = 24 * 60;
+
 /// What a handler makes of a request: an answer, or a refusal that says whether it may be tried elsewhere.
 pub type Answer = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
 
@@ -91,7 +95,7 @@ pub async fn serve<S, H, F>(
             }
             _ = ticks.tick() => {
                 link.tick(now());
-                for _ in 0..link.end_still(witness.looks()) {
+                for _ in 0..link.end_still(witness.looks().max(FORGOTTEN_LOOKS)) {
                     witness.saw(Violation::Idle);
                 }
             }

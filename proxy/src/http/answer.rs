@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Response};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::body::Body;
 use crate::error::Failure;
+use crate::stats::Cause;
 
 /// Names the reason for which the proxy answered itself.
 pub const X_WEFT_ERROR: HeaderName = HeaderName::from_static("x-weft-error");
@@ -40,6 +41,20 @@ pub fn answer(failure: &Failure, grpc: bool) -> Response<Body> {
         // In whole seconds (RFC 9110, section 10.2.3), never too few.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// The answer to a TRACE or OPTIONS request that is for this proxy itself (RFC 9110 section 7.6.2). OPTIONS is all that it
+/// serves: what TRACE would give back may be nothing for who reads it (section 9.3.8).
+pub fn answer_to_last(method: &Method) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static("OPTIONS"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+    if *method != Method::OPTIONS {
+        headers.insert(X_WEFT_ERROR, HeaderValue::from_static(Cause::MaxForwards.label()));
+        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     }
     response
 }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::{End, Requests};
+use weft_mesh::wire::{End, Requests, encode_target};
 
 use super::witness::Witness;
 
@@ -77,9 +77,15 @@ impl<S> GuardedRequests<S> {
 
     /// Looks at what is held beyond what may be given.
     fn check(&mut self) {
-        let checked = self.requests.check(self.held.get(self.good..).unwrap_or_default());
-        self.good += checked.good;
-        self.found(checked.end);
+        loop {
+            let checked = self.requests.check(self.held.get(self.good..).unwrap_or_default());
+            self.good += checked.good;
+            let End::Encode(from, to) = checked.end else { return self.found(checked.end) };
+            let rest = self.held.split_off((self.good + to).min(self.held.len()));
+            let target = self.held.split_off((self.good + from).min(self.held.len()));
+            self.held.extend_from_slice(&encode_target(&target));
+            self.held.unsplit(rest);
+        }
     }
 
     /// Tells what a look at octets has found.
@@ -96,7 +102,8 @@ impl<S> GuardedRequests<S> {
             self.end = End::Violation(Violation::SlowHead);
         }
         match self.end {
-            End::More => None,
+            // A target is encoded where it is found.
+            End::More | End::Encode(..) => None,
             End::Violation(violation) => {
                 // Answers to earlier requests go first: hyper is done with them when it waits for a head.
                 let is_turn = self.signals.waits_for_head() && !self.signals.is_unflushed();
@@ -170,10 +177,13 @@ impl<S: AsyncRead + Unpin> GuardedRequests<S> {
             ready!(Pin::new(stream).poll_read(cx, buf))?;
             let read = buf.filled().get(before..).unwrap_or_default();
             let checked = self.requests.check(read);
-            self.found(checked.end);
             let length = read.len();
             self.held.extend_from_slice(read.get(checked.good..).unwrap_or_default());
             buf.set_filled(before + checked.good);
+            match checked.end {
+                End::Encode(..) => self.check(),
+                end => self.found(end),
+            }
             length
         } else {
             self.held.reserve(READ);

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -15,8 +15,10 @@ use weft_mesh::deadline::Limit;
 use weft_mesh::limits::Place;
 use weft_mesh::outcome;
 use weft_mesh::reason::Reason;
+use weft_mesh::violation::Violation;
 
 use super::body::Body;
+use super::quiet::{Patience, TUNNEL_LOOKS, looks};
 use super::upload::{Upload, Uploading};
 use crate::access::Open;
 use crate::clock::{now, since};
@@ -64,6 +66,8 @@ pub struct Exchange {
     pub tunnel: Option<Tunnel>,
     /// Keeps a drain waiting.
     under_way: Option<UnderWay>,
+    /// Where it is looked at whether anything moves, while its client waits for it here.
+    waiting: Option<usize>,
     edge: Option<Arc<Edge>>,
     upload: Option<Rc<Upload>>,
     status: Option<StatusCode>,
@@ -107,6 +111,7 @@ impl Exchange {
             ends: None,
             tunnel: None,
             under_way: Some(worker.shared.enter(direction)),
+            waiting: None,
             edge: None,
             upload: None,
             status: None,
@@ -134,8 +139,33 @@ impl Exchange {
     /// Counts the bytes of the request's body as they come.
     pub fn upload(&mut self, body: Body) -> Body {
         let (body, upload) = Uploading::over(body);
+        if let (Some(key), Some(upload)) = (self.waiting, &upload) {
+            self.worker.waiting.uploads(key, upload);
+        }
         self.upload = upload;
         body
+    }
+
+    /// Has it given up once nothing moves for as long as the proxy is set to, unless [`Exchange::allow_quiet`] says otherwise.
+    /// `patience` is that of the connection that it came on.
+    pub fn watch(&mut self, patience: &Arc<Patience>) -> usize {
+        let key = self.worker.waiting.enter(self.worker.shared.stream_looks(), patience);
+        self.waiting = Some(key);
+        key
+    }
+
+    /// Has it given up after this time without anything that moves; never if it is zero.
+    pub fn allow_quiet(&self, idle: Option<Duration>) {
+        if let (Some(key), Some(idle)) = (self.waiting, idle) {
+            self.worker.waiting.allow(key, looks(idle));
+        }
+    }
+
+    /// It may become a tunnel, on which nothing may move for longer.
+    pub fn allow_tunnel(&self) {
+        if let Some(key) = self.waiting {
+            self.worker.waiting.allow(key, self.worker.shared.stream_looks().max(TUNNEL_LOOKS));
+        }
     }
 
     /// An attempt beyond the first is made at an endpoint.
@@ -176,6 +206,14 @@ impl Exchange {
             log.answered(head.status, &head.headers);
         }
         let tunnel = self.tunnel.take();
+        if let Some(key) = self.waiting {
+            self.worker.waiting.moved(key);
+            if tunnel.is_some() {
+                // A tunnel knows itself when nothing moves.
+                self.worker.waiting.leave(key);
+                self.waiting = None;
+            }
+        }
         let body = self.record(body);
         let body = match tunnel {
             None => body,
@@ -207,16 +245,13 @@ impl Exchange {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                let Some(timer) = &mut self.timer else { return Poll::Pending };
-                ready!(timer.as_mut().poll(cx));
-                let reason = match self.ends {
-                    Some((_, Limit::Attempt)) => Reason::AttemptTimeout,
-                    _ => Reason::RequestTimeout,
-                };
-                Some(Err(Failure::upstream(reason, "the answer did not end in time")))
+            Poll::Ready(frame) => {
+                if let Some(key) = self.waiting {
+                    self.worker.waiting.moved(key);
+                }
+                frame
             }
+            Poll::Pending => Some(Err(ready!(self.poll_late(cx)))),
         };
         match &frame {
             None => self.end(false),
@@ -256,7 +291,25 @@ impl Exchange {
         Poll::Ready(frame)
     }
 
+    /// Ready with a failure if it takes too long until more of the answer comes.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<BoxFailure> {
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            let reason = match self.ends {
+                Some((_, Limit::Attempt)) => Reason::AttemptTimeout,
+                _ => Reason::RequestTimeout,
+            };
+            return Poll::Ready(Failure::upstream(reason, "the answer did not end in time"));
+        }
+        let Some(key) = self.waiting else { return Poll::Pending };
+        self.worker.waiting.poll_over(key, cx).map(|()| stood_still(&self.worker, self.direction, key))
+    }
+
     fn end(&mut self, cut_off: bool) {
+        if let Some(key) = self.waiting.take() {
+            self.worker.waiting.leave(key);
+        }
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -305,6 +358,31 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.end(!self.is_whole());
     }
+}
+
+/// What a request is answered on which nothing has moved for too long: if it is its content that did not come, it was its
+/// client that stopped (RFC 9110, section 15.5.9).
+fn stood_still(worker: &Worker, direction: Direction, key: usize) -> BoxFailure {
+    if worker.waiting.is_for_client(key) {
+        worker.shared.stats.violated(direction, Violation::Idle);
+        return Failure::downstream(Violation::Idle.reason(), Violation::Idle.detail());
+    }
+    let detail = "nothing moved for too long; see timeouts.streamIdle and --stream-idle-timeout";
+    Failure::upstream(Reason::IdleTimeout, detail)
+}
+
+/// How `forwarding` a request ends, which [`Exchange::watch`] has given a key; it fails once nothing has moved for too long.
+pub async fn unless_still(
+    worker: &Worker,
+    direction: Direction,
+    key: usize,
+    mut forwarding: Pin<&mut impl Future<Output = Result<Response<Body>, BoxFailure>>>,
+) -> Result<Response<Body>, BoxFailure> {
+    std::future::poll_fn(|cx| match forwarding.as_mut().poll(cx) {
+        Poll::Pending => worker.waiting.poll_over(key, cx).map(|()| Err(stood_still(worker, direction, key))),
+        forwarded @ Poll::Ready(_) => forwarded,
+    })
+    .await
 }
 
 /// Whether a `grpc-status` says that the server failed, as opposed to the request: `UNKNOWN`,

@@ -6,7 +6,6 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -31,6 +30,7 @@ use super::client::MAX_SEND_BUFFER;
 use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
 use super::interim::{self, Interim, Interposed};
 use super::local::LocalExecutor;
+use super::quiet::TUNNEL_LOOKS;
 use super::upgrade::leads_to_http;
 use super::witness::{ClientKind, Witness};
 use super::{resting, spelling};
@@ -56,8 +56,6 @@ const MAX_PENDING_RESETS_OF_PROXY: usize = 4 * MAX_RESETS_OF_PROXY as usize;
 /// How long a request may stand still is counted in looks: a timer for each would cost every request for what hardly one
 /// needs.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
-/// A tunnel may stand still for an hour, as opaque connections may.
-pub(crate) const TUNNEL_LOOKS: u32 = 60;
 
 /// The version of HTTP on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,10 +181,10 @@ where
         .auto_date_header(false)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_FIELDS);
-    let (still, looks) = (Cell::new(0), witness.looks());
+    let still = Cell::new(0);
     let look = || {
         still.set(if signals.stands_still() { still.get() + 1 } else { 0 });
-        still.get() >= looks
+        still.get() >= witness.looks()
     };
     // A connection that is new has a request on its way.
     let end = || async {
@@ -219,11 +217,10 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     let signals = Arc::<Signals>::default();
-    let looks = Arc::new(AtomicU32::new(witness.looks()));
-    let looks_of_tunnels = Arc::clone(&looks);
+    let of_tunnels = witness.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         if request.method() == Method::CONNECT {
-            looks_of_tunnels.fetch_max(TUNNEL_LOOKS, Ordering::Relaxed);
+            of_tunnels.patience().allow(TUNNEL_LOOKS);
         }
         let response = Box::pin(handler(request));
         async move { Ok::<_, std::convert::Infallible>(response.await) }
@@ -233,7 +230,7 @@ where
         ClientKind::MeshProxy => (STREAM_WINDOW_OF_PROXY, MAX_PENDING_RESETS_OF_PROXY),
     };
     let window = if unread::is_short() { SMALL_WINDOW } else { window };
-    let stream = GuardedFrames::new(stream, &signals, looks, witness.clone(), back);
+    let stream = GuardedFrames::new(stream, &signals, witness.clone(), back);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
@@ -290,9 +287,12 @@ pub(super) async fn drive<C: Future>(
 /// protocol whose requests nobody would decide on.
 pub fn objection<B>(request: &Request<B>) -> Option<Violation> {
     if request.method() == Method::CONNECT {
-        let taken = match request.extensions().get::<Protocol>() {
-            Some(protocol) => !leads_to_http(protocol.as_str().as_bytes()),
-            None => request.uri().path_and_query().is_none(),
+        let taken = if let Some(protocol) = request.extensions().get::<Protocol>() {
+            !leads_to_http(protocol.as_str().as_bytes())
+        } else {
+            // A tunnel leads to a port (RFC 9110 section 9.3.6).
+            let port = request.uri().authority().and_then(Authority::port_u16);
+            request.uri().path_and_query().is_none() && port.is_some_and(|port| port > 0)
         };
         if !taken {
             return Some(Violation::RequestLine);

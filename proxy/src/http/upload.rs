@@ -18,6 +18,8 @@ use crate::stats::Edge;
 #[derive(Debug, Default)]
 pub struct Upload {
     bytes: Cell<u64>,
+    /// Whether more is waited for, and has not come.
+    waits: Cell<bool>,
     counted: Cell<u64>,
     edge: RefCell<Option<Arc<Edge>>>,
 }
@@ -26,6 +28,15 @@ impl Upload {
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Whether its client is waited for.
+    pub fn waits(&self) -> bool {
+        self.waits.get()
+    }
+
+    pub(super) fn add(&self, bytes: u64) {
+        self.bytes.set(self.bytes.get() + bytes);
     }
 
     /// Counts what has come at an edge, and what is still to come as well.
@@ -64,9 +75,11 @@ impl Uploading {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxFailure>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.upload.waits.set(frame.is_pending());
+        let frame = ready!(frame);
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
-            self.upload.bytes.set(self.upload.bytes.get() + data.len() as u64);
+            self.upload.add(data.len() as u64);
         }
         Poll::Ready(frame)
     }
@@ -82,6 +95,7 @@ impl Uploading {
 
 impl Drop for Uploading {
     fn drop(&mut self) {
+        self.upload.waits.set(false);
         self.upload.count();
     }
 }

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use weft_mesh::violation::Violation;
 
+use super::quiet::Patience;
 use crate::shared::Shared;
 use crate::stats::Direction;
 
 /// Counts what is wrong with one connection's client, and knows for how long it is waited for and whose it is.
 #[derive(Debug, Clone, Default)]
-pub struct Witness(Option<(Arc<Shared>, Direction)>, ClientKind);
+pub struct Witness {
+    of: Option<(Arc<Shared>, Direction)>,
+    kind: ClientKind,
+    patience: Arc<Patience>,
+}
 
 /// Whose requests come on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,28 +30,42 @@ pub enum ClientKind {
 impl Witness {
     /// One that counts for this side of the proxy.
     pub fn new(shared: &Arc<Shared>, direction: Direction) -> Self {
-        Self(Some((Arc::clone(shared), direction)), ClientKind::Single)
+        let of = Some((Arc::clone(shared), direction));
+        Self { of, kind: ClientKind::Single, patience: Arc::default() }
     }
 
     /// The same, for a connection of this kind.
     #[must_use]
     pub fn of(self, kind: ClientKind) -> Self {
-        Self(self.0, kind)
+        Self { kind, ..self }
     }
 
     /// Whose requests come on the connection.
     pub fn kind(&self) -> ClientKind {
-        self.1
+        self.kind
     }
 
-    /// Looks, one a minute, after which a request on which nothing has moved is given up.
+    /// Has those who wait for the client's requests know of its patience, and the other way round.
+    #[must_use]
+    pub fn sharing(self, patience: &Arc<Patience>) -> Self {
+        Self { patience: Arc::clone(patience), ..self }
+    }
+
+    /// For how long requests of the connection may stand still, and whether its client is there.
+    pub fn patience(&self) -> &Patience {
+        &self.patience
+    }
+
+    /// Looks, one a minute, after which a request on which nothing has moved is given up. One more than those of who waits for
+    /// the answer, and can tell the client why.
     pub fn looks(&self) -> u32 {
-        self.0.as_ref().map_or(u32::MAX, |(shared, _)| shared.stream_looks())
+        let usual = self.of.as_ref().map_or(u32::MAX, |(shared, _)| shared.stream_looks());
+        usual.max(self.patience.allowed()).saturating_add(1)
     }
 
     /// The client did this.
     pub fn saw(&self, violation: Violation) {
-        if let Some((shared, direction)) = &self.0 {
+        if let Some((shared, direction)) = &self.of {
             shared.stats.violated(*direction, violation);
             tracing::debug!(
                 direction = direction.name(),

@@ -298,7 +298,7 @@ where
     let drain = caller.drain(&worker.shared.drain);
     let worker = Rc::clone(worker);
     let kind = if caller.identity.is_some() { ClientKind::MeshProxy } else { ClientKind::Single };
-    let witness = Witness::new(&worker.shared, Direction::Inbound).of(kind);
+    let witness = Witness::new(&worker.shared, Direction::Inbound).of(kind).sharing(&upstream.patience);
     let (shared, of) = (Arc::clone(&worker.shared), Rc::clone(&upstream));
     let refused = move |violation: Violation| {
         let mut log = shared.access.unread(Direction::Inbound, of.peer);

@@ -11,7 +11,7 @@ use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
 use weft_mesh::authorization::{Call, HttpCall};
 use weft_mesh::filter::{Counted, GlobalLimit, Limited};
 use weft_mesh::forwarded::set_client_certificate;
-use weft_mesh::headers::remove_hop_by_hop;
+use weft_mesh::headers::{may_be_forwarded, remove_hop_by_hop};
 use weft_mesh::outcome::{Outcome, grpc_status};
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
@@ -21,17 +21,17 @@ use super::Upstream;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::hop::server::Answer;
-use crate::http::answer::{answer, is_grpc};
+use crate::http::answer::{answer, answer_to_last, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::deadline;
-use crate::http::recorded::Exchange;
+use crate::http::recorded::{Exchange, unless_still};
 use crate::http::server::{host_of_target, objection};
 use crate::http::upgrade;
 use crate::limit::{self, Added};
 use crate::overload;
 use crate::snapshot::{Backend, InboundPort};
-use crate::stats::{AuthorizationOutcome, Direction};
+use crate::stats::{AuthorizationOutcome, Cause, Direction};
 use crate::worker::Worker;
 
 /// Who sent a request, and through whom it came: the nearest is the last (what all proxies take it for).
@@ -94,8 +94,16 @@ pub(crate) async fn from_http(
     };
     let request = Request::from_parts(parts, body);
     let mut exchange = begin(&worker, &upstream, &request, false);
+    let key = exchange.watch(&upstream.patience);
+    if start.is_some() {
+        exchange.allow_tunnel();
+    }
     let metadata = super::connection::no_metadata();
-    let response = match forward(&worker, &upstream, Box::new(request), &metadata, &mut exchange).await {
+    let forwarded = {
+        let forwarding = pin!(forward(&worker, &upstream, Box::new(request), &metadata, &mut exchange));
+        unless_still(&worker, Direction::Inbound, key, forwarding).await
+    };
+    let response = match forwarded {
         Ok(response) => match start {
             Some((change, start)) if change.is_agreed(response.status()) => {
                 exchange.tunnel = Some(Box::new(start));
@@ -132,6 +140,10 @@ async fn forward(
     host_of_target(&mut request);
     unify_path(worker, &port, &mut request)?;
     authorize(worker, upstream, &port, &request)?;
+    if !may_be_forwarded(&mut request) {
+        exchange.answered_here(Cause::MaxForwards);
+        return Ok(answer_to_last(request.method()));
+    }
     if let Some(limit) = &port.rate_limit {
         let identity = upstream.identity.as_ref();
         let caller = Limited { identity, headers: request.headers(), source: upstream.peer.ip() };

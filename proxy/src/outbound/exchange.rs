@@ -58,6 +58,8 @@ pub(crate) async fn run(
     let (backend, backend_filters) =
         choose(destination, routed.as_ref(), &parts, downstream.source, sessions.as_ref())?;
     exchange.way.backend = Some(Arc::clone(backend));
+    let idle = routed.as_ref().and_then(|routed| routed.rule.timeouts.idle).or(backend.policy.stream_idle);
+    exchange.allow_quiet(idle);
     let added_behind = match asking.pass(backend_filters, &mut parts).await? {
         Filtered::Answered(cause, answer) => {
             exchange.answered_here(cause);
@@ -90,6 +92,7 @@ pub(crate) async fn run(
             (None, body)
         }
         Some(upgrade::Asked { change, connection }) => {
+            exchange.allow_tunnel();
             change.ask(&mut parts.headers);
             let (body, start) = upgrade::tunnel(connection);
             (Some((change, start)), exchange.upload(Body::Tunnel(body)))

@@ -1,23 +1,25 @@
 //! One request of the application: what it is for, and the answer it gets.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response, Version, header};
 use hyper::body::Incoming;
-use weft_mesh::headers::{remove_hop_by_hop, remove_proxy_credentials};
+use weft_mesh::headers::{may_be_forwarded, remove_hop_by_hop, remove_proxy_credentials};
 
 use super::destination::{Found, find, known};
 use super::{Downstream, Target, exchange, explicit, loops};
 use crate::error::{BoxFailure, Failure, Origin};
-use crate::http::answer::{answer, is_grpc};
+use crate::http::answer::{answer, answer_to_last, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
-use crate::http::recorded::Exchange;
+use crate::http::recorded::{Exchange, unless_still};
 use crate::http::server::{host_from_authority, host_of_target, objection};
 use crate::http::upgrade::{self, is_tunnel};
 use crate::overload;
-use crate::stats::Direction;
+use crate::snapshot::Destination;
+use crate::stats::{Cause, Direction};
 use crate::worker::Worker;
 
 /// Answers one request.
@@ -30,7 +32,12 @@ pub(crate) async fn handle(
     let mut exchange = Exchange::new(&worker, Direction::Outbound);
     exchange.grpc = is_grpc(request.headers());
     exchange.log = worker.shared.access.request(Direction::Outbound, downstream.source, &request);
-    let response = match forward(&worker, &downstream, request, &mut exchange).await {
+    let key = exchange.watch(&downstream.patience);
+    let forwarded = {
+        let forwarding = pin!(forward(&worker, &downstream, request, &mut exchange));
+        unless_still(&worker, Direction::Outbound, key, forwarding).await
+    };
+    let response = match forwarded {
         Ok(response) => response,
         Err(failure) => {
             exchange.fail(&failure);
@@ -53,11 +60,13 @@ async fn forward(
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, BoxFailure> {
     if let Err(failure) = admit(worker, &mut request) {
-        // It is counted at what it is for, as far as that is known without waiting.
-        let named = || explicit::destination(&request).ok();
-        let name = downstream.target.name().map_or_else(named, |name| Some(name.into()));
-        exchange.way.destination = name.and_then(|name| known(worker, &name));
+        exchange.way.destination = asked_for(worker, downstream, &request);
         return Err(failure);
+    }
+    if !may_be_forwarded(&mut request) {
+        exchange.way.destination = asked_for(worker, downstream, &request);
+        exchange.answered_here(Cause::MaxForwards);
+        return Ok(answer_to_last(request.method()));
     }
     let name = match &downstream.target {
         // All of it is for the destination, CONNECT, an absolute target and the credentials for a proxy, too: it may be a
@@ -91,6 +100,17 @@ async fn forward(
     }
 }
 
+/// What a request is counted at that goes nowhere: what it is for, as far as that is known without waiting.
+fn asked_for(
+    worker: &Worker,
+    downstream: &Downstream,
+    request: &Request<Incoming>,
+) -> Option<Arc<Destination>> {
+    let named = || explicit::destination(request).ok();
+    let name = downstream.target.name().map_or_else(named, |name| Some(name.into()));
+    name.and_then(|name| known(worker, &name))
+}
+
 /// Refuses what is no request that anybody should get, and what is to be shed.
 fn admit(worker: &Rc<Worker>, request: &mut Request<Incoming>) -> Result<(), BoxFailure> {
     if let Some(violation) = objection(request) {
@@ -115,6 +135,7 @@ async fn pass_through(
     let (body, tunnel) = match asked {
         None => (Body::from(body), None),
         Some(upgrade::Asked { change, connection }) => {
+            exchange.allow_tunnel();
             change.ask(&mut parts.headers);
             let (body, start) = upgrade::tunnel(connection);
             (Body::Tunnel(body), Some((change, start)))

@@ -144,6 +144,7 @@ fn policy(wire: &v1::BackendPolicy) -> Result<BackendPolicy, Error> {
         max_connection_age: duration(wire.max_connection_age.as_ref(), "max_connection_age")?
             .filter(|age| !age.is_zero()),
         announce: proxy_protocol(wire.proxy_protocol()),
+        stream_idle: duration(wire.stream_idle_timeout.as_ref(), "stream_idle_timeout")?,
     })
 }
 

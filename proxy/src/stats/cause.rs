@@ -13,17 +13,19 @@ pub enum Cause {
     Redirect,
     /// The CORS filter answered a preflight request.
     CorsPreflight,
+    /// The request was for this proxy itself: it may be forwarded no more (RFC 9110, section 7.6.2).
+    MaxForwards,
     /// The client went away before the end of the answer.
     Cancelled,
 }
 
 impl Cause {
     /// How many there are.
-    pub const COUNT: usize = Reason::ALL.len() + 4;
+    pub const COUNT: usize = Reason::ALL.len() + 5;
 
     /// Each of them once.
     pub fn all() -> impl Iterator<Item = Self> {
-        let own = [Self::FaultAbort, Self::Redirect, Self::CorsPreflight, Self::Cancelled];
+        let own = [Self::FaultAbort, Self::Redirect, Self::CorsPreflight, Self::MaxForwards, Self::Cancelled];
         Reason::ALL.into_iter().map(Self::Failed).chain(own)
     }
 
@@ -34,7 +36,8 @@ impl Cause {
             Self::FaultAbort => Reason::ALL.len(),
             Self::Redirect => Reason::ALL.len() + 1,
             Self::CorsPreflight => Reason::ALL.len() + 2,
-            Self::Cancelled => Reason::ALL.len() + 3,
+            Self::MaxForwards => Reason::ALL.len() + 3,
+            Self::Cancelled => Reason::ALL.len() + 4,
         }
     }
 
@@ -45,6 +48,7 @@ impl Cause {
             Self::FaultAbort => "fault_abort",
             Self::Redirect => "redirect",
             Self::CorsPreflight => "cors_preflight",
+            Self::MaxForwards => "max_forwards",
             Self::Cancelled => "cancelled",
         }
     }

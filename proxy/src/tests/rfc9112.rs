@@ -85,6 +85,12 @@ async fn request_lines_that_are_none_are_refused() {
         ("a user in the target", line("GET http://me@reviews:9080/ HTTP/1.1")),
         ("a NUL in the target", line("GET /\0 HTTP/1.1")),
         ("a path for CONNECT", line("CONNECT / HTTP/1.1")),
+        // What a parser behind would refuse without a reason.
+        ("two ports for CONNECT", line("CONNECT reviews:80:90 HTTP/1.1")),
+        ("a percent in the host", line("GET http://rev%41iews:9080/ HTTP/1.1")),
+        ("a bracket that is not closed", line("GET http://[::1/ HTTP/1.1")),
+        ("a scheme that is none", line("GET a_b://reviews:9080/ HTTP/1.1")),
+        ("quotes in the host", line("GET http://\"reviews\":9080/ HTTP/1.1")),
         ("no HTTP", "\u{1}\u{2}\u{3}\u{0}\r\n\r\n".to_owned()),
     ];
     let cases: Vec<_> =
@@ -266,6 +272,65 @@ async fn requests_in_every_form_arrive_as_one() {
             &[("GET /1 HTTP/1.1", ""), ("POST /2 HTTP/1.1", "two"), ("GET /3 HTTP/1.1", "")],
         ),
     ])
+    .await;
+}
+
+/// Those that no URI has go on percent-encoded, as browsers send them: what a server reads is the same.
+#[tokio::test(start_paused = true)]
+async fn octets_that_clients_send_raw_in_a_target_arrive() {
+    let close = "host: reviews:9080\r\nconnection: close\r\n\r\n";
+    let query = format!("GET /api/v1/query?query=up{{job=\"a\"}}|>1^`~<2 HTTP/1.1\r\n{close}");
+    let path = format!("GET /a<b>`c\"{{}}|^ HTTP/1.1\r\n{close}");
+    let second = format!(
+        "POST / HTTP/1.1\r\nhost: reviews:9080\r\ncontent-length: 3\r\n\r\n\"<>\r\nGET http://reviews:9080?\"<> HTTP/1.1\r\n{close}"
+    );
+    passed(&[
+        ("in a query", &query, &[("GET /api/v1/query?query=up{job=%22a%22}|%3E1^`~%3C2 HTTP/1.1", "")]),
+        ("in a path", &path, &[("GET /a%3Cb%3E%60c\"{}|^ HTTP/1.1", "")]),
+    ])
+    .await;
+    both(async |side| {
+        let answers = side.answers(second.as_bytes()).await;
+        assert_eq!(answers.matches(" 200 OK\r\n").count(), 2, "{answers}");
+        let seen = String::from_utf8(side.seen.borrow().concat()).unwrap();
+        assert!(seen.contains("\r\n\r\n\"<>GET ") && seen.contains("?%22%3C%3E HTTP/1.1\r\n"), "{seen}");
+    })
+    .await;
+}
+
+/// TRACE and OPTIONS say after how many proxies they are answered (RFC 9110 section 7.6.2).
+#[tokio::test(start_paused = true)]
+async fn a_request_that_may_be_forwarded_no_more_is_answered_here() {
+    both(async |side| {
+        let ask = |method: &str, field: &str| {
+            format!("{method} / HTTP/1.1\r\nhost: reviews:9080\r\nconnection: close\r\n{field}\r\n\r\n")
+        };
+        for (method, status) in [("OPTIONS", "200"), ("TRACE", "405")] {
+            for field in ["max-forwards: 0", "max-forwards: 00", "max-forwards: 5\r\nmax-forwards: 0"] {
+                let answer = side.answers(ask(method, field).as_bytes()).await;
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+                assert!(answer.contains("\r\nallow: OPTIONS\r\n"), "{answer}");
+                assert_eq!(
+                    answer.contains("\r\nx-weft-error: max_forwards\r\n"),
+                    method == "TRACE",
+                    "{answer}"
+                );
+            }
+        }
+        assert!(side.seen.borrow().is_empty());
+        for (method, field, expected) in [
+            ("OPTIONS", "max-forwards: 3", "max-forwards: 2"),
+            ("TRACE", "max-forwards: 1", "max-forwards: 0"),
+            ("OPTIONS", "max-forwards: none", "max-forwards: none"),
+            // For all other methods it means nothing.
+            ("GET", "max-forwards: 0", "max-forwards: 0"),
+        ] {
+            let answer = side.answers(ask(method, field).as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            let seen = String::from_utf8(side.seen.borrow_mut().remove(0)).unwrap();
+            assert!(seen.contains(&format!("\r\n{expected}\r\n")), "{seen}");
+        }
+    })
     .await;
 }
 

@@ -303,6 +303,25 @@ async fn pings_and_settings_are_acknowledged() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_served_before_the_settings_of_a_client() {
+    both(async |side| {
+        for first in [get(1), frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, ACK, 0, &[])] {
+            let before = side.violations(Violation::Http2Connection);
+            let mut client = Client::silent(side.connect().await);
+            client.say(&join(&[PREFACE.to_vec(), first, settings(&[]), get(1), get(3)])).await;
+            let gone = client.received.iter().find(|frame| frame.kind == GOAWAY);
+            assert_eq!(gone.map(Received::code), Some(PROTOCOL), "{:?}", client.received);
+            // The other side's own SETTINGS come first all the same (RFC 9113 section 3.4).
+            assert_eq!(client.received[0].kind, SETTINGS);
+            assert!(client.closed);
+            assert_eq!(side.violations(Violation::Http2Connection), before + 1);
+        }
+        assert!(side.seen.borrow().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_preface_that_is_none_is_answered_as_a_request_that_is_none() {
     both(async |side| {
         let answers = side.answers(b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;

@@ -10,11 +10,17 @@ use crate::violation::Violation;
 
 mod allowance;
 mod cursor;
+mod kinds;
 #[cfg(test)]
 mod tests;
+mod trailers;
+mod windows;
 
 use allowance::Allowance;
-use cursor::{Cursor, Frame, Part};
+use cursor::{Cursor, Frame, HEAD, Part};
+use kinds::{ACK, END_HEADERS, END_STREAM, PADDED, code, kind};
+use trailers::{MAX_TRAILERS, marked};
+use windows::{Window, Windows};
 
 /// What a client says first (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
@@ -26,35 +32,33 @@ const MAX_STREAMS: usize = 4096;
 /// for many: as many as on a connection of weft/1.
 pub const MAX_RESETS_OF_PROXY: u32 = 10_000;
 
-mod kind {
-    pub(super) const DATA: u8 = 0;
-    pub(super) const HEADERS: u8 = 1;
-    pub(super) const RST_STREAM: u8 = 3;
-    pub(super) const SETTINGS: u8 = 4;
-    pub(super) const PING: u8 = 6;
-    pub(super) const GOAWAY: u8 = 7;
-    pub(super) const CONTINUATION: u8 = 9;
+/// How far octets of a client may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Octets that may go on as they are; those behind them are to be given again, with more.
+    pub good: usize,
+    /// Octets behind these that go on otherwise: a frame of trailers, by [`Frames::trailers`]. Zero: there is none.
+    pub trailers: usize,
+    /// The client has asked whether somebody is there, and so is there itself.
+    pub pinged: bool,
 }
-
-mod code {
-    pub(super) const NO_ERROR: u32 = 0;
-    pub(super) const REFUSED_STREAM: u32 = 7;
-    pub(super) const CANCEL: u32 = 8;
-}
-
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
 
 /// Watches the frames on one connection, from the side of a server.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the connection")]
 pub struct Frames {
     preface: usize,
+    /// The client has said its SETTINGS, before which nothing else may come.
+    begun: bool,
     from_client: Cursor,
     to_client: Cursor,
     streams: HashMap<u32, Stream, foldhash::fast::RandomState>,
     last: u32,
+    /// There were more than are looked after, so that any stream may be one of these.
+    untold: bool,
+    windows: Windows,
+    /// The client has sent a PING since the last look, and since octets were taken last.
+    pinged: [bool; 2],
     /// Frames and octets of the head that is being sent.
     block: (u32, usize),
     pings: Allowance,
@@ -78,6 +82,8 @@ struct Stream {
     /// Whether anything of an answer has been sent.
     answered: bool,
     server_ended: bool,
+    /// How much more the client takes on it.
+    window: Window,
     /// Looks at it since something moved.
     quiet: u32,
 }
@@ -86,10 +92,14 @@ impl Default for Frames {
     fn default() -> Self {
         Self {
             preface: 0,
+            begun: false,
             from_client: Cursor::default(),
             to_client: Cursor::default(),
             streams: HashMap::default(),
             last: 0,
+            untold: false,
+            windows: Windows::default(),
+            pinged: [false; 2],
             block: (0, 0),
             // Clients of gRPC ask as often as once for each round trip in which they get data; see `useful`.
             pings: Allowance::new(1000, 10),
@@ -135,22 +145,74 @@ impl Frames {
     }
 
     /// What the client sends. Nothing of it must go on after a violation.
-    pub fn read(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> Result<(), Violation> {
+    pub fn read(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Result<Taken, Violation> {
         if self.flooded {
             return Err(Violation::RapidReset);
         }
         let preface = bytes.len().min(PREFACE - self.preface);
         self.preface += preface;
-        bytes = bytes.get(preface..).unwrap_or_default();
-        while let Some(part) = self.from_client.next(&mut bytes) {
-            match part {
-                Part::Begin(frame) => self.client_begins(frame, &now)?,
-                Part::Moved(frame) if frame.kind == kind::DATA => self.moved(frame.stream),
-                Part::End(frame) => self.client_ends(frame, &now)?,
-                Part::Moved(_) => {}
+        let mut rest = bytes.get(preface..).unwrap_or_default();
+        loop {
+            let good = bytes.len() - rest.len();
+            if self.from_client.is_between() {
+                // What a frame is decides what becomes of its first octet.
+                let Some(frame) = Frame::at(rest) else { return Ok(self.taken(good, 0)) };
+                if self.are_trailers(frame) {
+                    let trailers = self.whole_trailers(frame, rest, &now)?;
+                    return Ok(self.taken(good, trailers));
+                }
+            }
+            if !self.part(&mut rest, &now)? {
+                return Ok(self.taken(bytes.len() - rest.len(), 0));
             }
         }
-        Ok(())
+    }
+
+    fn taken(&mut self, good: usize, trailers: usize) -> Taken {
+        let [_, pinged] = &mut self.pinged;
+        Taken { good, trailers, pinged: std::mem::take(pinged) }
+    }
+
+    /// A frame of trailers, as it goes on.
+    pub fn trailers(frame: &[u8]) -> Result<Vec<u8>, Violation> {
+        let head = Frame::at(frame).ok_or(Violation::Trailers)?;
+        let mut out = Vec::with_capacity(frame.len() + 1);
+        marked(head, frame, &mut out)?;
+        Ok(out)
+    }
+
+    /// Whether a frame begins the trailers of a request: a stream has no other second head.
+    fn are_trailers(&self, frame: Frame) -> bool {
+        frame.kind == kind::HEADERS
+            && (self.streams.contains_key(&frame.stream) || self.untold && frame.stream <= self.last)
+    }
+
+    /// Takes in a frame of trailers, once all of it is there: how many octets it has.
+    fn whole_trailers(
+        &mut self,
+        frame: Frame,
+        rest: &[u8],
+        now: &impl Fn() -> Instant,
+    ) -> Result<usize, Violation> {
+        if frame.length > MAX_TRAILERS {
+            return Err(Violation::Trailers);
+        }
+        let length = HEAD + frame.length;
+        let Some(mut octets) = rest.get(..length) else { return Ok(0) };
+        while self.part(&mut octets, now)? {}
+        Ok(length)
+    }
+
+    /// Takes in the next part of a frame; whether there was one.
+    fn part(&mut self, bytes: &mut &[u8], now: &impl Fn() -> Instant) -> Result<bool, Violation> {
+        let Some(part) = self.from_client.next(bytes) else { return Ok(false) };
+        match part {
+            Part::Begin(frame) => self.client_begins(frame, now)?,
+            Part::Moved(frame) if frame.kind == kind::DATA => self.moved(frame.stream),
+            Part::End(frame) => self.client_ends(frame, now)?,
+            Part::Moved(_) => {}
+        }
+        Ok(true)
     }
 
     /// What is sent to the client; `tell` hears of what the library found wrong with the client.
@@ -185,11 +247,16 @@ impl Frames {
         self.last
     }
 
-    /// Looks at all streams: gives those on which nothing has moved for `looks` looks, and forgets them.
+    /// Looks at all streams: gives those on which nothing has moved for `looks` looks, and forgets them. A client that has sent
+    /// a PING is there, which keeps all streams but those for which it opens no window.
     pub fn look(&mut self, looks: u32) -> Vec<u32> {
         let mut still = Vec::new();
+        let [pinged, _] = &mut self.pinged;
+        let keeps = std::mem::take(pinged);
+        let windows = &self.windows;
         self.streams.retain(|id, stream| {
-            stream.quiet += 1;
+            let kept = keeps && windows.are_open(stream.window);
+            stream.quiet = if kept { 0 } else { stream.quiet + 1 };
             let keep = stream.quiet <= looks;
             if !keep {
                 still.push(*id);
@@ -213,6 +280,11 @@ impl Frames {
 
     fn client_begins(&mut self, frame: Frame, now: &impl Fn() -> Instant) -> Result<(), Violation> {
         let flood = |violation| move |()| violation;
+        if !self.begun {
+            // RFC 9113 section 3.4.
+            self.begun = frame.kind == kind::SETTINGS && frame.flags & ACK == 0;
+            return if self.begun { Ok(()) } else { Err(Violation::Http2Connection) };
+        }
         match frame.kind {
             kind::DATA => self.data_begins(frame, now)?,
             kind::HEADERS | kind::CONTINUATION => self.head_begins(frame)?,
@@ -225,6 +297,7 @@ impl Frames {
                 }
             }
             kind::PING if frame.flags & ACK == 0 => {
+                self.pinged = [true; 2];
                 self.pings.take(now).map_err(flood(Violation::PingFlood))?;
             }
             kind::SETTINGS if frame.flags & ACK == 0 => {
@@ -274,6 +347,7 @@ impl Frames {
         let ends = frame.flags & END_STREAM != 0;
         if frame.stream > self.last {
             self.last = frame.stream;
+            self.untold |= self.streams.len() >= MAX_STREAMS;
             if self.streams.len() < MAX_STREAMS {
                 self.streams.insert(frame.stream, Stream { client_ended: ends, ..Stream::default() });
             }
@@ -287,10 +361,20 @@ impl Frames {
     }
 
     fn client_ends(&mut self, frame: Frame, now: &impl Fn() -> Instant) -> Result<(), Violation> {
-        if frame.kind != kind::DATA {
-            return Ok(());
+        match frame.kind {
+            kind::DATA => self.moved(frame.stream),
+            kind::WINDOW_UPDATE => {
+                let by = self.from_client.number(0);
+                let stream = self.streams.get_mut(&frame.stream).map(|stream| &mut stream.window);
+                self.windows.opened(frame.stream, stream, by);
+                return Ok(());
+            }
+            kind::SETTINGS if frame.flags & ACK == 0 => {
+                self.windows.settings(self.from_client.payload());
+                return Ok(());
+            }
+            _ => return Ok(()),
         }
-        self.moved(frame.stream);
         let padded = frame.flags & (PADDED | END_STREAM) == PADDED;
         if padded
             && self.from_client.payload().first().is_some_and(|pad| usize::from(*pad) + 1 >= frame.length)
@@ -305,8 +389,14 @@ impl Frames {
         match frame.kind {
             kind::DATA | kind::HEADERS => {
                 self.useful();
+                if frame.kind == kind::DATA {
+                    self.windows.used(frame.length);
+                }
                 let Some(stream) = self.streams.get_mut(&frame.stream) else { return };
                 stream.quiet = 0;
+                if frame.kind == kind::DATA {
+                    stream.window.used(frame.length);
+                }
                 if !std::mem::replace(&mut stream.answered, true) {
                     self.resets.earn(1);
                 }

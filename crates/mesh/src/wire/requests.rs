@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Names;
 use super::fields::{are_values, is_host, is_token, is_value, length, split, trimmed};
+use super::target::{is_target, to_encode};
 use crate::violation::Violation;
 
 #[cfg(test)]
@@ -50,8 +51,17 @@ pub enum End {
     More,
     /// What [`Requests::decided`] says: the request before may have changed the protocol.
     Undecided,
+    /// A target, from and to an octet behind those that may go on: they are to be given again, with it as
+    /// [`super::encode_target`] has it.
+    Encode(usize, usize),
     /// What must go nowhere.
     Violation(Violation),
+}
+
+impl From<Violation> for End {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,13 +131,13 @@ impl Requests {
             let step = match self.state {
                 State::RequestLine | State::Fields | State::Trailers => self.lines(rest),
                 State::Body(left) => Ok(Some(self.body(left, rest.len()))),
-                State::Chunk(chunk) => self.chunk(chunk, rest).map(Some),
+                State::Chunk(chunk) => self.chunk(chunk, rest).map(Some).map_err(End::from),
                 State::Undecided | State::Tunnel => Ok(Some(rest.len())),
             };
             match step {
                 Ok(Some(taken)) => good += taken,
                 Ok(None) => return Checked { good, end: End::More },
-                Err(violation) => return Checked { good, end: End::Violation(violation) },
+                Err(end) => return Checked { good, end },
             }
         }
     }
@@ -151,14 +161,19 @@ impl Requests {
     }
 
     /// Whole lines up to an empty one; `None` where that has not come yet.
-    fn lines(&mut self, rest: &[u8]) -> Result<Option<usize>, Violation> {
+    fn lines(&mut self, rest: &[u8]) -> Result<Option<usize>, End> {
         loop {
             let Some(end) = self.line_end(rest)? else { return Ok(None) };
             let line = rest.get(self.line..end).unwrap_or_default();
             let Some(line) = line.strip_suffix(b"\r") else {
                 let clean = are_values(line);
-                return Err(if clean { Violation::LineEnding } else { self.misplaced(line) });
+                return Err(if clean { Violation::LineEnding } else { self.misplaced(line) }.into());
             };
+            if self.state == State::RequestLine
+                && let Some((from, to)) = to_encode(line)
+            {
+                return Err(End::Encode(self.line + from, self.line + to));
+            }
             (self.line, self.seen) = (end + 1, end + 1);
             if line.is_empty() && self.state != State::RequestLine {
                 self.end_lines()?;
@@ -366,30 +381,4 @@ impl Head {
 /// Whether this may be the name of a coding, with or without parameters.
 fn is_coding(coding: &[u8]) -> bool {
     coding.split(|byte| *byte == b';').next().map(trimmed).is_some_and(is_token)
-}
-
-/// Whether a target has one of the four forms (RFC 9112 section 3.2), none of which has a fragment. Octets beyond ASCII
-/// are put up with where they are UTF-8, as browsers sent them for long.
-fn is_target(method: &[u8], target: &[u8]) -> bool {
-    if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#' || !byte.is_ascii()) {
-        return false;
-    }
-    if !target.is_ascii() && std::str::from_utf8(target).is_err() {
-        return false;
-    }
-    match target {
-        _ if method == b"CONNECT" => is_host(target),
-        b"*" => method == b"OPTIONS",
-        [b'/', ..] => true,
-        _ => {
-            let mut parts = target.splitn(2, |byte| *byte == b':');
-            let scheme = parts.next().unwrap_or_default();
-            let rest = parts.next().unwrap_or_default();
-            let authority = rest.strip_prefix(b"//").unwrap_or_default();
-            let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?'));
-            let authority = authority.get(..end.unwrap_or(authority.len())).unwrap_or_default();
-            // A name before the host (`user@host`) is nothing that a request may have (RFC 9110 section 4.2.4).
-            is_token(scheme) && !authority.is_empty() && is_host(authority)
-        }
-    }
 }

@@ -14,7 +14,7 @@ use weft_mesh::reason::Reason;
 use super::Link;
 use crate::error::{BoxFailure, Failure};
 use crate::http::interim::Interim;
-use crate::http::server::TUNNEL_LOOKS;
+use crate::http::quiet::TUNNEL_LOOKS;
 
 /// What has arrived on one stream and was not taken yet; last, whether it began with little credit, of which its reader has
 /// to ask for more.
@@ -114,10 +114,8 @@ impl Stream {
 
     pub(super) fn put_reset(&self, code: Code, processed: bool) {
         let detail = format!("the peer ended the stream: {}", code.as_str());
-        self.put_failure(Box::new(Failure {
-            processed,
-            ..*Failure::upstream(Reason::UpstreamReset, detail)
-        }));
+        let reason = if code == Code::Timeout { Reason::IdleTimeout } else { Reason::UpstreamReset };
+        self.put_failure(Box::new(Failure { processed, ..*Failure::upstream(reason, detail) }));
     }
 
     pub(super) fn put_failure(&self, failure: BoxFailure) {

@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+use tokio_util::io::poll_read_buf;
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::Frames;
+use weft_mesh::wire::{Frames, Taken};
 
-use super::{Ended, Return, Signals, Speech};
+use super::{Ended, READ, Return, Signals, Speech};
 use crate::http::witness::{ClientKind, Witness};
 
 /// A connection of HTTP/2. A stream that stands still is reset in the client's name and the client is told: the library
@@ -24,15 +25,17 @@ pub(in crate::http) struct GuardedFrames<S> {
     signals: Arc<Signals>,
     witness: Witness,
     back: Return<S>,
-    /// Looks after which a stream stands still.
-    looks: Arc<std::sync::atomic::AtomicU32>,
-    /// Frames for the library, and for the client, that neither of them sent.
+    /// What has come of a frame whose head, or of trailers that, are not whole yet.
+    held: BytesMut,
+    /// Frames for the library, and for the client, that neither of them sent, or not as they are.
     to_library: BytesMut,
     to_client: BytesMut,
     violation: Option<Violation>,
     unflushed: bool,
     /// Nothing more is read before this is over.
     pause: Option<Pin<Box<Sleep>>>,
+    /// The client has closed its side.
+    closed: bool,
 }
 
 /// How long nothing is read from a proxy whose clients have done too much for nothing.
@@ -42,7 +45,6 @@ impl<S> GuardedFrames<S> {
     pub(in crate::http) fn new(
         stream: S,
         signals: &Arc<Signals>,
-        looks: Arc<std::sync::atomic::AtomicU32>,
         witness: Witness,
         back: &Return<S>,
     ) -> Self {
@@ -55,23 +57,24 @@ impl<S> GuardedFrames<S> {
             signals: Arc::clone(signals),
             witness,
             back: Arc::clone(back),
-            looks,
+            held: BytesMut::new(),
             to_library: BytesMut::new(),
             to_client: BytesMut::new(),
             violation: None,
             unflushed: false,
             pause: None,
+            closed: false,
         }
     }
 
     /// Ends the streams that stand still. In the middle of a frame of the client's nothing can be said in its name: all
     /// streams wait for the rest of it, so that the connection ends.
     fn look(&mut self) -> Result<(), Violation> {
-        let still = self.frames.look(self.looks.load(std::sync::atomic::Ordering::Relaxed));
+        let still = self.frames.look(self.witness.looks());
         if still.is_empty() {
             return Ok(());
         }
-        if !self.frames.is_between_reads() {
+        if !self.frames.is_between_reads() || !self.held.is_empty() {
             return Err(Violation::Idle);
         }
         for stream in still {
@@ -107,28 +110,116 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedFrames<S> {
             // What does not leave now leaves with the next thing that is said.
             let _ = this.poll_own(cx)?;
         }
-        if !this.to_library.is_empty() {
-            let given = this.to_library.len().min(buf.remaining());
-            buf.put_slice(&this.to_library.split_to(given));
-            return Poll::Ready(Ok(()));
+        let before = buf.filled().len();
+        loop {
+            if !this.to_library.is_empty() {
+                let given = this.to_library.len().min(buf.remaining());
+                buf.put_slice(&this.to_library.split_to(given));
+                return Poll::Ready(Ok(()));
+            }
+            let came = if this.held.is_empty() { this.poll_take(cx, buf) } else { this.poll_more(cx) };
+            if let Err(violation) = ready!(came)? {
+                buf.set_filled(before);
+                return Poll::Ready(Err(this.broken(violation)));
+            }
+            if this.closed || buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
-        if let Some(pause) = &mut this.pause {
-            ready!(pause.as_mut().poll(cx));
-            this.pause = None;
-        }
-        let Some(stream) = &mut this.stream else { return Poll::Ready(Ok(())) };
+    }
+}
+
+impl<S: AsyncRead + Unpin> GuardedFrames<S> {
+    /// Reads what comes next, and leaves what may go on where the library wants it.
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Result<(), Violation>>> {
+        ready!(self.poll_pause(cx));
+        let Some(stream) = &mut self.stream else { return self.closed() };
         let before = buf.filled().len();
         ready!(Pin::new(stream).poll_read(cx, buf))?;
-        let read = this.frames.read(buf.filled().get(before..).unwrap_or_default(), crate::clock::now);
-        if let Err(violation) = read {
-            buf.set_filled(before);
-            return Poll::Ready(Err(this.broken(violation)));
+        let read = buf.filled().get(before..).unwrap_or_default();
+        if read.is_empty() {
+            return self.closed();
         }
-        if let Some(violation) = this.frames.take_pause() {
-            this.witness.saw(violation);
-            this.pause = Some(Box::pin(sleep(PAUSE)));
+        let taken = match self.frames.read(read, crate::clock::now) {
+            Ok(taken) => taken,
+            Err(violation) => return Poll::Ready(Ok(Err(violation))),
+        };
+        self.took(taken);
+        if taken.good == read.len() {
+            return Poll::Ready(Ok(Ok(())));
         }
-        Poll::Ready(Ok(()))
+        self.held.extend_from_slice(read.get(taken.good..).unwrap_or_default());
+        buf.set_filled(before + taken.good);
+        if taken.trailers == 0 {
+            return Poll::Ready(Ok(Ok(())));
+        }
+        Poll::Ready(Ok(self.trailers(taken.trailers).and_then(|()| self.sift())))
+    }
+
+    /// Reads what comes behind what is held.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Result<(), Violation>>> {
+        ready!(self.poll_pause(cx));
+        let Some(stream) = &mut self.stream else { return self.closed() };
+        self.held.reserve(READ);
+        if ready!(poll_read_buf(Pin::new(stream), cx, &mut self.held))? == 0 {
+            // The library is to hear that something was cut off.
+            self.to_library = std::mem::take(&mut self.held);
+            return Poll::Ready(Ok(Ok(())));
+        }
+        Poll::Ready(Ok(self.sift()))
+    }
+
+    /// Tells what came with these octets.
+    fn took(&mut self, taken: Taken) {
+        if taken.pinged {
+            self.witness.patience().pinged();
+        }
+        if let Some(violation) = self.frames.take_pause() {
+            self.witness.saw(violation);
+            self.pause = Some(Box::pin(sleep(PAUSE)));
+        }
+    }
+
+    /// Ready unless nothing is to be read for now.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Sees how much may go on of what is held.
+    fn sift(&mut self) -> Result<(), Violation> {
+        loop {
+            let taken = self.frames.read(&self.held, crate::clock::now)?;
+            self.took(taken);
+            self.to_library.extend_from_slice(&self.held.split_to(taken.good));
+            if self.held.is_empty() {
+                // An idle connection keeps no buffer.
+                self.held = BytesMut::new();
+            }
+            if taken.trailers == 0 {
+                return Ok(());
+            }
+            self.trailers(taken.trailers)?;
+        }
+    }
+
+    /// Lets the trailers go on that the held octets begin with.
+    fn trailers(&mut self, octets: usize) -> Result<(), Violation> {
+        let frame = Frames::trailers(&self.held.split_to(octets))?;
+        self.to_library.extend_from_slice(&frame);
+        Ok(())
+    }
+
+    fn closed(&mut self) -> Poll<io::Result<Result<(), Violation>>> {
+        self.closed = true;
+        Poll::Ready(Ok(Ok(())))
     }
 }
 

@@ -60,11 +60,19 @@ impl Speech {
                 // GOAWAY without flags, on no stream (RFC 9113 section 6.8).
                 words.put_slice(&[7, 0, 0, 0, 0, 0]);
                 words.put_u32(last);
-                words.put_u32(h2::Reason::ENHANCE_YOUR_CALM.into());
+                words.put_u32(code(violation).into());
                 words.put_slice(debug);
             }
         }
         words
+    }
+}
+
+/// What a GOAWAY says (RFC 9113 section 7): that a rule was broken, or that there was too much of what is allowed.
+fn code(violation: Violation) -> h2::Reason {
+    match violation {
+        Violation::Http2Connection | Violation::Trailers => h2::Reason::PROTOCOL_ERROR,
+        _ => h2::Reason::ENHANCE_YOUR_CALM,
     }
 }
 

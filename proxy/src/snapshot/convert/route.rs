@@ -70,6 +70,7 @@ fn rule(wire: &v1::HttpRule, place: &Place<'_>) -> Result<HttpRule<Arc<Backend>>
                 wire.backend_request_timeout.as_ref(),
                 "backend_request_timeout",
             )?),
+            idle: duration(wire.stream_idle_timeout.as_ref(), "stream_idle_timeout")?,
         },
         retry: wire.retry.as_ref().map(retry).transpose()?,
         session_persistence: wire.session_persistence.as_ref().map(session).transpose()?,

@@ -1,7 +1,7 @@
 //! Finds frames in octets that come in any pieces (RFC 9113 section 4.1).
 
 /// Octets of a frame's head.
-const HEAD: usize = 9;
+pub(super) const HEAD: usize = 9;
 /// Octets of a payload that are kept: a code, and what a GOAWAY says in words.
 const KEPT: usize = 40;
 
@@ -33,6 +33,11 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// What these octets begin with, where that is a whole head.
+    pub(super) fn at(bytes: &[u8]) -> Option<Self> {
+        bytes.first_chunk().map(|head| Self::new(*head))
+    }
+
     fn new(head: [u8; HEAD]) -> Self {
         let [l0, l1, l2, kind, flags, stream @ ..] = head;
         Self {

@@ -15,8 +15,90 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 fn watched() -> Frames {
     let mut frames = Frames::default();
-    frames.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Instant::now).unwrap();
+    frames.read(PRI, Instant::now).unwrap();
+    frames.read(&frame(kind::SETTINGS, 0, 0, &[]), Instant::now).unwrap();
     frames
+}
+
+const PRI: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What goes on of octets that come in pieces of `size`, or what is wrong with them.
+fn passed(bytes: &[u8], size: usize) -> Result<Vec<u8>, Violation> {
+    let (mut frames, mut held, mut on) = (Frames::default(), Vec::new(), Vec::new());
+    for piece in bytes.chunks(size) {
+        held.extend_from_slice(piece);
+        loop {
+            let taken = frames.read(&held, Instant::now)?;
+            on.extend(held.drain(..taken.good));
+            if taken.trailers == 0 {
+                break;
+            }
+            on.extend(Frames::trailers(&held[..taken.trailers])?);
+            held.drain(..taken.trailers);
+        }
+    }
+    assert!(held.is_empty(), "{held:x?} stay behind");
+    Ok(on)
+}
+
+#[test]
+fn trailers_alone_get_a_field_in_front_however_the_octets_are_cut() {
+    let head = frame(kind::HEADERS, END_HEADERS, 1, &[0x83]);
+    let before = [PRI, &frame(kind::SETTINGS, 0, 0, &[]), &head, &frame(kind::DATA, 0, 1, b"hello")].concat();
+    let after = [frame(kind::HEADERS, END_HEADERS, 3, &[0x83]), frame(kind::PING, 0, 0, &[0; 8])].concat();
+    let trailers = |payload: &[u8]| frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, payload);
+    let sent = [&before, &trailers(&[0x84])[..], &after].concat();
+    let expected = [&before, &trailers(&[0xa6, 0x84])[..], &after].concat();
+    for size in 1..=sent.len() {
+        assert_eq!(passed(&sent, size).as_deref(), Ok(&expected[..]), "in pieces of {size}");
+    }
+    let large = [before, trailers(&[0; MAX_TRAILERS + 1])].concat();
+    assert_eq!(passed(&large, usize::MAX), Err(Violation::Trailers));
+    assert_eq!(passed(&large[..large.len() - 1], 1000), Err(Violation::Trailers));
+}
+
+#[test]
+fn a_client_that_pings_keeps_its_streams_but_for_those_that_it_opens_no_window_for() {
+    let settings = |window: u32| [&[0, 3, 0, 0, 0, 9, 0, 4][..], &window.to_be_bytes()].concat();
+    for (window, updates, sent, kept) in [
+        (65_535, vec![], 0, true),
+        (0, vec![], 0, false),
+        (10, vec![], 10, false),
+        (10, vec![(1, 1)], 10, true),
+        (65_535, vec![(1, 100)], 65_535, false),
+        (65_535, vec![(1, 100), (0, 100)], 65_535, true),
+    ] {
+        let mut frames = watched();
+        frames.read(&frame(kind::SETTINGS, 0, 0, &settings(window)), Instant::now).unwrap();
+        frames.read(&frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &[0x82]), Instant::now).unwrap();
+        for piece in vec![0; sent].chunks(16_384) {
+            frames.wrote(&frame(kind::DATA, 0, 1, piece), Instant::now, |_| {});
+        }
+        for (stream, by) in updates {
+            let update = frame(kind::WINDOW_UPDATE, 0, stream, &u32::to_be_bytes(by));
+            frames.read(&update, Instant::now).unwrap();
+        }
+        for _ in 0..20 {
+            let taken = frames.read(&frame(kind::PING, 0, 0, &[0; 8]), Instant::now).unwrap();
+            assert!(taken.pinged);
+            frames.look(5);
+        }
+        assert_eq!(frames.open() == 1, kept, "{window} {sent}");
+        // An answer is none: whoever sends it was asked.
+        assert!(!frames.read(&frame(kind::PING, ACK, 0, &[0; 8]), Instant::now).unwrap().pinged);
+    }
+}
+
+#[test]
+fn nothing_comes_before_the_settings_of_a_client() {
+    for first in [
+        frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &[0x82]),
+        frame(kind::SETTINGS, ACK, 0, &[]),
+        frame(kind::PING, 0, 0, &[0; 8]),
+        frame(99, 0, 0, &[]),
+    ] {
+        assert_eq!(passed(&[PRI, &first].concat(), 7), Err(Violation::Http2Connection), "{first:x?}");
+    }
 }
 
 /// After how many of these frames a connection ends, within ten thousand.
@@ -136,8 +218,8 @@ fn streams_on_which_nothing_moves_are_found_and_others_are_not() {
     for _ in 0..5 {
         assert!(frames.look(5).is_empty());
         // A frame that comes octet by octet moves, too.
-        frames.read(&frame(kind::DATA, 0, 3, b"x")[..5], Instant::now).unwrap();
-        frames.read(&frame(kind::DATA, 0, 3, b"x")[5..], Instant::now).unwrap();
+        frames.read(&frame(kind::DATA, 0, 3, b"xy")[..10], Instant::now).unwrap();
+        frames.read(&frame(kind::DATA, 0, 3, b"xy")[10..], Instant::now).unwrap();
     }
     assert_eq!(frames.look(5), [1]);
     assert_eq!(frames.open(), 1);
@@ -147,7 +229,8 @@ fn streams_on_which_nothing_moves_are_found_and_others_are_not() {
 #[test]
 fn what_a_proxys_clients_do_has_reading_paused_and_ends_nothing() {
     let (mut frames, now) = (Frames::of_proxy(), Instant::now());
-    frames.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", || now).unwrap();
+    frames.read(PRI, || now).unwrap();
+    frames.read(&frame(kind::SETTINGS, 0, 0, &[]), || now).unwrap();
     for number in 0..MAX_RESETS_OF_PROXY {
         let stream = number * 2 + 1;
         frames.read(&frame(kind::HEADERS, END_HEADERS | END_STREAM, stream, &[0x82]), || now).unwrap();

@@ -51,6 +51,24 @@ fn a_head_goes_on_only_whole() {
 }
 
 #[test]
+fn a_target_that_is_to_be_encoded_is_found_behind_what_goes_on() {
+    let first = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let line = "\r\nGET /?a=<b> HTTP/1.1\r\n";
+    let text = format!("{first}{line}host: a\r\n\r\n");
+    let mut requests = Requests::default();
+    let checked = requests.check(text.as_bytes());
+    assert_eq!(checked, Checked { good: first.len(), end: End::Encode(6, 13) });
+    let rest = text[first.len()..].replace("/?a=<b>", "/?a=%3Cb%3E");
+    assert_eq!(requests.check(rest.as_bytes()), Checked { good: rest.len(), end: End::More });
+    // It is as long as it is then.
+    let long = format!("GET /?{} HTTP/1.1\r\n", "<".repeat(MAX_HEAD / 2));
+    let mut requests = Requests::default();
+    assert!(matches!(requests.check(long.as_bytes()).end, End::Encode(..)));
+    let long = long.replace('<', "%3C");
+    assert_eq!(requests.check(long.as_bytes()).end, End::Violation(Violation::TargetTooLong));
+}
+
+#[test]
 fn what_follows_a_request_for_another_protocol_waits() {
     for head in [
         "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n",
