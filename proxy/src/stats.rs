@@ -134,6 +134,17 @@ impl Stats {
         self.counters.get(Counter::Shed(cause))
     }
 
+    /// Counts a copy that was not sent because too many were under way.
+    pub fn unmirrored(&self) {
+        self.counters.add(Counter::Unmirrored);
+    }
+
+    /// Copies that were not sent.
+    #[cfg(test)]
+    pub(crate) fn unmirrored_requests(&self) -> u64 {
+        self.counters.get(Counter::Unmirrored)
+    }
+
     /// Counts a body that is not kept for sending it again, because so much is kept already.
     pub fn unkept(&self) {
         self.counters.add(Counter::Unkept);

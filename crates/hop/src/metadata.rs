@@ -100,10 +100,12 @@ bits! {
 bits! {
     /// What the answering proxy says about an answer.
     ResponseMarks {
-        /// The workload itself processed the request; without it the proxy answered in its place.
+        /// The workload processed the request, or may have; without it the proxy answered in its place.
         PROCESSED = 1;
         /// A proxy further on has given up after retrying; retrying again repeats the same failure.
         GAVE_UP = 2;
+        /// A local reply: the proxy answered, whether or not the workload may have processed the request.
+        LOCAL_REPLY = 4;
     }
 }
 

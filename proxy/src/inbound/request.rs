@@ -61,15 +61,16 @@ pub(crate) async fn from_hop(
         upgrade::restore(request.headers_mut(), &token);
     }
     let forwarded = forward(&worker, &upstream, Box::new(request), &metadata, &mut exchange).await;
-    let (response, processed) = match forwarded {
-        Ok(response) => (response, true),
+    let (response, marks) = match forwarded {
+        Ok(response) => (response, ResponseMarks::PROCESSED),
         Err(failure) => {
             exchange.fail(&failure);
-            (answer(&failure, exchange.grpc), failure.processed)
+            let processed =
+                if failure.processed { ResponseMarks::PROCESSED } else { ResponseMarks::default() };
+            (answer(&failure, exchange.grpc), processed.with(ResponseMarks::LOCAL_REPLY))
         }
     };
     let response = exchange.answer(response);
-    let marks = if processed { ResponseMarks::PROCESSED } else { ResponseMarks::default() };
     let load = Some(upstream.application.load.report());
     Ok((response, ResponseMetadata { load, marks, ..ResponseMetadata::default() }))
 }

@@ -289,13 +289,16 @@ pub(super) fn version_for(backend: &Backend, sent: http::Version) -> HttpVersion
     }
 }
 
-/// Why the proxy at the endpoint answered, where the application did not.
+/// Why the proxy at the endpoint answered, where the application did not. A proxy of an older release says so only where the
+/// application cannot have processed the request.
 pub(super) fn answered_by_proxy(
     attempt: &Attempt,
     response: &Response<Body>,
     metadata: &ResponseMetadata,
 ) -> Option<Reason> {
-    if metadata.marks.contains(ResponseMarks::PROCESSED) || attempt.peer.endpoint().hop != Hop::Weft {
+    let marks = metadata.marks;
+    let by_proxy = marks.contains(ResponseMarks::LOCAL_REPLY) || !marks.contains(ResponseMarks::PROCESSED);
+    if !by_proxy || attempt.peer.endpoint().hop != Hop::Weft {
         return None;
     }
     Reason::from_label(response.headers().get(&X_WEFT_ERROR)?.to_str().ok()?)

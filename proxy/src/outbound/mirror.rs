@@ -56,6 +56,7 @@ pub(super) fn send(worker: &Rc<Worker>, way: &Way, copy: Copy, body: Body) {
     let Copy { backend, mut parts } = copy;
     let limit = if backend.policy.max_requests == 0 { MOST } else { backend.policy.max_requests };
     let Some(place) = worker.service(&backend).usage().requests.enter(limit) else {
+        worker.shared.stats.unmirrored();
         tracing::debug!(service = %backend.service, limit, "a copy is left out: too many are under way");
         return;
     };

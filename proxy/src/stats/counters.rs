@@ -190,7 +190,8 @@ const HEDGES_AT: usize = VIOLATIONS_AT + DIRECTIONS * VIOLATIONS;
 const GLOBAL_LIMITS_AT: usize = HEDGES_AT + HedgeOutcome::ALL.len();
 const SHED_AT: usize = GLOBAL_LIMITS_AT + GlobalLimitOutcome::ALL.len();
 const UNKEPT_AT: usize = SHED_AT + ShedCause::ALL.len();
-const REFUSED_CONNECTIONS_AT: usize = UNKEPT_AT + 1;
+const UNMIRRORED_AT: usize = UNKEPT_AT + 1;
+const REFUSED_CONNECTIONS_AT: usize = UNMIRRORED_AT + 1;
 const COUNTERS: usize = REFUSED_CONNECTIONS_AT + DIRECTIONS;
 
 /// What is counted.
@@ -212,6 +213,8 @@ pub(super) enum Counter {
     Shed(ShedCause),
     /// A body that was not kept for sending it again because of all that was kept already.
     Unkept,
+    /// A copy that was not sent because of all that were under way already.
+    Unmirrored,
     /// A connection beyond those that there may be.
     RefusedConnection(Direction),
 }
@@ -237,6 +240,7 @@ impl Counter {
             Self::GlobalLimit(outcome) => GLOBAL_LIMITS_AT + outcome as usize,
             Self::Shed(cause) => SHED_AT + cause as usize,
             Self::Unkept => UNKEPT_AT,
+            Self::Unmirrored => UNMIRRORED_AT,
             Self::RefusedConnection(direction) => REFUSED_CONNECTIONS_AT + direction as usize,
         }
     }
@@ -307,7 +311,7 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Counter> {
-        let mut all = vec![Counter::Ejection, Counter::Unkept];
+        let mut all = vec![Counter::Ejection, Counter::Unkept, Counter::Unmirrored];
         for direction in Direction::ALL.iter().copied() {
             all.extend(Cause::all().map(|cause| Counter::Answer(direction, cause)));
             all.extend([Counter::Opened(direction), Counter::Closed(direction)]);

@@ -29,6 +29,7 @@ use crate::stats::{Cause, Direction, LookupOutcome};
 use crate::worker::Worker;
 
 mod connections;
+mod replies;
 
 /// Requests of each case.
 const TIMES: u64 = 3;

@@ -318,6 +318,8 @@ impl ProxyCollector {
         self.labelled(encoder, about, ShedCause::ALL, |it| (it.label(), Counter::Shed(it)))?;
         let about = ("weft_bodies_unkept", "Bodies that were not kept for sending them again", "cause");
         self.labelled(encoder, about, &["memory"], |cause| (cause, Counter::Unkept))?;
+        let about = ("weft_mirrored_unsent", "Copies of requests that were not sent", "cause");
+        self.labelled(encoder, about, &["limit"], |cause| (cause, Counter::Unmirrored))?;
         let about = ("weft_authorizations", "Decisions of authorization", "outcome");
         self.labelled(encoder, about, AuthorizationOutcome::ALL, |it| {
             (it.label(), Counter::Authorization(it))
