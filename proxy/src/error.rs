@@ -14,6 +14,8 @@ use weft_mesh::reason::Reason;
 pub enum Origin {
     /// The client of this proxy.
     Downstream,
+    /// The client of this proxy, which has gone away: it gets no answer any more.
+    Departed,
     /// What this proxy sends to: a peer's proxy, or the application behind it.
     Upstream,
     /// This proxy itself: a limit, a policy.
@@ -46,7 +48,7 @@ impl Failure {
     /// What it says of the endpoint that was asked, and of another attempt.
     pub fn verdict(&self) -> Verdict {
         let by = match self.origin {
-            Origin::Downstream => Blame::Client,
+            Origin::Downstream | Origin::Departed => Blame::Client,
             Origin::Upstream => Blame::Endpoint,
             Origin::Internal | Origin::Control => Blame::Proxy,
         };
@@ -122,9 +124,14 @@ impl Failure {
 }
 
 impl Failure {
+    /// Whether it is the client's own doing.
+    pub fn is_of_client(&self) -> bool {
+        matches!(self.origin, Origin::Downstream | Origin::Departed)
+    }
+
     /// Whether it counts as a failure of a connection: what is the client's doing does not, nor whom a policy refuses.
     pub fn counts(&self) -> bool {
-        self.origin != Origin::Downstream && self.reason.http_status().is_server_error()
+        !self.is_of_client() && self.reason.http_status().is_server_error()
     }
 }
 

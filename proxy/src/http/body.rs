@@ -13,7 +13,7 @@ use super::replay::ReplayBody;
 use super::tee::{Copied, Tee};
 use super::upgrade::TunnelBody;
 use super::upload::Uploading;
-use crate::error::{BoxFailure, Failure};
+use crate::error::{BoxFailure, Failure, Origin};
 use crate::hop::body::HopBody;
 use weft_hop::INITIAL_WINDOW;
 use weft_mesh::forwarded::remove_client_certificate;
@@ -158,6 +158,10 @@ fn client_failure(error: &hyper::Error) -> BoxFailure {
         Some(violation) => Failure::downstream(violation.reason(), violation.detail()),
         None => Failure::downstream(Reason::BadRequest, format!("the request's body broke off: {error}")),
     };
+    if violation.is_none() {
+        // It has reset its stream, or its connection has ended.
+        failure.origin = Origin::Departed;
+    }
     failure.processed = true;
     failure
 }

@@ -224,7 +224,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedRequests<S> {
                 continue;
             }
             if this.closed {
-                return Poll::Ready(Ok(()));
+                // Of one that listens, its answer's end is the connection's.
+                return if this.signals.may_listen() { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
             ready!(this.poll_more(cx, buf))?;
         }

@@ -22,7 +22,7 @@ use super::quiet::{Patience, TUNNEL_LOOKS, looks};
 use super::upload::{Upload, Uploading};
 use crate::access::Open;
 use crate::clock::{now, since};
-use crate::error::{BoxFailure, Failure, Origin};
+use crate::error::{BoxFailure, Failure};
 use crate::inbound::InFlight;
 use crate::outbound::Way;
 use crate::shared::UnderWay;
@@ -179,10 +179,14 @@ impl Exchange {
         self.worker.shared.stats.answered(self.direction, cause);
     }
 
-    /// This proxy answers that the request failed.
+    /// This proxy answers that the request failed. A client that went away while it was sending gets no answer.
     pub fn fail(&mut self, failure: &Failure) {
-        self.excused = failure.origin == Origin::Downstream;
-        self.answered_here(Cause::Failed(failure.reason));
+        self.excused = failure.is_of_client();
+        if self.excused && self.upload.as_ref().is_some_and(|upload| upload.has_departed()) {
+            self.cause = Some(Cause::Cancelled);
+        } else {
+            self.answered_here(Cause::Failed(failure.reason));
+        }
     }
 
     /// The copy got no answer.
@@ -195,14 +199,15 @@ impl Exchange {
     /// The answer that the client gets; the exchange ends with its body.
     pub fn answer(mut self: Box<Self>, response: Response<Body>) -> Response<Body> {
         let (head, body) = response.into_parts();
-        self.status = Some(head.status);
+        let is_got = self.cause != Some(Cause::Cancelled);
+        self.status = is_got.then_some(head.status);
         let failing = head.status.is_server_error() || (self.grpc && is_grpc_failure(&head.headers));
         self.failed = failing && !self.excused;
         if self.edge.is_none() {
             // The endpoint may be another one by the end, or its proxy have another certificate.
             self.edge = Some(self.way.edge(&self.worker, self.mirrored));
         }
-        if let Some(log) = &mut self.log {
+        if let Some(log) = self.log.as_mut().filter(|_| is_got) {
             log.answered(head.status, &head.headers);
         }
         let tunnel = self.tunnel.take();

@@ -31,7 +31,7 @@ use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
 use super::interim::{self, Interim, Interposed};
 use super::local::LocalExecutor;
 use super::quiet::TUNNEL_LOOKS;
-use super::upgrade::leads_to_http;
+use super::upgrade::{has_connection_option, leads_to_http};
 use super::witness::{ClientKind, Witness};
 use super::{resting, spelling};
 use crate::stream::gathered::Gathered;
@@ -147,7 +147,7 @@ where
         if let Some(names) = heard.take_names() {
             request.extensions_mut().insert(spelling::original(&names));
         }
-        let decides = heard.request() && may_change_protocol(&request);
+        let decides = heard.request(is_last(&request)) && may_change_protocol(&request);
         let connect = request.method() == Method::CONNECT;
         let has_body = !request.body().is_end_stream();
         let signals = decides.then(|| Arc::clone(&heard));
@@ -176,7 +176,8 @@ where
     builder
         .timer(HeadTimer::new(&signals, HEAD_TIMEOUT))
         .header_read_timeout(HEAD_TIMEOUT)
-        .half_close(true)
+        // Of a client that has closed its side the guard says whether it may still wait for an answer.
+        .half_close(false)
         .preserve_header_case(true)
         .auto_date_header(false)
         .max_buf_size(MAX_HEAD)
@@ -196,6 +197,15 @@ where
         witness.saw(Violation::Idle);
         Ok(())
     })
+}
+
+/// Whether its client has said that no request follows on the connection (RFC 9112 section 9.3).
+fn is_last(request: &Request<Incoming>) -> bool {
+    let headers = request.headers();
+    match request.version() {
+        Version::HTTP_11 => has_connection_option(headers, b"close"),
+        _ => !has_connection_option(headers, b"keep-alive"),
+    }
 }
 
 /// As the guard sees it, which need not be what becomes of it.

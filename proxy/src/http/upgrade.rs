@@ -176,7 +176,8 @@ fn websocket_accept(key: &HeaderValue) -> Option<HeaderValue> {
 pub fn token(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut tokens = headers.get_all(header::UPGRADE).iter();
     let (token, others) = (tokens.next()?, tokens.next());
-    let is_asked = others.is_none() && connection_names_upgrade(headers) && !leads_to_http(token.as_bytes());
+    let is_named = has_connection_option(headers, b"upgrade");
+    let is_asked = others.is_none() && is_named && !leads_to_http(token.as_bytes());
     is_asked.then(|| token.clone())
 }
 
@@ -188,12 +189,13 @@ pub(super) fn leads_to_http(protocols: &[u8]) -> bool {
     })
 }
 
-fn connection_names_upgrade(headers: &HeaderMap) -> bool {
+/// Whether `Connection` has an option (RFC 9110 section 7.6.1), which is given in lower case.
+pub(super) fn has_connection_option(headers: &HeaderMap, option: &[u8]) -> bool {
     headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        .any(|named| named.trim_ascii().eq_ignore_ascii_case(option))
 }
 
 /// Puts back the fields that make a message an upgrade.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::body::Body;
-use crate::error::BoxFailure;
+use crate::error::{BoxFailure, Origin};
 use crate::stats::Edge;
 
 /// How many bytes of a request's body have come. Where they are counted is known only later, and some come when the answer
@@ -21,6 +21,7 @@ pub struct Upload {
     /// Whether more is waited for, and has not come.
     waits: Cell<bool>,
     counted: Cell<u64>,
+    departed: Cell<bool>,
     edge: RefCell<Option<Arc<Edge>>>,
 }
 
@@ -37,6 +38,11 @@ impl Upload {
 
     pub(super) fn add(&self, bytes: u64) {
         self.bytes.set(self.bytes.get() + bytes);
+    }
+
+    /// Whether the client went away before the body's end. Whoever was sending it on need not have been told why it ended.
+    pub fn has_departed(&self) -> bool {
+        self.departed.get()
     }
 
     /// Counts what has come at an edge, and what is still to come as well.
@@ -78,6 +84,9 @@ impl Uploading {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         self.upload.waits.set(frame.is_pending());
         let frame = ready!(frame);
+        if let Some(Err(failure)) = &frame {
+            self.upload.departed.set(failure.origin == Origin::Departed);
+        }
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
             self.upload.add(data.len() as u64);
         }

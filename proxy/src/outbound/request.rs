@@ -10,7 +10,7 @@ use weft_mesh::headers::{may_be_forwarded, remove_hop_by_hop, remove_proxy_crede
 
 use super::destination::{Found, find, known};
 use super::{Downstream, Target, exchange, explicit, loops};
-use crate::error::{BoxFailure, Failure, Origin};
+use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{answer, answer_to_last, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
@@ -77,7 +77,7 @@ async fn forward(
         }
         Target::ByAuthority if is_tunnel(&request) => {
             let answered = Box::pin(explicit::connect(worker, downstream, request)).await;
-            if answered.as_ref().err().is_none_or(|failure| failure.origin != Origin::Downstream) {
+            if answered.as_ref().err().is_none_or(|failure| !failure.is_of_client()) {
                 // What comes through is counted, and so is a connection that was not made.
                 exchange.leave_uncounted();
             }

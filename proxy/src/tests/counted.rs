@@ -29,6 +29,7 @@ use crate::stats::{Cause, Direction, LookupOutcome};
 use crate::worker::Worker;
 
 mod connections;
+mod departed;
 mod replies;
 
 /// Requests of each case.
@@ -282,10 +283,8 @@ async fn same_for_client_proxy_and_application(version: ServerVersion, hop: v1::
     let mut expected = Counted::default();
     let caller = Caller::new();
     for case in CASES {
-        // A client of HTTP/1 that closes its side may still wait for its answer: nobody knows before there is something to
-        // be written. And it gets no trailers that it has not asked for.
-        let of_http2 = case.leaves.is_some() || case.path == "/grpc";
-        if of_http2 && version == ServerVersion::Http1 {
+        // A client of HTTP/1 gets no trailers that it has not asked for.
+        if case.path == "/grpc" && version == ServerVersion::Http1 {
             continue;
         }
         let mut received = 0;
@@ -317,11 +316,7 @@ async fn same_for_client_proxy_and_application(version: ServerVersion, hop: v1::
     });
     assert_eq!((blamed.requests(), blamed.failures), (2 * TIMES, 2 * TIMES), "a service that is down");
     if hop != v1::Hop::Plain {
-        // Over HTTP/1 the far side cannot know either that a caller has gone which it has nothing to write for.
-        let of_http1 = hop == v1::Hop::Standard && version == ServerVersion::Http1;
-        let unended = if of_http1 { TIMES } else { 0 };
-        let ended = totals(&far).requests();
-        assert_eq!(ended + unended, reviews.seen.get(), "{hop:?}: what its application got");
+        assert_eq!(totals(&far).requests(), reviews.seen.get(), "{hop:?}: what its application got");
         assert_eq!(counted(&far).sent, expected.sent);
         let at_shadow =
             if hop == v1::Hop::Weft { counted(&shadow).copies } else { totals(&shadow).requests() };
@@ -444,25 +439,6 @@ async fn one_of_several_attempts_is_the_request_and_the_others_are_retries() {
             lines(&messages).iter().filter_map(|line| line.attempts).map(u64::from).sum::<u64>(),
             attempts.get()
         );
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_client_of_http_1_that_has_gone_is_noticed_when_something_is_written() {
-    local(async {
-        let mesh = Mesh::with_sidecars(&[2]);
-        let messages = logging(&mesh.worker);
-        application(2, |_| async { Response::new(Body::Test(Frames::endless(Rc::default()))) });
-        let mut body = Caller::new().send(request("GET", "/", Body::Empty)).await.unwrap().into_body();
-        body.frame().await.unwrap().unwrap();
-        drop(body);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let counted = counted(&mesh.worker);
-        assert_eq!(counted.by_cause.into_iter().collect::<Vec<_>>(), [((2, "cancelled"), 1)]);
-        assert_eq!(counted.failures, 0);
-        let lines = lines(&messages);
-        assert_eq!((lines.len(), lines[0].cut_off, lines[0].failed), (1, true, false));
     })
     .await;
 }

@@ -45,6 +45,8 @@ pub(in crate::http) struct Signals {
     waker: Mutex<Option<Waker>>,
     /// Whether the body is still to come, in part, of the last request whose head has come.
     in_body: AtomicBool,
+    /// Whether the client has said that the request under way is its last one.
+    last: AtomicBool,
     /// The names of the fields of each head that hyper has been given and made no request of yet.
     names: Mutex<SmallVec<[Option<Names>; 1]>>,
 }
@@ -109,10 +111,19 @@ impl Signals {
         }
     }
 
-    /// A request begins. Says whether it may change the protocol, so that [`Signals::decide`] has to follow.
-    pub(in crate::http) fn request(&self) -> bool {
+    /// A request begins, which its client may have said to be the last one. Says whether it may change the protocol, so that
+    /// [`Signals::decide`] has to follow.
+    pub(in crate::http) fn request(&self, last: bool) -> bool {
         self.waiting.store(false, Ordering::Relaxed);
+        self.last.store(last, Ordering::Relaxed);
         self.undecided.load(Ordering::Relaxed)
+    }
+
+    /// Whether a client that has closed its side may still wait for its answer: it has said that it sends no more, or what it
+    /// sends next may be of another protocol. Any other client has gone, and nobody is left to answer.
+    pub(super) fn may_listen(&self) -> bool {
+        let open = self.undecided.load(Ordering::Relaxed) || self.last.load(Ordering::Relaxed);
+        open && !self.waits_for_head()
     }
 
     /// Takes in the names of heads that go on to hyper.
@@ -138,6 +149,10 @@ impl Signals {
 
     /// Whether what follows the request is another protocol.
     pub(in crate::http) fn decide(&self, tunnel: bool) {
+        if tunnel {
+            // Its end is the end of what goes through it.
+            self.last.store(false, Ordering::Relaxed);
+        }
         self.decision.store(if tunnel { TUNNEL } else { HTTP }, Ordering::Relaxed);
         self.wake();
     }
