@@ -2,6 +2,7 @@
 //! see failures that could have been avoided, and whether all bounds are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,30 +11,38 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use crate::host::{self, Host};
-use crate::mesh::{Mesh, Sidecar, local};
+use crate::mesh::exposition::Exposition;
+use crate::mesh::{Mesh, Sidecar, admin, local};
 use crate::options;
 use crate::process::Cores;
 use crate::process::Process;
 use crate::report;
 use crate::wait::wait_until;
-use bounds::Peaks;
-use client::{Clients, Kind, Outcome, Sent, Service};
+use bounds::{Peaks, Seen};
+use client::Clients;
+use counts::{Books, Counts, Row, Told};
 use instance::Instance;
 use journal::Records;
-use judge::{Evidence, Logged, Traffic, Verdict};
+use judge::{Evidence, Traffic, Verdict};
+use log::Lines;
+use request::{Kind, Outcome, Sent, Service};
 use schedule::Spell;
 use watch::{Look, Watch};
 
+mod answer;
 pub(crate) mod application;
 mod bounds;
 mod client;
 mod clock;
 mod content;
+mod counts;
 mod instance;
 mod journal;
 mod judge;
+mod log;
 mod markdown;
 mod mood;
+mod request;
 mod schedule;
 mod watch;
 
@@ -43,10 +52,9 @@ const CONFIGURATION: &str = include_str!("../chaos/mesh.yaml");
 const CALM: Duration = Duration::from_secs(20);
 /// Of that, the time at its end in which nothing may fail: more than the longest request and the longest ejection.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Name of the log of the clients' sidecar.
-const ACCESS_LOG: &str = "access.log";
-/// Longest wait for lines of that: a thread that nobody waits for writes them.
-const LOG_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait until all have counted what clients have: the longest answer that goes on when its client has left, and
+/// then the next report to the control plane.
+const COUNTING: Duration = Duration::from_secs(15);
 /// Faults that are printed of each run.
 const FAULTS_SHOWN: usize = 20;
 
@@ -70,6 +78,9 @@ struct Run {
     over_budget: u64,
     ejections: u64,
     peaks: Vec<Peaks>,
+    /// What clients have counted, beside what others have.
+    counts: Vec<Row>,
+    crossed: u64,
     verdict: Verdict,
 }
 
@@ -103,6 +114,9 @@ struct Stage {
     sidecar: Process,
     clients: Rc<Clients>,
     watch: Rc<Watch>,
+    admin: SocketAddr,
+    /// What was counted before the run.
+    before: (Counts, Told),
 }
 
 impl Stage {
@@ -112,13 +126,13 @@ impl Stage {
         for number in 0..options.instances {
             instances.push(Instance::start(&mesh, format!("application-{number}"))?);
         }
-        let (admin, ports) = (host::free_port()?, [host::free_port()?, host::free_port()?]);
+        let (admin, ports) = (host::free_port()?, host::free_ports()?);
         let upstream = |service: Service| {
             format!("--upstream {}={}", service.authority(), local(ports[service as usize]))
         };
-        let log = mesh.folder.join(ACCESS_LOG);
+        let log = mesh.folder.join(log::FILE);
         let mut arguments: Vec<_> = Service::ALL.map(upstream).into();
-        arguments.push(format!("--access-log errors --access-log-file {}", log.display()));
+        arguments.push(format!("--access-log all --access-log-file {}", log.display()));
         let sidecar = mesh.sidecar(&Sidecar {
             log: "client-sidecar",
             workload: "client",
@@ -133,7 +147,8 @@ impl Stage {
         });
         let (clients, watch) =
             (Clients::new(ports.map(local)), Watch::new(sidecar.id(), local(admin), inbound));
-        let mut stage = Self { mesh, instances, sidecar, clients, watch };
+        let (admin, before) = (local(admin), Default::default());
+        let mut stage = Self { mesh, instances, sidecar, clients, watch, admin, before };
         stage.wait_for_all().await.with_context(|| format!("logs are in {}", stage.mesh.folder.display()))?;
         Ok(stage)
     }
@@ -145,21 +160,39 @@ impl Stage {
             self.sidecar.ensure_alive()?;
             self.mesh.ensure_alive()?;
             self.instances.iter_mut().try_for_each(Instance::ensure_alive)?;
-            for kind in Kind::ALL {
+            for kind in Kind::ordinary() {
                 Rc::clone(&self.clients).one(kind).await;
             }
             Ok(answering(&self.clients.sent.borrow(), Duration::ZERO).len() == expected)
         })
         .await?;
         // What failed until here was no failure yet.
-        self.clients.sent.borrow_mut().clear();
+        let sent = self.clients.sent.take();
+        let answered = sent.iter().filter(|sent| sent.status.is_some()).count();
+        self.before = self.counted(answered as u64).await?;
         Ok(())
+    }
+
+    /// What the clients' sidecar has counted, and what the control plane was told, once that is as many requests as clients
+    /// have sent; or when it is not in time.
+    async fn counted(&self, sent: u64) -> anyhow::Result<(Counts, Told)> {
+        let until = clock::now() + COUNTING;
+        loop {
+            let metrics = Exposition::new(admin::get(self.admin, "/metrics").await?);
+            let counted = (counts::of_metrics(&metrics), counts::of_telemetry(&self.mesh.traffic().await?)?);
+            let is_whole = counted.0.values().sum::<u64>() == sent && counted.1.values().sum::<u64>() == sent;
+            if is_whole || clock::now() >= until {
+                return Ok(counted);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     async fn run(&mut self, seed: u64, options: &options::Chaos) -> anyhow::Result<Run> {
         let trouble = Duration::from_secs(options.seconds.into()).checked_sub(CALM);
         let trouble = trouble.with_context(|| format!("it has to last longer than {CALM:?}"))?;
         let clients = Rc::clone(&self.clients);
+        let first = clients.next();
         let load = tokio::task::spawn_local(Rc::clone(&clients).run(options.rate));
         let watched = tokio::task::spawn_local(Rc::clone(&self.watch).run());
         let spells = schedule::run(seed, trouble, &mut self.instances, &self.mesh).await?;
@@ -179,12 +212,17 @@ impl Stage {
         self.instances.iter_mut().try_for_each(Instance::ensure_alive)?;
         let settled = ended.saturating_sub(SETTLED);
         let (sent, looks) = (clients.sent.take(), self.watch.looks.take());
-        let log = self.log(&sent).await?;
-        self.judge(seed, &spells, settled, Observed { sent, looks, log })
+        let before: u64 = self.before.0.values().sum();
+        let (metrics, telemetry) = self.counted(before + sent.len() as u64).await?;
+        let log = self.log(first, sent.len()).await?;
+        let mut books = Books::open(&sent, &log);
+        books.metrics = counts::since(&metrics, &self.before.0);
+        books.telemetry = counts::since(&telemetry, &self.before.1);
+        self.judge(seed, &spells, settled, Observed { sent, looks, log, books })
     }
 
     fn judge(&self, seed: u64, spells: &[Spell], settled: Duration, of_run: Observed) -> anyhow::Result<Run> {
-        let Observed { sent, looks, log } = of_run;
+        let Observed { sent, looks, log, mut books } = of_run;
         let names: Vec<_> = self.instances.iter().map(|instance| instance.name.clone()).collect();
         let mut records = Records::new();
         for (at, name) in names.iter().enumerate() {
@@ -196,9 +234,12 @@ impl Stage {
         let mut verdict = evidence.judge(&sent);
         let (first, last) = (looks.first().context("no look")?, looks.last().context("no look")?);
         let over_budget = last.over_budget - first.over_budget;
-        let peaks: Vec<_> = Service::ALL.map(|service| Peaks::find(service, &sent, &records, &looks)).into();
+        let seen = Seen { sent: &sent, records: &records, looks: &looks, spells, instances: names.len() };
+        let peaks: Vec<_> = Service::ALL.map(|service| Peaks::find(service, seen)).into();
         verdict.faults.extend(peaks.iter().flat_map(Peaks::faults));
         verdict.faults.extend(overall(&verdict, over_budget, &sent, settled));
+        let counts = books.close();
+        verdict.faults.append(&mut books.faults);
         let ejected: usize = last.services.iter().map(|of| of.ejected).sum();
         if ejected > 0 {
             verdict
@@ -210,29 +251,23 @@ impl Stage {
         }
         let mut requests = BTreeMap::new();
         for sent in &sent {
-            *requests.entry(judge::describe(sent.kind)).or_default() += 1;
+            *requests.entry(sent.kind.describe()).or_default() += 1;
         }
         let mut troubles = BTreeMap::new();
         for spell in spells {
             *troubles.entry(spell.trouble.name()).or_default() += 1;
         }
         let ejections = last.ejections - first.ejections;
-        Ok(Run { seed, requests, troubles, over_budget, ejections, peaks, verdict })
+        let crossed = books.crossed;
+        Ok(Run { seed, requests, troubles, over_budget, ejections, peaks, counts, crossed, verdict })
     }
 
-    /// Lines of the access log, once they are there for all requests that a proxy has answered; without those that never
-    /// come.
-    async fn log(&self, sent: &[Sent]) -> anyhow::Result<BTreeMap<u64, Logged>> {
-        let refused = sent.iter().filter(|sent| matches!(sent.outcome, Outcome::Refused(_)));
-        let refused: BTreeSet<u64> = refused.map(|sent| sent.number).collect();
-        let path = self.mesh.folder.join(ACCESS_LOG);
-        let until = clock::now() + LOG_PATIENCE;
+    /// Lines of the access log, once there are as many as requests, or when there are not in time.
+    async fn log(&self, first: u64, requests: usize) -> anyhow::Result<Lines> {
+        let until = clock::now() + COUNTING;
         loop {
-            let text = std::fs::read_to_string(&path).context("reading the access log")?;
-            let logged = text.lines().filter_map(|line| serde_json::from_str::<Logged>(line).ok());
-            let known = logged.filter_map(|line| Some((line.request_id.parse().ok()?, line)));
-            let lines: BTreeMap<u64, Logged> = known.collect();
-            if refused.iter().all(|number| lines.contains_key(number)) || clock::now() >= until {
+            let lines = log::read(&self.mesh.folder, first)?;
+            if lines.values().map(Vec::len).sum::<usize>() >= requests || clock::now() >= until {
                 return Ok(lines);
             }
             sleep(Duration::from_millis(100)).await;
@@ -252,7 +287,8 @@ impl Stage {
 struct Observed {
     sent: Vec<Sent>,
     looks: Vec<Look>,
-    log: BTreeMap<u64, Logged>,
+    log: Lines,
+    books: Books,
 }
 
 /// What concerns the failures of a run as a whole.
@@ -266,9 +302,7 @@ fn overall(verdict: &Verdict, over_budget: u64, sent: &[Sent], settled: Duration
     }
     // Bursts go beyond the limit at any time.
     let late = sent.iter().filter(|sent| {
-        sent.at >= settled
-            && !matches!(sent.outcome, Outcome::Answered(_))
-            && sent.outcome != Outcome::Refused("overloaded".to_owned())
+        sent.at >= settled && !sent.is_well() && sent.outcome != Outcome::Refused(judge::LIMITED.to_owned())
     });
     let late = late.count();
     if late > 0 {

@@ -202,7 +202,7 @@ pub(crate) struct Chaos {
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
     /// Instances of the application.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 4)]
     pub(crate) instances: usize,
     #[command(flatten)]
     pub(crate) placing: Placing,

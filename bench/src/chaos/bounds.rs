@@ -6,15 +6,19 @@ use std::time::Duration;
 use serde::Serialize;
 use weft_mesh::budget::BudgetPolicy;
 
-use super::client::{Sent, Service};
+use super::instance::Trouble;
 use super::journal::Records;
 use super::judge::MAX_REQUESTS;
+use super::request::{Sent, Service};
+use super::schedule::Spell;
 use super::watch::Look;
 
 /// Connections to the sidecars of a service, by the policy.
 const MAX_CONNECTIONS: usize = 12;
 /// A place of the limit is free again before the client has read the end of its answer.
 const BEFORE_CLIENT: Duration = Duration::from_millis(100);
+/// Requests below which nothing is said of shares.
+const ENOUGH: usize = 100;
 
 /// The greatest values that were seen of one service, beside their bounds.
 #[derive(Clone, Debug, Serialize)]
@@ -27,11 +31,25 @@ pub(super) struct Peaks {
     /// Requests at applications at once, and how many may be in flight.
     pub(super) requests: (u32, u32),
     pub(super) connections: (usize, usize),
+    /// Of the requests that applications had begun while one of them failed everything, how many that one had, and how many
+    /// would have been its equal part.
+    pub(super) failing: (usize, usize),
+}
+
+/// What all of a run is looked at for.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) sent: &'a [Sent],
+    pub(super) records: &'a Records,
+    pub(super) looks: &'a [Look],
+    pub(super) spells: &'a [Spell],
+    pub(super) instances: usize,
 }
 
 impl Peaks {
     /// Looks for the peaks of a service.
-    pub(super) fn find(service: Service, sent: &[Sent], records: &Records, looks: &[Look]) -> Self {
+    pub(super) fn find(service: Service, seen: Seen<'_>) -> Self {
+        let Seen { sent, records, looks, .. } = seen;
         let of_service = || sent.iter().filter(move |sent| sent.kind.service == service);
         let mut times: Vec<_> = of_service().map(|sent| sent.at).collect();
         times.sort_unstable();
@@ -42,6 +60,7 @@ impl Peaks {
             ejected: ejected(service, looks),
             requests: (overlap(of_service(), records), MAX_REQUESTS),
             connections: (connections.max().unwrap_or_default(), MAX_CONNECTIONS),
+            failing: failing(service, seen),
         }
     }
 
@@ -52,6 +71,11 @@ impl Peaks {
             ("ejected endpoints", self.ejected.0 <= self.ejected.1, format!("{:?}", self.ejected)),
             ("requests in flight", self.requests.0 <= self.requests.1, format!("{:?}", self.requests)),
             ("connections", self.connections.0 <= self.connections.1, format!("{:?}", self.connections)),
+            (
+                "requests at an instance that fails everything",
+                self.failing.0 <= self.failing.1,
+                format!("{:?}", self.failing),
+            ),
         ];
         let broken = kept.into_iter().filter(|(_, is_kept, _)| !is_kept);
         broken.map(|(what, _, found)| format!("{what} of {}: {found}", self.service)).collect()
@@ -61,7 +85,7 @@ impl Peaks {
 /// The budget of a service, by its policy: the default, and one that is soon spent.
 fn budget(service: Service) -> BudgetPolicy {
     match service {
-        Service::Http1 => BudgetPolicy::default(),
+        Service::Http1 | Service::Grpc | Service::Reads => BudgetPolicy::default(),
         Service::Http2 => BudgetPolicy { ratio: 0.02, min_per_second: 1.0, ..BudgetPolicy::default() },
     }
 }
@@ -111,6 +135,27 @@ fn ejected(service: Service, looks: &[Look]) -> (usize, usize) {
     peak
 }
 
+/// The spell in which an instance that fails everything had the most of its service's requests: how many, and how many would
+/// have been its equal part among the instances that were well.
+fn failing(service: Service, seen: Seen<'_>) -> (usize, usize) {
+    let of_service = seen.sent.iter().filter(|sent| sent.kind.service == service);
+    let begun: Vec<_> = of_service.filter_map(|sent| seen.records.get(&sent.number)).flatten().collect();
+    let fails = |spell: &&Spell| matches!(spell.trouble, Trouble::Failing | Trouble::HalfDead);
+    let mut closest = (0, 0);
+    for spell in seen.spells.iter().filter(fails) {
+        let others = seen.spells.iter().filter(|other| other.from < spell.to && spell.from < other.to);
+        let troubled: std::collections::BTreeSet<_> = others.map(|other| other.instance).collect();
+        let during = begun.iter().filter(|(_, begun)| (spell.from..spell.to).contains(&begun.at));
+        let (all, own) =
+            during.fold((0, 0), |(all, own), (by, _)| (all + 1, own + usize::from(*by == spell.instance)));
+        let part = all / (seen.instances + 1 - troubled.len()).max(1);
+        if all >= ENOUGH && own * closest.1.max(1) >= closest.0 * part {
+            closest = (own, part);
+        }
+    }
+    closest
+}
+
 /// The most requests that were surely in flight at once: begun by an application, and neither answered by it nor given up.
 fn overlap<'a>(sent: impl Iterator<Item = &'a Sent>, records: &Records) -> u32 {
     let mut changes: BTreeMap<(Duration, bool), u32> = BTreeMap::new();
@@ -136,15 +181,15 @@ fn overlap<'a>(sent: impl Iterator<Item = &'a Sent>, records: &Records) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::client::{Kind, Outcome};
     use crate::chaos::journal::Begun;
+    use crate::chaos::request::{Call, Kind, Outcome};
     use crate::chaos::watch::OfService;
 
     const SERVICE: Service = Service::Http1;
 
     fn look(at: u64, retries: u64, ejected: usize) -> Look {
         let of = OfService { retries, endpoints: 6, ejected, connections: 6 };
-        Look { at: Duration::from_secs(at), over_budget: 0, ejections: 0, services: [of; 2] }
+        Look { at: Duration::from_secs(at), over_budget: 0, ejections: 0, services: [of; Service::COUNT] }
     }
 
     #[test]
@@ -162,12 +207,12 @@ mod tests {
 
     #[test]
     fn requests_overlap_from_their_beginning_to_their_answer() {
-        let kind = Kind { service: SERVICE, retriable: true };
+        let kind = Kind { service: SERVICE, call: Call::Get };
         let millis = Duration::from_millis;
         let outcome = Outcome::Answered(String::new());
         let request = |number, ended| {
             let outcome = outcome.clone();
-            Sent { number, kind, at: millis(0), ended: millis(ended), outcome }
+            Sent { number, kind, at: millis(0), ended: millis(ended), status: Some(200), outcome }
         };
         let begun = |at, answering: Option<u64>| {
             vec![(0, Begun { at: millis(at), answering: answering.map(millis) })]
@@ -177,5 +222,28 @@ mod tests {
         let sent = [request(1, 300), request(2, 500), request(3, 400)];
         assert_eq!(overlap(sent.iter(), &records), 2);
         assert_eq!(overlap([request(1, 100)].iter(), &records), 0, "given up before");
+    }
+    #[test]
+    fn whoever_fails_everything_is_compared_with_its_equal_part() {
+        let seconds = Duration::from_secs;
+        let spell = |instance, trouble| Spell { instance, trouble, from: seconds(10), to: seconds(20) };
+        let spells = [spell(0, Trouble::Failing), spell(1, Trouble::Killed)];
+        let kind = Kind { service: SERVICE, call: Call::Get };
+        let outcome = Outcome::Failed(String::new());
+        let sent = |number| {
+            let (at, ended, outcome) = (seconds(15), seconds(16), outcome.clone());
+            Sent { number, kind, at, ended, status: Some(500), outcome }
+        };
+        let sent: Vec<_> = (0..300).map(sent).collect();
+        let found = |own: u64| {
+            let by = |number| if number < own { 0 } else { 2 + (number % 2) as usize };
+            let begun = |number| vec![(by(number), Begun { at: seconds(15), answering: None })];
+            let records: Records = (0..300).map(|number| (number, begun(number))).collect();
+            let seen = Seen { sent: &sent, records: &records, looks: &[], spells: &spells, instances: 4 };
+            Peaks::find(SERVICE, seen)
+        };
+        assert_eq!(found(20).failing, (20, 100));
+        assert!(found(20).faults().is_empty());
+        assert_eq!(found(200).faults().len(), 1);
     }
 }

@@ -5,6 +5,8 @@ use weft_mesh::hash::stable_hash;
 
 /// Longest body: several frames and reads, and well below what is kept for another attempt.
 const LONGEST: usize = 24 * 1024;
+/// Length of a large answer: more than a stream's window, and less than the window of a client's connection.
+pub(super) const LARGE: usize = 2 << 20;
 
 /// The field that holds the number of the request, in requests and in answers.
 pub(super) const NUMBER: &str = "x-number";
@@ -23,15 +25,24 @@ pub(super) fn of_answer(number: u64) -> Bytes {
     generate(number, 2)
 }
 
+/// The large answer to it.
+pub(super) fn large(number: u64) -> Bytes {
+    random(number * 2, LARGE)
+}
+
 /// What a body is known by.
 pub(super) fn hash(body: &[u8]) -> String {
     format!("{:016x}", stable_hash(body))
 }
 
 fn generate(number: u64, kind: u64) -> Bytes {
-    let mut random = fastrand::Rng::with_seed(number * 2 + kind);
-    let mut body = vec![0; random.usize(1..LONGEST)];
-    random.fill(&mut body);
+    let seed = number * 2 + kind;
+    random(seed, fastrand::Rng::with_seed(seed).usize(1..LONGEST))
+}
+
+fn random(seed: u64, length: usize) -> Bytes {
+    let mut body = vec![0; length];
+    fastrand::Rng::with_seed(seed).fill(&mut body);
     body.into()
 }
 

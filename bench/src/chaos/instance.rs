@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 
-use super::client::Service;
 use super::mood::Mood;
+use super::request::Service;
 use crate::host;
 use crate::mesh::{Mesh, Sidecar, local};
 use crate::process::Process;
@@ -11,20 +11,41 @@ use crate::process::Process;
 /// What may be wrong with an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trouble {
-    /// The application is killed.
+    /// The application is killed; its sidecar lives.
     Killed,
     /// The application is stopped: its connections stay open, and nothing happens on them.
     Hung,
     Slow,
     Resetting,
     Garbage,
-    /// The sidecar is killed.
+    /// Answers everything with 500, or INTERNAL.
+    Failing,
+    /// Answers everything with 503, or UNAVAILABLE.
+    HalfDead,
+    /// The sidecar is killed; the application lives.
     SidecarKilled,
+    /// The sidecar is stopped: what is sent to it waits in the kernel.
+    SidecarHung,
+    /// Both are killed.
+    BothKilled,
+    /// Both are killed, and those of most other instances with them.
+    MostKilled,
 }
 
 impl Trouble {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Killed, Self::Hung, Self::Slow, Self::Resetting, Self::Garbage, Self::SidecarKilled];
+    /// What comes to an instance by itself.
+    pub(super) const ALL: [Self; 10] = [
+        Self::Killed,
+        Self::Hung,
+        Self::Slow,
+        Self::Resetting,
+        Self::Garbage,
+        Self::Failing,
+        Self::HalfDead,
+        Self::SidecarKilled,
+        Self::SidecarHung,
+        Self::BothKilled,
+    ];
 
     /// For reports.
     pub(super) fn name(self) -> &'static str {
@@ -34,12 +55,34 @@ impl Trouble {
             Self::Slow => "slow",
             Self::Resetting => "reset in the middle of bodies",
             Self::Garbage => "garbage instead of HTTP",
+            Self::Failing => "500 or INTERNAL for everything",
+            Self::HalfDead => "503 or UNAVAILABLE for everything",
             Self::SidecarKilled => "sidecar killed",
+            Self::SidecarHung => "sidecar hung",
+            Self::BothKilled => "application and sidecar killed",
+            Self::MostKilled => "killed at once with most others",
+        }
+    }
+
+    /// What its application is told; `None`: it is not the application's doing.
+    fn mood(self) -> Option<Mood> {
+        match self {
+            Self::Slow => Some(Mood::Slow),
+            Self::Resetting => Some(Mood::Resetting),
+            Self::Garbage => Some(Mood::Garbage),
+            Self::Failing => Some(Mood::Failing),
+            Self::HalfDead => Some(Mood::HalfDead),
+            Self::Killed
+            | Self::Hung
+            | Self::SidecarKilled
+            | Self::SidecarHung
+            | Self::BothKilled
+            | Self::MostKilled => None,
         }
     }
 }
 
-/// One instance of both services.
+/// One instance of all services.
 pub(super) struct Instance {
     pub(super) name: String,
     ports: Ports,
@@ -52,8 +95,9 @@ pub(super) struct Instance {
 /// Ports stay the same over restarts.
 struct Ports {
     http1: u16,
+    /// Of HTTP/2 and of gRPC.
     http2: u16,
-    inbound: [u16; 2],
+    inbound: [u16; Service::COUNT],
     admin: u16,
 }
 
@@ -63,7 +107,7 @@ impl Instance {
         let ports = Ports {
             http1: host::free_port()?,
             http2: host::free_port()?,
-            inbound: [host::free_port()?, host::free_port()?],
+            inbound: host::free_ports()?,
             admin: host::free_port()?,
         };
         let mut instance = Self { name, ports, application: None, sidecar: None, starts: 0 };
@@ -73,7 +117,7 @@ impl Instance {
     }
 
     /// Where its sidecar takes connections of the mesh.
-    pub(super) fn inbound(&self) -> [u16; 2] {
+    pub(super) fn inbound(&self) -> [u16; Service::COUNT] {
         self.ports.inbound
     }
 
@@ -92,10 +136,11 @@ impl Instance {
 
     fn start_sidecar(&mut self, mesh: &Mesh) -> anyhow::Result<()> {
         self.starts += 1;
-        let offer = |service: Service, protocol: &str, port: u16, inbound: u16| {
-            format!("--service {}/{protocol}={}@{}", service.authority(), local(port), local(inbound))
+        let offer = |service: Service| {
+            let port = if service == Service::Http1 { self.ports.http1 } else { self.ports.http2 };
+            let inbound = local(self.ports.inbound[service as usize]);
+            format!("--service {}/{}={}@{inbound}", service.authority(), service.protocol(), local(port))
         };
-        let [inbound1, inbound2] = self.ports.inbound;
         self.sidecar = Some(mesh.sidecar(&Sidecar {
             log: &format!("{}-{}-sidecar", self.name, self.starts),
             workload: &self.name,
@@ -103,40 +148,50 @@ impl Instance {
             services: Some("*"),
             workers: 1,
             admin: self.ports.admin,
-            arguments: vec![
-                offer(Service::Http1, "http", self.ports.http1, inbound1),
-                offer(Service::Http2, "http2", self.ports.http2, inbound2),
-            ],
+            arguments: Service::ALL.map(offer).into(),
         })?);
         Ok(())
     }
 
     /// Brings trouble.
     pub(super) async fn trouble(&mut self, trouble: Trouble, mesh: &Mesh) -> anyhow::Result<()> {
-        match trouble {
-            Trouble::Killed => kill(&mut self.application).await,
-            Trouble::SidecarKilled => kill(&mut self.sidecar).await,
-            Trouble::Hung => self.signal(Signal::STOP),
-            Trouble::Slow => Mood::Slow.tell(&mesh.folder, &self.name),
-            Trouble::Resetting => Mood::Resetting.tell(&mesh.folder, &self.name),
-            Trouble::Garbage => Mood::Garbage.tell(&mesh.folder, &self.name),
+        if let Some(mood) = trouble.mood() {
+            return mood.tell(&mesh.folder, &self.name);
         }
+        match trouble {
+            Trouble::Hung => signal(self.application.as_ref(), Signal::STOP),
+            Trouble::SidecarHung => signal(self.sidecar.as_ref(), Signal::STOP),
+            Trouble::SidecarKilled => kill(&mut self.sidecar).await,
+            Trouble::BothKilled | Trouble::MostKilled => {
+                self.crash()?;
+                kill(&mut self.sidecar).await?;
+                kill(&mut self.application).await
+            }
+            _ => kill(&mut self.application).await,
+        }
+    }
+
+    /// Kills both processes, and waits for neither.
+    pub(super) fn crash(&self) -> anyhow::Result<()> {
+        signal(self.sidecar.as_ref(), Signal::KILL)?;
+        signal(self.application.as_ref(), Signal::KILL)
     }
 
     /// Ends it.
     pub(super) fn mend(&mut self, trouble: Trouble, mesh: &Mesh) -> anyhow::Result<()> {
-        match trouble {
-            Trouble::Killed => self.start_application(mesh),
-            Trouble::SidecarKilled => self.start_sidecar(mesh),
-            Trouble::Hung => self.signal(Signal::CONT),
-            Trouble::Slow | Trouble::Resetting | Trouble::Garbage => {
-                Mood::Well.tell(&mesh.folder, &self.name)
-            }
+        if trouble.mood().is_some() {
+            return Mood::Well.tell(&mesh.folder, &self.name);
         }
-    }
-
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        self.application.as_ref().map_or(Ok(()), |application| application.signal(signal))
+        match trouble {
+            Trouble::Hung => signal(self.application.as_ref(), Signal::CONT),
+            Trouble::SidecarHung => signal(self.sidecar.as_ref(), Signal::CONT),
+            Trouble::SidecarKilled => self.start_sidecar(mesh),
+            Trouble::BothKilled | Trouble::MostKilled => {
+                self.start_application(mesh)?;
+                self.start_sidecar(mesh)
+            }
+            _ => self.start_application(mesh),
+        }
     }
 
     /// Fails if a process has ended that nobody killed.
@@ -151,6 +206,10 @@ impl Instance {
             process.stop().await;
         }
     }
+}
+
+fn signal(process: Option<&Process>, signal: Signal) -> anyhow::Result<()> {
+    process.map_or(Ok(()), |process| process.signal(signal))
 }
 
 async fn kill(process: &mut Option<Process>) -> anyhow::Result<()> {

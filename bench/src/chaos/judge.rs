@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::client::{Kind, Outcome, Sent, Service};
+use super::instance::Trouble;
 use super::journal::Records;
+use super::log::{Lines, Logged};
+use super::request::{Outcome, Sent, Service};
 use super::schedule::Spell;
 
 /// Attempts that a GET has by its route, the first one included.
@@ -15,12 +17,13 @@ const ATTEMPTS_BY_ROUTE: u32 = 4;
 const ATTEMPTS_UNPROCESSED: u32 = 6;
 /// Requests of a service that may be in flight, by the policy.
 pub(super) const MAX_REQUESTS: u32 = 40;
+/// What is said where as many are.
+pub(super) const LIMITED: &str = "breaker_open";
 /// For how long an instance may still fail after its trouble has ended: processes start, and what had waited is answered.
-const AFTERMATH: Duration = Duration::from_secs(2);
-/// Time of a POST by its route.
-const TIME_OF_POST: Duration = Duration::from_secs(3);
-/// Time of a GET by its route.
-const TIME_OF_GET: Duration = Duration::from_secs(5);
+const AFTERMATH: Duration = Duration::from_secs(3);
+/// For how long a request may still be under way whose client has left: nobody tells the sidecar of a closed connection of
+/// HTTP/1 before the next piece of the answer.
+const NOTICE: Duration = Duration::from_millis(500);
 
 /// Why a failure could not be avoided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,6 +33,8 @@ pub(super) enum Unavoidable {
     Begun,
     /// It had been sent to an instance in trouble, which may have begun it for all that anybody can know.
     MayHaveBegun,
+    /// An application answered that it failed, and it must not be repeated.
+    Answered,
     /// Its answer had begun.
     AnswerBegun,
     /// All attempts that there may be were made.
@@ -43,9 +48,10 @@ pub(super) enum Unavoidable {
 }
 
 impl Unavoidable {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Begun,
         Self::MayHaveBegun,
+        Self::Answered,
         Self::AnswerBegun,
         Self::AttemptsMade,
         Self::TimeOver,
@@ -58,6 +64,7 @@ impl Unavoidable {
         match self {
             Self::Begun => "an application had begun it, and it must not be repeated",
             Self::MayHaveBegun => "sent to an instance in trouble, and it must not be repeated",
+            Self::Answered => "an application answered that it failed, and it must not be repeated",
             Self::AnswerBegun => "its answer had begun",
             Self::AttemptsMade => "all attempts were made",
             Self::TimeOver => "its time was over",
@@ -67,22 +74,11 @@ impl Unavoidable {
     }
 }
 
-/// What the log of the clients' sidecar says of a request that failed.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Logged {
-    pub(super) request_id: String,
-    #[serde(default)]
-    pub(super) attempts: u32,
-    /// The instance that was asked last.
-    #[serde(default)]
-    pub(super) workload: String,
-}
-
 /// All that was written down about requests.
 pub(super) struct Evidence<'a> {
     pub(super) records: &'a Records,
     pub(super) spells: &'a [Spell],
-    pub(super) log: &'a BTreeMap<u64, Logged>,
+    pub(super) log: &'a Lines,
     /// Names of the instances, in order.
     pub(super) instances: &'a [String],
     pub(super) traffic: &'a Traffic,
@@ -90,7 +86,7 @@ pub(super) struct Evidence<'a> {
 
 /// How many requests to a service clients had under way, after each change.
 #[derive(Debug, Default)]
-pub(super) struct Traffic([Vec<(Duration, u32)>; 2]);
+pub(super) struct Traffic([Vec<(Duration, u32)>; Service::COUNT]);
 
 impl Traffic {
     pub(super) fn of(sent: &[Sent]) -> Self {
@@ -98,7 +94,7 @@ impl Traffic {
             let of_service = sent.iter().filter(|sent| sent.kind.service == service);
             // At the same time, beginnings come first: not fewer than there were.
             let mut changes: Vec<_> =
-                of_service.flat_map(|sent| [(sent.at, false), (sent.ended, true)]).collect();
+                of_service.flat_map(|sent| [(sent.at, false), (noticed(sent), true)]).collect();
             changes.sort_unstable();
             let mut now = 0_u32;
             let after = |(at, ends): (Duration, bool)| {
@@ -118,10 +114,17 @@ impl Traffic {
     }
 }
 
+/// When the sidecar knows at the latest that a request has ended.
+fn noticed(sent: &Sent) -> Duration {
+    if matches!(sent.outcome, Outcome::Left(_)) { sent.ended + NOTICE } else { sent.ended }
+}
+
 /// What was found.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Verdict {
     pub(super) answered: u64,
+    /// Requests whose clients left.
+    pub(super) left: u64,
     pub(super) unavoidable: BTreeMap<Unavoidable, u64>,
     /// What must not have happened.
     pub(super) faults: Vec<String>,
@@ -133,10 +136,11 @@ impl Evidence<'_> {
         let mut verdict = Verdict::default();
         for request in sent {
             match self.fate(request) {
+                Ok(None) if matches!(request.outcome, Outcome::Left(_)) => verdict.left += 1,
                 Ok(None) => verdict.answered += 1,
                 Ok(Some(reason)) => *verdict.unavoidable.entry(reason).or_default() += 1,
                 Err(fault) => {
-                    let (number, kind) = (request.number, describe(request.kind));
+                    let (number, kind) = (request.number, request.kind.describe());
                     let took = request.took().as_millis();
                     verdict.faults.push(format!("request {number}, {kind}, {took} ms: {fault}"));
                 }
@@ -147,7 +151,7 @@ impl Evidence<'_> {
 
     fn fate(&self, request: &Sent) -> Result<Option<Unavoidable>, String> {
         let begun = self.records.get(&request.number).map(Vec::as_slice).unwrap_or_default();
-        if !request.kind.retriable && begun.len() > 1 {
+        if request.kind.is_once() && begun.len() > 1 {
             return Err(format!("was processed {} times", begun.len()));
         }
         match &request.outcome {
@@ -156,21 +160,42 @@ impl Evidence<'_> {
                 let known = begun.iter().any(by);
                 if known { Ok(None) } else { Err(format!("{instance} has answered it without beginning it")) }
             }
+            Outcome::Left(_) => Ok(None),
             Outcome::Lost(problem) => Err(format!("lost: {problem}")),
             Outcome::Mixed(problem) => Err(format!("mixed up: {problem}")),
-            Outcome::Torn(instance) if self.in_trouble(instance, request) => {
-                Ok(Some(Unavoidable::AnswerBegun))
-            }
-            Outcome::Torn(instance) => Err(format!("torn, though {instance} was well")),
+            Outcome::Torn(instance) => self.torn(instance, request).map(Some),
+            // Its head and its end have come to the sidecar at once, so that the client has got only the end.
+            Outcome::Reset => self.torn(&self.logged(request, "reset")?.workload, request).map(Some),
+            Outcome::Failed(status) => self.failed(request, status).map(Some),
             Outcome::Refused(reason) => self.refused(request, reason).map(Some),
         }
     }
 
+    fn torn(&self, instance: &str, request: &Sent) -> Result<Unavoidable, String> {
+        if self.in_trouble(instance, request) {
+            Ok(Unavoidable::AnswerBegun)
+        } else {
+            Err(format!("torn, though {instance} was well"))
+        }
+    }
+
+    /// A failure that an application has told.
+    fn failed(&self, request: &Sent, status: &str) -> Result<Unavoidable, String> {
+        let logged = self.logged(request, status)?;
+        let fails = |spell: &Spell| matches!(spell.trouble, Trouble::Failing | Trouble::HalfDead);
+        if !self.has_spell(&logged.workload, request, fails) {
+            return Err(format!("{status}, though {} fails nothing", logged.workload));
+        }
+        if request.kind.call.is_retriable() {
+            Ok(bounded(request, logged, ATTEMPTS_BY_ROUTE))
+        } else {
+            Ok(Unavoidable::Answered)
+        }
+    }
+
     fn refused(&self, request: &Sent, reason: &str) -> Result<Unavoidable, String> {
-        let Some(logged) = self.log.get(&request.number) else {
-            return Err(format!("{reason}, of which the log of the sidecar says nothing"));
-        };
-        if reason == "overloaded" && logged.attempts == 0 {
+        let logged = self.logged(request, reason)?;
+        if reason == LIMITED && logged.attempts == 0 {
             // What the clients have under way is never less than what their sidecar has.
             let most = self.traffic.most_under_way(request);
             return if most > MAX_REQUESTS {
@@ -179,24 +204,28 @@ impl Evidence<'_> {
                 Err(format!("{reason}, with {most} requests under way at most"))
             };
         }
-        let unprocessed = matches!(reason, "connect_failed" | "no_endpoints" | "overloaded");
-        let attempts = match (request.kind.retriable, unprocessed) {
-            (_, true) => ATTEMPTS_UNPROCESSED,
-            (true, false) => ATTEMPTS_BY_ROUTE,
-            (false, false) => return self.unrepeatable(request, reason, logged),
-        };
-        let time = if request.kind.retriable { TIME_OF_GET } else { TIME_OF_POST };
-        Ok(if logged.attempts >= attempts {
-            Unavoidable::AttemptsMade
-        } else if request.took() >= time {
-            Unavoidable::TimeOver
-        } else {
-            // How many of these there may be is compared with what the proxy has counted.
-            Unavoidable::Budget
-        })
+        let unreached = matches!(reason, "connect_failed" | "no_endpoints");
+        let is_late = request.took() >= request.kind.call.time();
+        if unreached
+            && !is_late
+            && let Some(well) = self.well(request)
+        {
+            return Err(format!("{reason}, though {well} was well"));
+        }
+        let unprocessed = unreached || matches!(reason, LIMITED | "overloaded");
+        match (request.kind.call.is_retriable(), unprocessed) {
+            (_, true) => Ok(bounded(request, logged, ATTEMPTS_UNPROCESSED)),
+            (true, false) => Ok(bounded(request, logged, ATTEMPTS_BY_ROUTE)),
+            (false, false) => self.unrepeatable(request, reason, logged),
+        }
     }
 
-    /// A POST of which nobody can know whether it was processed.
+    fn logged(&self, request: &Sent, problem: &str) -> Result<&Logged, String> {
+        let line = self.log.get(&request.number).and_then(|lines| lines.first());
+        line.ok_or_else(|| format!("{problem}, of which the log of the sidecar says nothing"))
+    }
+
+    /// What must not be repeated, and of which nobody can know whether it was processed.
     fn unrepeatable(&self, request: &Sent, reason: &str, logged: &Logged) -> Result<Unavoidable, String> {
         if !self.in_trouble(&logged.workload, request) {
             return Err(format!("{reason}, though {} was well", logged.workload));
@@ -207,100 +236,36 @@ impl Evidence<'_> {
 
     /// Whether an instance was in trouble at some time of the request.
     fn in_trouble(&self, instance: &str, request: &Sent) -> bool {
+        self.has_spell(instance, request, |_| true)
+    }
+
+    fn has_spell(&self, instance: &str, request: &Sent, is: impl Fn(&Spell) -> bool) -> bool {
         self.spells.iter().any(|spell| {
             self.instances.get(spell.instance).is_some_and(|name| name == instance)
                 && spell.from <= request.ended
                 && request.at <= spell.to + AFTERMATH
+                && is(spell)
         })
+    }
+
+    /// An instance that was well for all of the request's time.
+    fn well(&self, request: &Sent) -> Option<&str> {
+        let well = self.instances.iter().find(|instance| !self.in_trouble(instance, request));
+        well.map(String::as_str)
     }
 }
 
-/// A kind, for messages.
-pub(super) fn describe(kind: Kind) -> String {
-    format!("{} {}", if kind.retriable { "GET" } else { "POST" }, kind.service.name())
+/// What has ended the attempts at a request that may have been repeated.
+fn bounded(request: &Sent, logged: &Logged, attempts: u32) -> Unavoidable {
+    if logged.attempts >= attempts {
+        Unavoidable::AttemptsMade
+    } else if request.took() >= request.kind.call.time() {
+        Unavoidable::TimeOver
+    } else {
+        // How many of these there may be is compared with what the proxy has counted.
+        Unavoidable::Budget
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chaos::client::Service;
-    use crate::chaos::instance::Trouble;
-    use crate::chaos::journal::Begun;
-
-    fn seconds(at: u64) -> Duration {
-        Duration::from_secs(at)
-    }
-
-    fn request(retriable: bool, at: u64, outcome: Outcome) -> Sent {
-        let kind = Kind { service: Service::Http1, retriable };
-        let (at, ended) = (seconds(at), seconds(at) + Duration::from_millis(50));
-        Sent { number: 1, kind, at, ended, outcome }
-    }
-
-    /// Judges a request with `begun` attempts at the first instance, which is in trouble from second 10 to 20.
-    fn judged(request: &Sent, begun: usize, attempts: u32) -> Result<Option<Unavoidable>, String> {
-        judged_among(std::slice::from_ref(request), begun, attempts)
-    }
-
-    /// The same of the first of several requests.
-    fn judged_among(requests: &[Sent], begun: usize, attempts: u32) -> Result<Option<Unavoidable>, String> {
-        let request = &requests[0];
-        let traffic = Traffic::of(requests);
-        let instances = ["a".to_owned(), "b".to_owned()];
-        let attempt = (0, Begun { at: request.at, answering: None });
-        let mut records = Records::new();
-        if begun > 0 {
-            records.insert(1, vec![attempt; begun]);
-        }
-        let spells = [Spell { instance: 0, trouble: Trouble::Hung, from: seconds(10), to: seconds(20) }];
-        let line = Logged { request_id: "1".to_owned(), attempts, workload: "a".to_owned() };
-        let log = BTreeMap::from([(1, line)]);
-        Evidence { records: &records, spells: &spells, log: &log, instances: &instances, traffic: &traffic }
-            .fate(request)
-    }
-
-    fn refused(reason: &str) -> Outcome {
-        Outcome::Refused(reason.to_owned())
-    }
-
-    #[test]
-    fn what_must_not_be_repeated_may_fail_while_its_instance_is_in_trouble() {
-        let reset = |at| request(false, at, refused("upstream_reset"));
-        assert_eq!(judged(&reset(15), 1, 1), Ok(Some(Unavoidable::Begun)));
-        assert_eq!(judged(&reset(15), 0, 1), Ok(Some(Unavoidable::MayHaveBegun)));
-        assert!(judged(&reset(5), 1, 1).is_err(), "its instance was well");
-        assert!(judged(&reset(30), 1, 1).is_err(), "its instance was well again");
-    }
-
-    #[test]
-    fn what_provably_was_not_processed_may_fail_only_by_the_bounds() {
-        let unreachable = request(false, 15, refused("connect_failed"));
-        assert_eq!(judged(&unreachable, 0, 6), Ok(Some(Unavoidable::AttemptsMade)));
-        assert_eq!(judged(&unreachable, 0, 2), Ok(Some(Unavoidable::Budget)));
-        let repeatable = request(true, 15, refused("upstream_reset"));
-        assert_eq!(judged(&repeatable, 3, 3), Ok(Some(Unavoidable::Budget)));
-        assert_eq!(judged(&repeatable, 4, 4), Ok(Some(Unavoidable::AttemptsMade)));
-    }
-
-    #[test]
-    fn the_limit_refuses_only_where_more_is_under_way() {
-        let few = vec![request(true, 15, refused("overloaded")); MAX_REQUESTS as usize];
-        assert!(judged_among(&few, 0, 0).is_err());
-        let many = vec![request(true, 15, refused("overloaded")); MAX_REQUESTS as usize + 1];
-        assert_eq!(judged_among(&many, 0, 0), Ok(Some(Unavoidable::Limit)));
-    }
-
-    #[test]
-    fn nothing_excuses_what_is_lost_mixed_up_or_processed_twice() {
-        for outcome in [Outcome::Lost(String::new()), Outcome::Mixed(String::new())] {
-            assert!(judged(&request(true, 15, outcome), 1, 1).is_err());
-        }
-        let answered = |retriable| request(retriable, 15, Outcome::Answered("a".to_owned()));
-        assert_eq!(judged(&answered(true), 2, 2), Ok(None));
-        assert!(judged(&answered(false), 2, 2).is_err());
-        assert!(judged(&answered(false), 0, 1).is_err());
-        let torn = |at| request(true, at, Outcome::Torn("a".to_owned()));
-        assert_eq!(judged(&torn(21), 1, 1), Ok(Some(Unavoidable::AnswerBegun)));
-        assert!(judged(&torn(5), 1, 1).is_err());
-    }
-}
+mod tests;

@@ -19,10 +19,15 @@ pub(crate) enum Mood {
     Resetting,
     /// Answers what is no HTTP.
     Garbage,
+    /// Answers everything with 500, or INTERNAL.
+    Failing,
+    /// Answers everything with 503, or UNAVAILABLE, as what has lost something that it needs.
+    HalfDead,
 }
 
 impl Mood {
-    const ALL: [Self; 4] = [Self::Well, Self::Slow, Self::Resetting, Self::Garbage];
+    const ALL: [Self; 6] =
+        [Self::Well, Self::Slow, Self::Resetting, Self::Garbage, Self::Failing, Self::HalfDead];
 
     fn name(self) -> &'static str {
         match self {
@@ -30,6 +35,17 @@ impl Mood {
             Self::Slow => "slow",
             Self::Resetting => "resetting",
             Self::Garbage => "garbage",
+            Self::Failing => "failing",
+            Self::HalfDead => "half-dead",
+        }
+    }
+
+    /// The statuses of HTTP and of gRPC that it answers everything with.
+    pub(super) fn failure(self) -> Option<(http::StatusCode, &'static str)> {
+        match self {
+            Self::Failing => Some((http::StatusCode::INTERNAL_SERVER_ERROR, "13")),
+            Self::HalfDead => Some((http::StatusCode::SERVICE_UNAVAILABLE, "14")),
+            Self::Well | Self::Slow | Self::Resetting | Self::Garbage => None,
         }
     }
 

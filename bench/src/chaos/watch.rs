@@ -11,8 +11,8 @@ use anyhow::Context;
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::client::Service;
 use super::clock;
+use super::request::Service;
 use crate::mesh::admin;
 use crate::mesh::exposition::Exposition;
 
@@ -26,7 +26,7 @@ pub(super) struct Look {
     /// Retries that the budget did not allow, so far.
     pub(super) over_budget: u64,
     pub(super) ejections: u64,
-    pub(super) services: [OfService; 2],
+    pub(super) services: [OfService; Service::COUNT],
 }
 
 /// What is said of one service.
@@ -48,12 +48,12 @@ pub(super) struct Watch {
     id: u32,
     admin: SocketAddr,
     /// Ports of the sidecars of each service.
-    ports: [BTreeSet<u16>; 2],
+    ports: [BTreeSet<u16>; Service::COUNT],
     pub(super) looks: RefCell<Vec<Look>>,
 }
 
 impl Watch {
-    pub(super) fn new(id: u32, admin: SocketAddr, ports: [BTreeSet<u16>; 2]) -> Rc<Self> {
+    pub(super) fn new(id: u32, admin: SocketAddr, ports: [BTreeSet<u16>; Service::COUNT]) -> Rc<Self> {
         Rc::new(Self { id, admin, ports, looks: RefCell::default() })
     }
 
@@ -77,7 +77,7 @@ impl Watch {
         let own =
             sockets_of(self.id).with_context(|| format!("looking for sockets of process {}", self.id))?;
         let services = Service::ALL.map(|service| {
-            let backend = format!("default/{}", service.authority());
+            let backend = service.label();
             let known = config.endpoints.iter().find(|known| known.service == backend);
             let of = known.map(|known| known.endpoints.as_slice()).unwrap_or_default();
             OfService {

@@ -66,6 +66,15 @@ pub fn free_port() -> anyhow::Result<u16> {
     anyhow::bail!("no free port found between {} and {}", PORTS.start, PORTS.end)
 }
 
+/// As many of those as are needed.
+pub fn free_ports<const COUNT: usize>() -> anyhow::Result<[u16; COUNT]> {
+    let mut ports = [0; COUNT];
+    for port in &mut ports {
+        *port = free_port()?;
+    }
+    Ok(ports)
+}
+
 /// What results depend on.
 #[derive(Clone, Debug, Serialize)]
 pub struct Host {

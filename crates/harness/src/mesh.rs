@@ -124,6 +124,11 @@ impl Mesh {
         Ok(clients.matches("\"health\": \"Ready\"").count())
     }
 
+    /// What proxies have told of their traffic, as the control plane shows it.
+    pub async fn traffic(&self) -> anyhow::Result<String> {
+        admin::get(self.admin, "/traffic").await
+    }
+
     /// Fails if the control plane has ended.
     pub fn ensure_alive(&mut self) -> anyhow::Result<()> {
         self.control_plane.as_mut().context("the control plane does not run")?.ensure_alive()

@@ -11,25 +11,44 @@ impl Exposition {
 
     /// The sum of the samples of a name that have all these labels; 0 if there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
-        let samples = self.0.lines().filter_map(|line| {
+        let samples = self.samples(name);
+        let samples = samples.filter(|sample| labels.iter().all(|(name, value)| sample.has(name, value)));
+        samples.map(|sample| sample.value).sum()
+    }
+
+    /// The samples of a name.
+    pub fn samples(&self, name: &str) -> impl Iterator<Item = Sample<'_>> {
+        self.0.lines().filter_map(move |line| {
             let rest = line.strip_prefix(name)?;
-            let (known, value) = match rest.strip_prefix('{') {
+            let (labels, value) = match rest.strip_prefix('{') {
                 // No value of the labels that are asked for here holds a brace.
                 Some(inside) => inside.rsplit_once('}')?,
                 None => ("", rest),
             };
-            let value: u64 = value.strip_prefix(' ')?.split(' ').next()?.parse().ok()?;
-            let has = |(name, value): &(&str, &str)| known.split("\",").any(|label| is(label, name, value));
-            labels.iter().all(has).then_some(value)
-        });
-        samples.sum()
+            Some(Sample { labels, value: value.strip_prefix(' ')?.split(' ').next()?.parse().ok()? })
+        })
     }
 }
 
-/// Whether a label, without its last quote or with it, is this one.
-fn is(label: &str, name: &str, value: &str) -> bool {
-    let value_of = label.strip_prefix(name).and_then(|rest| rest.strip_prefix("=\""));
-    value_of.is_some_and(|quoted| quoted.trim_end_matches('"') == value)
+/// One sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    labels: &'a str,
+    /// Its value, a whole number.
+    pub value: u64,
+}
+
+impl<'a> Sample<'a> {
+    /// The value of a label; empty if there is none.
+    pub fn label(&self, name: &str) -> &'a str {
+        let value = |label: &'a str| label.strip_prefix(name)?.strip_prefix("=\"");
+        let found = self.labels.split("\",").find_map(value);
+        found.map(|quoted| quoted.trim_end_matches('"')).unwrap_or_default()
+    }
+
+    fn has(&self, name: &str, value: &str) -> bool {
+        self.label(name) == value
+    }
 }
 
 #[cfg(test)]
@@ -46,5 +65,8 @@ mod tests {
         assert_eq!(metrics.sum("a_total", &[("y", "q"), ("x", "10")]), 5);
         assert_eq!(metrics.sum("b", &[]), 7);
         assert_eq!(metrics.sum("c", &[]), 0);
+        let labels: Vec<_> = metrics.samples("a_total").map(|sample| sample.label("y")).collect();
+        assert_eq!(labels, ["p", "q", "q"]);
+        assert!(metrics.samples("b").all(|sample| sample.label("y").is_empty()));
     }
 }
