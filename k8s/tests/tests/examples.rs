@@ -6,6 +6,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use weft_cluster_tests::{Cluster, Namespace, sum};
@@ -32,6 +33,39 @@ fn example(name: &str, namespace: &str) -> String {
     text.replace("weft-demo", namespace)
         .replace("namespace: shop", &format!("namespace: {namespace}"))
         .replace(IMAGE, &image())
+}
+
+/// Ratings at an address that is neither a pod's nor a node's, although the node has it.
+struct Outside {
+    address: &'static str,
+    program: Child,
+}
+
+impl Outside {
+    fn start(address: &'static str, port: &str) -> Option<Self> {
+        let Ok(weft) = env::var("WEFT_TEST_COMMAND") else {
+            println!("skipped: set WEFT_TEST_COMMAND to the program weft");
+            return None;
+        };
+        ip(&["address", "replace", address, "dev", "lo"]);
+        let mut program = Command::new(weft);
+        program.args(["example", "ratings", "--host", address, "--port", port]);
+        let program = program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Some(Self { address, program })
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+        ip(&["address", "delete", self.address, "dev", "lo"]);
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let ended = Command::new("ip").args(arguments).status().unwrap();
+    assert!(ended.success(), "ip {arguments:?}: {ended}");
 }
 
 /// A namespace with the demo at work.
@@ -231,30 +265,10 @@ fn a_destination_outside_of_the_mesh_has_its_name_in_the_metrics() {
     let Some(cluster) = Cluster::find("a_destination_outside_of_the_mesh_has_its_name_in_the_metrics") else {
         return;
     };
+    let Some(_outside) = Outside::start("192.0.2.10", "443") else { return };
     let demo = Demo::start(&cluster, "external");
-    // Something outside: a pod that is left alone.
     let image = image();
-    demo.0.apply(&format!(
-        "
-apiVersion: v1
-kind: Pod
-metadata: {{name: outside, labels: {{app: outside, mesh.weft.dev/inject: disabled}}}}
-spec:
-  containers:
-    - name: outside
-      image: {image}
-      imagePullPolicy: IfNotPresent
-      command: [/weft, example, ratings, --host, 0.0.0.0, --port, '8443']
-"
-    ));
-    demo.0.kubectl(&["wait", "pod/outside", "--for=condition=Ready", "--timeout=60s"]);
-    let address = demo.0.kubectl(&["get", "pod", "outside", "-o", "jsonpath={.status.podIP}"]);
-    let text = example("kubernetes/external.yaml", &demo.0.name);
-    let text = text
-        .replace("192.0.2.10", &address)
-        .replace("port: 443", "port: 8443")
-        .replace(", {address: 192.0.2.11}", "");
-    cluster.apply(&text);
+    cluster.apply(&example("kubernetes/external.yaml", &demo.0.name).replace(", {address: 192.0.2.11}", ""));
     cluster.until("the metrics of the destination", |_| {
         demo.0.apply(&format!(
             "
@@ -266,7 +280,7 @@ spec:
     - name: caller
       image: {image}
       imagePullPolicy: IfNotPresent
-      command: [/weft, example, reviews, --version, v2, --port, '9080', --ratings, 'http://{address}:8443']
+      command: [/weft, example, reviews, --version, v2, --port, '9080', --ratings, 'http://192.0.2.10:443']
     - name: load
       image: {image}
       imagePullPolicy: IfNotPresent
@@ -275,7 +289,7 @@ spec:
         ));
         let path = format!("/api/v1/namespaces/{}/pods/caller:15020/proxy/metrics", demo.0.name);
         let text = cluster.try_kubectl(&["get", "--raw", &path], "").ok()?;
-        let destination = format!("destination=\"{}/billing:8443\"", demo.0.name);
+        let destination = format!("destination=\"{}/billing:443\"", demo.0.name);
         (sum(&text, "weft_tcp_connections_opened_total", &[&destination]) > 0.0).then_some(())
     });
 }
