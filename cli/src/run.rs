@@ -184,7 +184,9 @@ async fn tell_when_listening(args: &Args, settings: &Settings, info: Info) -> an
             if !hinted && began.elapsed() >= LISTEN_HINT {
                 hinted = true;
                 let how = if args.app_port.is_some() { "--app-port" } else { "PORT" };
-                tell(format_args!("the program does not listen on 127.0.0.1:{port} yet, the port in {how}"));
+                tell(format_args!(
+                    "the program does not listen on 127.0.0.1:{port} or [::1]:{port} yet, the port in {how}"
+                ));
             }
             tokio::time::sleep(LISTEN_EVERY).await;
         }

@@ -155,6 +155,16 @@ pub struct Args {
     /// Time without a byte either way after which a request is given up, in seconds, in whole minutes; 0: never
     #[arg(long, value_name = "SECONDS", env = "WEFT_STREAM_IDLE_TIMEOUT", default_value_t = 300)]
     pub stream_idle_timeout: u64,
+    /// Time after which an unused connection to the application is closed, in seconds; less where the application's
+    /// Keep-Alive field says so
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "WEFT_APPLICATION_IDLE_TIMEOUT",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub application_idle_timeout: u32,
 }
 
 fn workload_id(text: &str) -> Result<String, String> {
@@ -214,6 +224,7 @@ impl Args {
             max_destinations: self.max_destinations,
             drain_timeout: Duration::from_secs(self.drain_timeout),
             stream_idle: Duration::from_secs(self.stream_idle_timeout),
+            application_idle: Duration::from_secs(self.application_idle_timeout.into()),
         })
     }
 

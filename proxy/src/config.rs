@@ -73,6 +73,8 @@ pub struct ProxyConfig {
     pub drain_timeout: Duration,
     /// Time without an octet either way after which a request is given up; zero: never.
     pub stream_idle: Duration,
+    /// Time after which an unused connection to the application is closed.
+    pub application_idle: Duration,
 }
 
 /// What a workload proves its identity with at the first contact with the control plane.
@@ -159,6 +161,7 @@ impl Default for ProxyConfig {
             // Kubernetes' default grace period is 30 s; what is left is for the process to end.
             drain_timeout: Duration::from_secs(25),
             stream_idle: crate::shared::STREAM_IDLE,
+            application_idle: crate::shared::APPLICATION_IDLE,
         }
     }
 }

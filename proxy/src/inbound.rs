@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,13 +19,15 @@ use crate::access::Entry;
 use crate::config::Offer;
 use crate::http::client::Client;
 use crate::http::quiet::Patience;
+use crate::shared::Shared;
 use crate::snapshot::{InboundPort, Snapshot};
-use crate::stats::{Direction, Edge, EdgeKey, Security, Stats};
+use crate::stats::{Direction, Edge, EdgeKey, Security};
 use crate::stream::door::{Entering, door};
 use crate::stream::own::OwnListeners;
 use crate::stream::strangers::{Standing, Strangers};
 use crate::stream::{listener, socket};
 use crate::upstream::connect::Connector;
+use crate::upstream::local::Local;
 use crate::worker::Worker;
 
 mod adaptive;
@@ -40,16 +42,13 @@ use caller::{Caller, Proven};
 use live::Live;
 pub use load::{InFlight, Load};
 
-/// Time after which an unused connection to the application is closed.
-const IDLE: Duration = Duration::from_mins(1);
-
 /// The applications that this worker forwards to.
 #[derive(Debug, Default)]
 pub struct Inbound {
     strangers: Rc<Strangers>,
     pub(crate) proven: Proven,
     live: Live,
-    applications: RefCell<HashMap<SocketAddr, Rc<Application>>>,
+    applications: RefCell<HashMap<Local, Rc<Application>>>,
 }
 
 /// One port of the application: the connections to it, and how loaded it is.
@@ -61,24 +60,25 @@ pub struct Application {
 }
 
 impl Inbound {
-    fn application(&self, address: SocketAddr, own: &OwnListeners) -> Rc<Application> {
+    fn application(&self, local: Local, own: &OwnListeners) -> Rc<Application> {
         let mut applications = self.applications.borrow_mut();
-        let application = applications.entry(address).or_insert_with(|| {
-            let client = Client::new(Connector::plain(address, own));
+        let application = applications.entry(local).or_insert_with(|| {
+            let client = Client::new(Connector::application(local, own));
             Rc::new(Application { client, load: Load::default(), adaptive: Adaptive::default() })
         });
         Rc::clone(application)
     }
 
     /// Closes idle connections to the application, and those of peers that are believed, or let in, no longer.
-    pub fn sweep(&self, now: Instant, snapshot: &Snapshot, stats: &Stats) {
+    pub fn sweep(&self, now: Instant, snapshot: &Snapshot, shared: &Shared) {
+        let (stats, idle) = (&shared.stats, shared.application_idle());
         if let Some(tls) = &snapshot.tls {
             self.proven.sweep(tls.generation(), SystemTime::now(), stats);
         }
         self.live.sweep(&snapshot.inbound, stats);
         // A redirected connection is to whatever port its peer likes: what nobody uses is not kept.
         self.applications.borrow_mut().retain(|_, application| {
-            application.client.sweep(now, IDLE, stats) || Rc::strong_count(application) > 1
+            application.client.sweep(now, idle, stats) || Rc::strong_count(application) > 1
         });
     }
 }
@@ -112,7 +112,7 @@ pub(crate) struct Upstream {
 pub(crate) struct Arrival {
     pub(crate) service: Arc<str>,
     pub(crate) port: u16,
-    pub(crate) application: SocketAddr,
+    pub(crate) application: Local,
     /// What is spoken, where the listener is of one offer alone: services of one workload may have the same port number and
     /// different applications. `None`: what the control plane says of the port.
     pub(crate) protocol: Option<Protocol>,
@@ -126,11 +126,19 @@ impl Arrival {
 }
 
 /// Serves the inbound listener of a port that the workload offers.
-pub fn listen_offer(worker: &Rc<Worker>, listener: TcpListener, offer: &Offer, stop: CancellationToken) {
+///
+/// `all` are all of the proxy's listeners, none of which is the application.
+pub fn listen_offer(
+    worker: &Rc<Worker>,
+    listener: TcpListener,
+    offer: &Offer,
+    all: &OwnListeners,
+    stop: CancellationToken,
+) {
     let arrival = Arrival {
         service: offer.services.first().map_or("", String::as_str).into(),
         port: offer.port,
-        application: offer.application,
+        application: Local::or_other_loopback(offer.application, all),
         protocol: Some(offer.protocol),
     };
     accept(worker, listener, stop, move |_, _| Some(arrival.clone()));
@@ -142,7 +150,8 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
     accept(worker, listener, stop, move |stream, peer| match socket::original_destination(stream) {
         Ok(Some(original)) if shared.redirection.arrived(Direction::Inbound, original, peer) => None,
         Ok(Some(original)) => {
-            Some(Arrival { service: "".into(), port: original.port(), application: original, protocol: None })
+            let application = Local::exactly(original);
+            Some(Arrival { service: "".into(), port: original.port(), application, protocol: None })
         }
         Ok(None) => {
             tracing::warn!(%peer, "a connection came to the inbound listener itself; it is for redirected ones");
@@ -167,7 +176,7 @@ pub fn listen_own(worker: &Rc<Worker>, stop: CancellationToken) {
             let arrival = Arrival {
                 service: "".into(),
                 port: destination.port(),
-                application: destination,
+                application: Local::exactly(destination),
                 protocol: None,
             };
             // A caller within the workload has its address, and no port of its own.
@@ -213,9 +222,7 @@ impl Upstream {
         let announce = worker.with_snapshot(|snapshot| snapshot.inbound.port(arrival.port).announce);
         let forward = match announce {
             None => Rc::clone(&application.client),
-            Some(version) => {
-                Client::new(Connector::plain(arrival.application, &worker.own).announcing(version, peer))
-            }
+            Some(version) => Client::new(application.client.connector().clone().announcing(version, peer)),
         };
         let forwarded_for =
             caller.peer.announced.then(|| HeaderValue::try_from(peer.ip().to_string()).ok()).flatten();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -41,6 +41,10 @@ const FEW_USAGES: usize = 64;
 /// Time without an octet either way after which a request under way is given up: what other proxies have, and far more
 /// than a caller waits.
 pub const STREAM_IDLE: Duration = Duration::from_mins(5);
+
+/// Time after which an unused connection to the application is closed. Servers that give up connections earlier, as many do
+/// after 5 s, close them themselves: no request is lost by that.
+pub const APPLICATION_IDLE: Duration = Duration::from_mins(1);
 
 /// A question for a destination; the answer is sent once a snapshot that knows it is in force.
 #[derive(Debug)]
@@ -87,6 +91,8 @@ pub struct Shared {
     under_way: [AtomicUsize; 2],
     numbered: AtomicUsize,
     stream_looks: AtomicU32,
+    /// In milliseconds.
+    application_idle: AtomicU64,
     usages: Mutex<HashMap<ServicePort, Arc<ServiceUsage>>>,
 }
 
@@ -114,6 +120,7 @@ impl Shared {
             under_way: Default::default(),
             numbered: AtomicUsize::new(0),
             stream_looks: AtomicU32::new(looks(STREAM_IDLE)),
+            application_idle: AtomicU64::new(APPLICATION_IDLE.as_millis() as u64),
             usages: Mutex::default(),
         };
         (Arc::new(shared), questions)
@@ -127,6 +134,16 @@ impl Shared {
     /// The same as looks, of which there is one a minute.
     pub fn stream_looks(&self) -> u32 {
         self.stream_looks.load(Ordering::Relaxed)
+    }
+
+    /// Has connections to the application closed that were not used for so long.
+    pub fn set_application_idle(&self, idle: Duration) {
+        self.application_idle.store(u64::try_from(idle.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Time after which an unused connection to the application is closed.
+    pub fn application_idle(&self) -> Duration {
+        Duration::from_millis(self.application_idle.load(Ordering::Relaxed))
     }
 
     /// Says that the proxy can take requests: it has a certificate and knows what it lets in.

@@ -100,6 +100,7 @@ pub fn start(config: ProxyConfig) -> anyhow::Result<Running> {
     let locality = Locality { region: config.region.as_str().into(), zone: config.zone.as_str().into() };
     let (shared, lookups) = Shared::new(count, locality);
     shared.set_stream_idle(config.stream_idle);
+    shared.set_application_idle(config.application_idle);
     let output = match &config.access_log_file {
         None => access::Output::stdout(),
         Some(path) => access::Output::file(path.clone())

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod ejected;
 pub mod links;
+pub mod local;
 mod named;
 pub mod opening;
 pub mod peer;

@@ -118,7 +118,7 @@ impl Worker {
             service.sweep(now, generation)
         });
         self.waiting.sweep(now);
-        self.inbound.sweep(now, &self.snapshot(), &self.shared.stats);
+        self.inbound.sweep(now, &self.snapshot(), &self.shared);
         self.passthrough.sweep(now, &self.shared.stats);
         self.edges.sweep(now.into_std());
         self.shared.stats.sweep(now.into_std());
@@ -173,8 +173,10 @@ fn listen(worker: &Rc<Worker>, listeners: &Listeners, stop: &CancellationToken) 
     }
     // What comes at the very end finds nobody, which its sender knows to have had no effect.
     let close = &worker.shared.close;
+    let offers = listeners.offers.iter().map(|(_, bound)| bound.address());
+    let all = OwnListeners::new(listeners.own.iter().copied().chain(offers));
     for (offer, bound) in &listeners.offers {
-        inbound::listen_offer(worker, bound.listener()?, offer, close.clone());
+        inbound::listen_offer(worker, bound.listener()?, offer, &all, close.clone());
     }
     if let Some(bound) = &listeners.transparent_inbound {
         inbound::listen_transparent(worker, bound.listener()?, close.clone());

@@ -117,6 +117,16 @@ pub(crate) struct Args {
         value_parser = value::duration
     )]
     pub(crate) stream_idle_timeout: Duration,
+    /// How long the sidecar keeps an unused connection to the program, in seconds; less where the program's Keep-Alive field
+    /// says so
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "WEFT_APPLICATION_IDLE_TIMEOUT",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub(crate) application_idle_timeout: u32,
     /// Write addresses and process ids to this file as JSON, once everything takes requests
     #[arg(long, value_name = "FILE")]
     pub(crate) info: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! What a pod's annotations say differently from the settings.
 
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde_json::Value;
@@ -16,7 +17,7 @@ const RESOURCES: [(&str, &str, &str); 4] = [
     ("proxy-memory-limit", "limits", "memory"),
 ];
 /// Every annotation that is read or written.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "skip-inbound-ports",
     "skip-outbound-ports",
     "skip-outbound-addresses",
@@ -29,6 +30,7 @@ const KNOWN: [&str; 13] = [
     "redirect",
     "native-sidecar",
     "pre-stop-seconds",
+    "application-idle-seconds",
     "status",
 ];
 
@@ -39,6 +41,8 @@ pub(super) struct Annotations {
     pub(super) native: Option<bool>,
     /// How long containers are held before their end, in seconds.
     pub(super) pre_stop_seconds: u64,
+    /// How long an unused connection to the application is kept, in seconds.
+    pub(super) application_idle_seconds: Option<NonZeroU32>,
     pub(super) log_level: String,
     pub(super) access_log: AccessLog,
     pub(super) skip_inbound_ports: Vec<String>,
@@ -70,6 +74,8 @@ impl Annotations {
             pre_stop_seconds: notes
                 .parsed("pre-stop-seconds", "a number of seconds, 0 for none")?
                 .unwrap_or(settings.pre_stop_seconds),
+            application_idle_seconds: notes
+                .parsed("application-idle-seconds", "a number of seconds, 1 or more")?,
             log_level,
             access_log: match notes.get("access-log")? {
                 None => settings.access_log,

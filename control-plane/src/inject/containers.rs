@@ -126,6 +126,9 @@ fn environment(settings: &Settings, annotations: &Annotations, probes: &Map<Stri
     if annotations.access_log != AccessLog::Off {
         environment.push(value("WEFT_ACCESS_LOG", annotations.access_log.as_str()));
     }
+    if let Some(seconds) = annotations.application_idle_seconds {
+        environment.push(value("WEFT_APPLICATION_IDLE_TIMEOUT", &seconds.to_string()));
+    }
     if !probes.is_empty() {
         environment.push(value(PROBES, &Value::Object(probes.clone()).to_string()));
     }

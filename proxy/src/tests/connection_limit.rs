@@ -16,6 +16,7 @@ use crate::config::Offer;
 use crate::shared::Shared;
 use crate::stats::Direction;
 use crate::stream::listener::Bound;
+use crate::stream::own::OwnListeners;
 use crate::worker::Worker;
 use crate::{inbound, outbound};
 
@@ -95,7 +96,8 @@ async fn who_proves_nothing_leaves_places_to_others() {
         let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let (inbound, services) = (bound.address(), vec!["web".to_owned()]);
         let offer = Offer { services, port: 80, protocol: Protocol::Http1, listen: inbound, application };
-        inbound::listen_offer(&worker, bound.listener().unwrap(), &offer, CancellationToken::new());
+        let all = OwnListeners::default();
+        inbound::listen_offer(&worker, bound.listener().unwrap(), &offer, &all, CancellationToken::new());
         let mut silent = Vec::new();
         for _ in 0..20 {
             silent.extend(TcpStream::connect(inbound).await.ok());

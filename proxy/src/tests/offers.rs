@@ -12,6 +12,7 @@ use crate::config::Offer;
 use crate::inbound;
 use crate::shared::Shared;
 use crate::stream::listener::Bound;
+use crate::stream::own::OwnListeners;
 use crate::worker::Worker;
 
 /// The control plane knows one protocol for each port number.
@@ -34,7 +35,8 @@ async fn services_with_one_port_number_speak_what_each_of_them_declares() {
                 listen: bound.address(),
                 application: application.local_addr().unwrap(),
             };
-            inbound::listen_offer(&worker, bound.listener().unwrap(), &offer, CancellationToken::new());
+            let all = OwnListeners::default();
+            inbound::listen_offer(&worker, bound.listener().unwrap(), &offer, &all, CancellationToken::new());
             let mut client = TcpStream::connect(bound.address()).await.unwrap();
             client.write_all(NO_HTTP).await.unwrap();
             if declared == Protocol::Tcp {

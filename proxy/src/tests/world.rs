@@ -33,6 +33,7 @@ use crate::stats::{EdgeKey, Totals};
 use crate::stream::own::OwnListeners;
 use crate::stream::strangers::Standing;
 use crate::upstream::connect::Connector;
+use crate::upstream::local::Local;
 use crate::worker::Worker;
 
 /// Runs a test on one thread.
@@ -219,7 +220,7 @@ impl Mesh {
         let arrival = Arrival {
             service: "reviews".into(),
             port: 9080,
-            application: application_at(host),
+            application: Local::exactly(application_at(host)),
             protocol: None,
         };
         let listening = Rc::clone(&worker);

@@ -23,6 +23,7 @@ use weft_mesh::proxy_protocol::{Addresses, Version, encode};
 use weft_mesh::reason::Reason;
 use weft_mesh::wire::AnswerNames;
 
+use super::local::{Local, Ways};
 use super::named::Named;
 use super::room::{Held, Room};
 use crate::error::{BoxFailure, Failure};
@@ -52,6 +53,7 @@ pub struct Connector {
 enum To {
     Address(SocketAddr),
     Own(SocketAddr, Door),
+    Local(Ways),
     Name(Named),
 }
 
@@ -59,6 +61,11 @@ impl Connector {
     /// Connects in plain text, and never to one of the proxy's `own` listeners, as none of these do.
     pub fn plain(address: SocketAddr, own: &OwnListeners) -> Self {
         Self::to(To::Address(address), own)
+    }
+
+    /// Connects in plain text to an application of this machine.
+    pub fn application(local: Local, own: &OwnListeners) -> Self {
+        Self::to(To::Local(Ways::new(local)), own)
     }
 
     /// Connects in plain text to a name outside the mesh, `host:port`, at the address that answers first.
@@ -91,7 +98,11 @@ impl Connector {
     /// Says on each connection before anything else, in this version of the PROXY protocol, that it is for `source`.
     #[must_use]
     pub fn announcing(self, version: Version, source: SocketAddr) -> Self {
-        let To::Address(destination) = self.to else { return self };
+        let destination = match &self.to {
+            To::Address(address) => *address,
+            To::Local(ways) => ways.address(),
+            To::Own(..) | To::Name(_) => return self,
+        };
         let mut header = Vec::new();
         encode(version, Addresses { source, destination }, &mut header);
         Self { header: Some(header.into()), ..self }
@@ -106,6 +117,7 @@ impl Connector {
     pub fn authority(&self) -> Option<Authority> {
         match &self.to {
             To::Address(address) | To::Own(address, _) => address.to_string().parse().ok(),
+            To::Local(ways) => ways.address().to_string().parse().ok(),
             To::Name(named) => named.name().parse().ok(),
         }
     }
@@ -130,6 +142,7 @@ impl Connector {
                 let stream = stream.map_err(|error| failed(format!("connecting to {address}: {error}")))?;
                 (*address, Socket::Within(stream))
             }
+            To::Local(ways) => (ways.address(), ways.connect(timeout, &self.own).await?),
             // Rare and large: what every request carries along stays small.
             To::Name(named) => return Ok(Io::Plain(Box::pin(named.connect(timeout, &self.own)).await?)),
         };
@@ -158,14 +171,18 @@ pub(super) async fn tcp(
     own: &OwnListeners,
 ) -> Result<Socket, BoxFailure> {
     own.refuse(address, address)?;
+    dial(address, timeout).await.map_err(|error| failed(format!("connecting to {address}: {error}")))
+}
+
+/// A TCP connection in the time that there is, to an address that leads to none of the proxy's own listeners.
+pub(super) async fn dial(address: SocketAddr, timeout: Duration) -> io::Result<Socket> {
     match tokio::time::timeout(timeout, Socket::connect(address)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(failed(format!("connecting to {address}: {error}"))),
-        Err(_) => Err(failed(format!("connecting to {address}: no answer in {timeout:?}"))),
+        Ok(connected) => connected,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {timeout:?}"))),
     }
 }
 
-fn failed(detail: String) -> BoxFailure {
+pub(super) fn failed(detail: String) -> BoxFailure {
     Failure::unprocessed(Reason::ConnectFailed, detail)
 }
 
