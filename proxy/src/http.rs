@@ -4,6 +4,7 @@ pub mod answer;
 pub mod body;
 pub mod client;
 pub mod deadline;
+mod expectation;
 mod guard;
 pub mod interim;
 pub mod local;

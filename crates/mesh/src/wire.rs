@@ -13,5 +13,5 @@ mod target;
 pub use frames::{Frames, MAX_RESETS_OF_PROXY, Taken};
 pub use http1::{Content, for_http1, host_from_authority, host_of_target, join_cookies, objection};
 pub use names::{AnswerNames, Names};
-pub use requests::{Checked, End, MAX_FIELDS, MAX_HEAD, Requests};
+pub use requests::{Checked, End, HeadRead, MAX_FIELDS, MAX_HEAD, Requests};
 pub use target::encode_target;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use http::{Request, Response, Version};
+use http::{Request, Response, Version, header};
 use http_body::Body as HttpBody;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,8 @@ pub async fn serve<S, H, F>(
             let (mut request, metadata) = head.into_request(body);
             spelling::restore(request.extensions_mut());
             // Clients of other versions can't be told.
-            let interim = (request.version() == Version::HTTP_11).then(Interim::with_names);
+            let expects = request.headers().contains_key(header::EXPECT);
+            let interim = (request.version() == Version::HTTP_11).then(|| Interim::with_names(expects));
             if let Some(interim) = &interim {
                 request.extensions_mut().insert(interim.clone());
             }

@@ -17,6 +17,7 @@ use tokio_util::io::poll_read_buf;
 use weft_mesh::violation::Violation;
 use weft_mesh::wire::{End, Requests, encode_target};
 
+use super::expectation;
 use super::witness::Witness;
 
 mod frames;
@@ -78,7 +79,9 @@ impl<S> GuardedRequests<S> {
     /// Looks at what is held beyond what may be given.
     fn check(&mut self) {
         loop {
-            let checked = self.requests.check(self.held.get(self.good..).unwrap_or_default());
+            let unchecked = self.held.get_mut(self.good..).unwrap_or_default();
+            let checked = self.requests.check(unchecked);
+            expectation::hide(unchecked, self.requests.expectations());
             self.good += checked.good;
             let End::Encode(from, to) = checked.end else { return self.found(checked.end) };
             let rest = self.held.split_off((self.good + to).min(self.held.len()));
@@ -92,7 +95,7 @@ impl<S> GuardedRequests<S> {
     fn found(&mut self, end: End) {
         self.end = end;
         self.signals.undecided(end == End::Undecided);
-        self.signals.head_names(self.requests.take_names());
+        self.signals.heads(self.requests.take_heads());
         self.signals.in_body(self.requests.is_in_body());
     }
 
@@ -175,8 +178,9 @@ impl<S: AsyncRead + Unpin> GuardedRequests<S> {
         let before = buf.filled().len();
         let read = if self.held.is_empty() && self.end == End::More {
             ready!(Pin::new(stream).poll_read(cx, buf))?;
-            let read = buf.filled().get(before..).unwrap_or_default();
+            let read = buf.filled_mut().get_mut(before..).unwrap_or_default();
             let checked = self.requests.check(read);
+            expectation::hide(read, self.requests.expectations());
             let length = read.len();
             self.held.extend_from_slice(read.get(checked.good..).unwrap_or_default());
             buf.set_filled(before + checked.good);

@@ -25,7 +25,11 @@ const MOST: usize = 8;
 ///
 /// One worker alone uses it. It can be shared between threads because hyper asks for that.
 #[derive(Clone, Debug, Default)]
-pub struct Interim(Arc<Queue>);
+pub struct Interim {
+    queue: Arc<Queue>,
+    /// Whether the client expects to be told to go on.
+    expects: bool,
+}
 
 #[derive(Debug, Default)]
 struct Queue {
@@ -40,53 +44,65 @@ struct Queue {
 impl Interim {
     /// For a request whose answer goes on by other ways than those of hyper, which keeps to itself how the names of
     /// fields were written.
-    pub fn with_names() -> Self {
-        Self(Arc::new(Queue { wants_names: true, ..Queue::default() }))
+    /// `expects` says whether the client waits for 100.
+    pub fn with_names(expects: bool) -> Self {
+        Self { queue: Arc::new(Queue { wants_names: true, ..Queue::default() }), expects }
+    }
+
+    /// The same queue for one request, whose client may wait for 100.
+    pub fn of_request(&self, expects: bool) -> Self {
+        Self { queue: Arc::clone(&self.queue), expects }
+    }
+
+    /// Tells a client that waits for it to go on.
+    pub fn go_on(&self) {
+        self.put(StatusCode::CONTINUE, HeaderMap::new());
     }
 
     /// Lets the interim answers to `request`, which is about to be sent by HTTP/1, come here if it asks for that. Says
     /// whether the names of the final answer's fields are asked for, too.
     ///
-    /// 100 is between each client and its server (RFC 9110, section 10.1.1), and 101 is a final answer to us.
+    /// 101 is a final answer to us.
     pub fn listen<B>(request: &mut Request<B>) -> bool {
         let Some(interim) = request.extensions_mut().remove::<Self>() else { return false };
-        let wants_names = interim.0.wants_names;
+        let wants_names = interim.queue.wants_names;
         hyper::ext::on_informational(request, move |answer| {
             interim.put(answer.status(), answer.headers().clone());
         });
         wants_names
     }
 
-    /// Puts an interim answer at the end of the queue.
+    /// Puts an interim answer at the end of the queue. 100 is for those alone who wait for it (RFC 9110, section 10.1.1).
     pub fn put(&self, status: StatusCode, mut headers: HeaderMap) {
-        if matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
+        let is_unwanted = status == StatusCode::CONTINUE && !self.expects;
+        if is_unwanted || status == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
         remove_hop_by_hop(&mut headers);
         let mut head = Response::new(()).into_parts().0;
         (head.status, head.headers) = (status, headers);
-        let mut heads = self.0.heads.lock();
+        let mut heads = self.queue.heads.lock();
         if heads.len() < MOST {
             heads.push_back(head);
-            self.0.waiting.store(true, Ordering::Relaxed);
-            self.0.task.wake();
+            self.queue.waiting.store(true, Ordering::Relaxed);
+            self.queue.task.wake();
         }
     }
 
     /// The first one, if one waits; else the task is woken when one comes.
     pub fn poll_next(&self, cx: &Context<'_>) -> Poll<response::Parts> {
-        self.0.task.register(cx.waker());
+        self.queue.task.register(cx.waker());
         if !self.is_waiting() {
             return Poll::Pending;
         }
-        let mut heads = self.0.heads.lock();
+        let mut heads = self.queue.heads.lock();
         let head = heads.pop_front();
-        self.0.waiting.store(!heads.is_empty(), Ordering::Relaxed);
+        self.queue.waiting.store(!heads.is_empty(), Ordering::Relaxed);
         head.map_or(Poll::Pending, Poll::Ready)
     }
 
     fn is_waiting(&self) -> bool {
-        self.0.waiting.load(Ordering::Relaxed)
+        self.queue.waiting.load(Ordering::Relaxed)
     }
 }
 
@@ -95,7 +111,7 @@ pub(super) async fn after<F: Future>(interim: Option<Interim>, answer: F) -> F::
     let mut answer = std::pin::pin!(answer);
     let Some(interim) = interim else { return answer.await };
     let output = std::future::poll_fn(|cx| {
-        interim.0.task.register(cx.waker());
+        interim.queue.task.register(cx.waker());
         answer.as_mut().poll(cx)
     })
     .await;
@@ -103,7 +119,7 @@ pub(super) async fn after<F: Future>(interim: Option<Interim>, answer: F) -> F::
         if !interim.is_waiting() {
             return Poll::Ready(());
         }
-        interim.0.task.register(cx.waker());
+        interim.queue.task.register(cx.waker());
         Poll::Pending
     })
     .await;
@@ -134,14 +150,14 @@ impl<S: AsyncWrite + Unpin> Interposed<S> {
     /// answer that they precede is held back by [`after`] until they are out.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.interim.is_waiting() {
-            for head in self.interim.0.heads.lock().drain(..) {
+            for head in self.interim.queue.heads.lock().drain(..) {
                 encode(&head, &mut self.bytes);
             }
             if self.bytes.is_empty() {
                 // Most connections see none, and none soon again.
                 self.bytes = BytesMut::new();
-                self.interim.0.waiting.store(false, Ordering::Relaxed);
-                self.interim.0.task.wake();
+                self.interim.queue.waiting.store(false, Ordering::Relaxed);
+                self.interim.queue.task.wake();
                 break;
             }
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.bytes))?;

@@ -33,7 +33,7 @@ use super::local::LocalExecutor;
 use super::quiet::TUNNEL_LOOKS;
 use super::upgrade::{has_connection_option, leads_to_http};
 use super::witness::{ClientKind, Witness};
-use super::{resting, spelling};
+use super::{expectation, resting, spelling};
 use crate::stream::gathered::Gathered;
 use crate::unread;
 
@@ -139,13 +139,23 @@ where
     let between = interim.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         told.tell();
+        let head = heard.take_head();
+        if head.expects {
+            expectation::show(&mut request);
+        }
         // A client of HTTP/1.0 does not know interim answers (RFC 9110, section 15.2).
-        let interim = Some(interim.clone()).filter(|_| request.version() == Version::HTTP_11);
+        let interim = (request.version() == Version::HTTP_11).then(|| interim.of_request(head.expects));
         if let Some(interim) = &interim {
             request.extensions_mut().insert(interim.clone());
         }
-        if let Some(names) = heard.take_names() {
-            request.extensions_mut().insert(spelling::original(&names));
+        if let Some(names) = &head.names {
+            let (names, extensions) = (spelling::original(names), request.extensions_mut());
+            if head.expects {
+                // hyper has read another name than the client has written.
+                extensions.insert(names.clone());
+                spelling::restore(extensions);
+            }
+            extensions.insert(names);
         }
         let decides = heard.request(is_last(&request)) && may_change_protocol(&request);
         let connect = request.method() == Method::CONNECT;

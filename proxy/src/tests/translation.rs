@@ -18,6 +18,7 @@ use super::network;
 use super::world::*;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
+use crate::http::interim::Interim;
 use crate::http::server::{ServerVersion, serve};
 use crate::http::witness::Witness;
 
@@ -50,6 +51,9 @@ where
 
 /// Returns the request's body and, as trailers, what was noteworthy of its head.
 async fn answer(request: Request<Incoming>) -> Response<Body> {
+    if let Some(interim) = request.extensions().get::<Interim>() {
+        interim.go_on();
+    }
     let headers = request.headers();
     let all = |name: &str| {
         let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();

@@ -31,8 +31,19 @@ pub struct Requests {
     line: usize,
     /// ...and how many of them have been looked at.
     seen: usize,
-    /// Of each head that has gone on and was not asked for, the names of its fields.
-    heads: SmallVec<[Option<Names>; 1]>,
+    /// What is known of each head that has gone on and was not asked for.
+    heads: SmallVec<[HeadRead; 1]>,
+    /// Where, among the octets that were given last, the names of the fields begin that hold expectations.
+    expectations: SmallVec<[usize; 1]>,
+}
+
+/// What is known of a head that has gone on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeadRead {
+    /// The names of its fields, where any has a letter in upper case.
+    pub names: Option<Names>,
+    /// Whether it expects something (`Expect`, RFC 9110 section 10.1.1).
+    pub expects: bool,
 }
 
 /// How far octets may go on.
@@ -102,6 +113,8 @@ struct Head {
     codings: Codings,
     extensions: usize,
     names: Names,
+    /// Where the names of fields with expectations begin, from the head's first octet on.
+    expectations: SmallVec<[usize; 1]>,
 }
 
 /// Which transfer codings there were so far.
@@ -120,6 +133,7 @@ impl Requests {
     /// How many of these octets may go on. Those that may not are to be given again, before what follows them.
     pub fn check(&mut self, bytes: &[u8]) -> Checked {
         let mut good = 0;
+        self.expectations.clear();
         loop {
             let rest = bytes.get(good..).unwrap_or_default();
             if self.state == State::Undecided {
@@ -135,7 +149,12 @@ impl Requests {
                 State::Undecided | State::Tunnel => Ok(Some(rest.len())),
             };
             match step {
-                Ok(Some(taken)) => good += taken,
+                Ok(Some(taken)) => {
+                    if !self.head.expectations.is_empty() {
+                        self.expectations.extend(self.head.expectations.drain(..).map(|at| good + at));
+                    }
+                    good += taken;
+                }
                 Ok(None) => return Checked { good, end: End::More },
                 Err(end) => return Checked { good, end },
             }
@@ -149,10 +168,15 @@ impl Requests {
         }
     }
 
-    /// For each head that has gone on since this was asked last, the names of its fields, where any has a letter in upper
-    /// case.
-    pub fn take_names(&mut self) -> impl Iterator<Item = Option<Names>> {
+    /// What is known of each head that has gone on since this was asked last.
+    pub fn take_heads(&mut self) -> impl Iterator<Item = HeadRead> {
         self.heads.drain(..)
+    }
+
+    /// Where the names begin of the fields `Expect` in heads that the last [`Requests::check`] has let go on, among the octets
+    /// that it was given.
+    pub fn expectations(&self) -> &[usize] {
+        &self.expectations
     }
 
     /// Whether the octets so far end in the middle of a request's body.
@@ -174,12 +198,13 @@ impl Requests {
             {
                 return Err(End::Encode(self.line + from, self.line + to));
             }
+            let begin = self.line;
             (self.line, self.seen) = (end + 1, end + 1);
             if line.is_empty() && self.state != State::RequestLine {
                 self.end_lines()?;
                 return Ok(Some(end + 1));
             }
-            self.one_line(line)?;
+            self.one_line(line, begin)?;
         }
     }
 
@@ -211,7 +236,7 @@ impl Requests {
         }
     }
 
-    fn one_line(&mut self, line: &[u8]) -> Result<(), Violation> {
+    fn one_line(&mut self, line: &[u8], begin: usize) -> Result<(), Violation> {
         match self.state {
             // An empty line or two before a request are to be put up with (RFC 9112 section 2.2).
             State::RequestLine if line.is_empty() => Ok(()),
@@ -220,7 +245,7 @@ impl Requests {
                 self.state = State::Fields;
                 Ok(())
             }
-            State::Fields => self.head.field(line),
+            State::Fields => self.head.field(line, begin),
             _ => self.head.trailer(line),
         }
     }
@@ -231,7 +256,8 @@ impl Requests {
         self.state = match self.state {
             State::Fields => {
                 let after = self.head.after()?;
-                self.heads.push(self.head.names.take());
+                let expects = !self.head.expectations.is_empty();
+                self.heads.push(HeadRead { names: self.head.names.take(), expects });
                 after
             }
             _ => State::RequestLine,
@@ -304,7 +330,8 @@ impl Head {
         Ok(Self { is_1_0, connect: method == b"CONNECT", ..Self::default() })
     }
 
-    fn field(&mut self, line: &[u8]) -> Result<(), Violation> {
+    /// Takes in a field, whose line begins there in the head.
+    fn field(&mut self, line: &[u8], begin: usize) -> Result<(), Violation> {
         let (name, value) = split(line)?;
         self.fields += 1;
         if self.fields > MAX_FIELDS {
@@ -318,6 +345,7 @@ impl Head {
                     return Err(Violation::Host);
                 }
             }
+            6 if name.eq_ignore_ascii_case(b"expect") => self.expectations.push(begin),
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 if self.length.is_some() {

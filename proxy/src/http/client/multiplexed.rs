@@ -22,6 +22,7 @@ use super::{Client, Leased, MAX_HEAD};
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
+use crate::http::interim::Interim;
 use crate::http::local::LocalExecutor;
 use crate::http::server::authority_from_host;
 use crate::http::upgrade;
@@ -102,6 +103,10 @@ impl Client {
                 None => Box::pin(self.connect_http2()).await?,
             };
             let stream = OpenStream::new(&connection.state);
+            if let Some(interim) = request.extensions().get::<Interim>() {
+                // hyper gives no interim answers of servers of HTTP/2. A final one is heard at any time.
+                interim.go_on();
+            }
             match connection.sender.try_send_request(*request).await {
                 Ok(response) => return Ok((response, stream)),
                 Err(mut error) => match error.take_message() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::rt::{Sleep, Timer};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use weft_mesh::wire::Names;
+use weft_mesh::wire::HeadRead;
 
 /// Time between requests: that of opaque connections, and longer than clients keep connections for later.
 const BETWEEN: Duration = Duration::from_hours(1);
@@ -47,8 +47,8 @@ pub(in crate::http) struct Signals {
     in_body: AtomicBool,
     /// Whether the client has said that the request under way is its last one.
     last: AtomicBool,
-    /// The names of the fields of each head that hyper has been given and made no request of yet.
-    names: Mutex<SmallVec<[Option<Names>; 1]>>,
+    /// What is known of each head that hyper has been given and made no request of yet.
+    heads: Mutex<SmallVec<[HeadRead; 1]>>,
 }
 
 impl Signals {
@@ -126,9 +126,9 @@ impl Signals {
         open && !self.waits_for_head()
     }
 
-    /// Takes in the names of heads that go on to hyper.
-    pub(super) fn head_names(&self, heads: impl Iterator<Item = Option<Names>>) {
-        self.names.lock().extend(heads);
+    /// Takes in what is known of heads that go on to hyper.
+    pub(super) fn heads(&self, heads: impl Iterator<Item = HeadRead>) {
+        self.heads.lock().extend(heads);
     }
 
     pub(super) fn in_body(&self, in_body: bool) {
@@ -138,13 +138,13 @@ impl Signals {
     /// Whether a part of the body is still to come of the request that hyper has made last.
     pub(in crate::http) fn is_in_body(&self) -> bool {
         // That of a request behind it, which is in the same octets, is none of its business.
-        self.in_body.load(Ordering::Relaxed) && self.names.lock().is_empty()
+        self.in_body.load(Ordering::Relaxed) && self.heads.lock().is_empty()
     }
 
-    /// The names of the fields of the request that begins, if any has a letter in upper case.
-    pub(in crate::http) fn take_names(&self) -> Option<Names> {
-        let mut names = self.names.lock();
-        if names.is_empty() { None } else { names.remove(0) }
+    /// What is known of the head of the request that begins.
+    pub(in crate::http) fn take_head(&self) -> HeadRead {
+        let mut heads = self.heads.lock();
+        if heads.is_empty() { HeadRead::default() } else { heads.remove(0) }
     }
 
     /// Whether what follows the request is another protocol.

@@ -137,6 +137,34 @@ const PIECES: [&str; 30] = [
     "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
 ];
 
+/// Where the names of expectations begin in octets that come in pieces of `size`, and which heads have one.
+fn expecting(bytes: &[u8], size: usize) -> (Vec<usize>, Vec<bool>) {
+    let mut requests = Requests::default();
+    let (mut held, mut gone, mut at, mut heads) = (Vec::new(), 0, Vec::new(), Vec::new());
+    for piece in bytes.chunks(size) {
+        held.extend_from_slice(piece);
+        let checked = requests.check(&held);
+        at.extend(requests.expectations().iter().map(|begin| gone + begin));
+        heads.extend(requests.take_heads().map(|head| head.expects));
+        gone += checked.good;
+        held.drain(..checked.good);
+    }
+    (at, heads)
+}
+
+#[test]
+fn expectations_are_found_where_they_stand_however_octets_are_cut() {
+    let requests = "\r\nPUT / HTTP/1.1\r\nhost: a\r\nExpect: 100-continue\r\ncontent-length: 30\r\n\r\n\r\n\r\nexpect: 100-continue\r\n  \r\n\r\n\
+        GET / HTTP/1.1\r\nhost: a\r\nx-expect: expect: b\r\n\r\n\
+        PUT / HTTP/1.1\r\nEXPECT:\r\nhost: a\r\nexpect: other\r\ntransfer-encoding: chunked\r\n\r\n0\r\nexpect: c\r\n\r\n";
+    let name = |at: &usize| requests[*at..*at + 6].to_owned();
+    for size in 1..=requests.len() {
+        let (at, heads) = expecting(requests.as_bytes(), size);
+        assert_eq!(at.iter().map(name).collect::<Vec<_>>(), ["Expect", "EXPECT", "expect"], "{size}");
+        assert_eq!(heads, [true, false, true], "{size}");
+    }
+}
+
 proptest! {
     #[test]
     fn the_cut_of_octets_changes_nothing(
