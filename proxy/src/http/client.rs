@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use weft_mesh::reason::Reason;
-use weft_mesh::wire::{AnswerNames, Content, for_http1};
+use weft_mesh::wire::{AnswerNames, Content, MAX_FIELDS, for_http1};
 
 use super::body::Body;
 use super::interim::Interim;
@@ -30,11 +30,13 @@ use crate::upstream::opening::Opening;
 use crate::upstream::room::{Age, Held};
 
 mod failures;
+mod idle;
 mod lease;
 mod multiplexed;
 mod spoken;
 
-use failures::{broken, outlived, unsent};
+use failures::{broken, is_lost, outlived, unsent};
+use idle::{IdleConnections, State};
 pub use lease::Leased;
 pub(super) use multiplexed::MAX_SEND_BUFFER;
 use multiplexed::Multiplexed;
@@ -60,7 +62,7 @@ pub enum HttpVersion {
 #[derive(Debug)]
 pub struct Client {
     connector: Connector,
-    idle: RefCell<Vec<Idle>>,
+    idle: IdleConnections,
     multiplexed: RefCell<Vec<Multiplexed>>,
     /// Requests that wait for a connection of HTTP/1 to come back.
     waiters: Rc<Cell<usize>>,
@@ -72,7 +74,7 @@ pub struct Client {
 
 /// How a request can be sent.
 enum Way {
-    Kept(Sender),
+    Kept(Sender, State),
     New(Option<Held>),
 }
 
@@ -101,25 +103,21 @@ pub struct Sender {
     greeted: Arc<AtomicBool>,
     /// Reads the names of answers' fields.
     names: Arc<Mutex<AnswerNames>>,
-}
-
-#[derive(Debug)]
-struct Idle {
-    sender: Sender,
-    since: Instant,
+    /// Idle time after which no request may go on it, where its server has said when it closes it.
+    kept_for: Option<Duration>,
 }
 
 impl Client {
     /// How many connections it keeps for requests to come.
     pub fn kept(&self) -> usize {
-        self.idle.borrow().len() + self.multiplexed.borrow().len()
+        self.idle.len() + self.multiplexed.borrow().len()
     }
 
     /// A client without any connection yet.
     pub fn new(connector: Connector) -> Rc<Self> {
         Rc::new(Self {
             connector,
-            idle: RefCell::default(),
+            idle: IdleConnections::default(),
             multiplexed: RefCell::default(),
             waiters: Rc::default(),
             returned: Notify::new(),
@@ -187,18 +185,22 @@ impl Client {
         frame(&mut request)?;
         let names_go_on = Interim::listen(&mut request);
         let may_repeat = request.method().is_idempotent();
+        // Whether it may go on a connection that is just being closed: then it is sent once more from here.
+        let mut repeatable = may_repeat && request.body().is_end_stream();
         loop {
-            let (mut sender, reused) = match self.way().await? {
-                Way::Kept(sender) => (sender, true),
+            let (mut sender, reused, old) = match self.way(repeatable).await? {
+                Way::Kept(sender, state) => (sender, true, state.old),
                 // Rare and large: what every request carries along stays small.
-                Way::New(held) => (Box::pin(self.connect_http1(held)).await?, false),
+                Way::New(held) => (Box::pin(self.connect_http1(held)).await?, false, false),
             };
+            let copy = old.then(|| copy_without_body(&request));
             if names_go_on {
                 sender.names.lock().await_head();
             }
             match sender.inner.try_send_request(*request).await {
                 Ok(mut response) => {
                     refuse_ambiguous(response.headers())?;
+                    sender.answered(response.headers());
                     if names_go_on && let Some(names) = sender.names.lock().take() {
                         response.extensions_mut().insert(spelling::original(&names));
                     }
@@ -214,8 +216,12 @@ impl Client {
                     None => {
                         let error = error.into_error();
                         // Closed for being idle, most likely, while the request was on its way.
-                        let was_idle = reused && error.is_incomplete_message();
-                        return Err(if was_idle && may_repeat { outlived(&error) } else { broken(&error) });
+                        let was_idle = reused && may_repeat && is_lost(&error);
+                        match copy.filter(|_| was_idle) {
+                            Some(copy) => (*request, repeatable) = (copy, false),
+                            None if was_idle => return Err(outlived(&error)),
+                            None => return Err(broken(&error)),
+                        }
                     }
                 },
             }
@@ -223,22 +229,32 @@ impl Client {
     }
 
     /// A kept connection, or the place for a new one; waits where the service has as many as it may have.
-    async fn way(&self) -> Result<Way, BoxFailure> {
-        match self.free_way() {
-            Some(way) => Ok(way),
-            None => Box::pin(self.wait_for_way()).await,
+    async fn way(&self, repeatable: bool) -> Result<Way, BoxFailure> {
+        loop {
+            let way = match self.free_way(repeatable) {
+                Some(way) => way,
+                None => Box::pin(self.wait_for_way(repeatable)).await?,
+            };
+            if let Way::Kept(sender, State { unseen: true, .. }) = &way {
+                // The kernel is asked what has come before this goes on, and whoever reads from the connection is woken.
+                tokio::task::yield_now().await;
+                if sender.inner.is_closed() {
+                    continue;
+                }
+            }
+            return Ok(way);
         }
     }
 
-    fn free_way(&self) -> Option<Way> {
-        if let Some(sender) = self.take_idle() {
-            return Some(Way::Kept(sender));
+    fn free_way(&self, repeatable: bool) -> Option<Way> {
+        if let Some((sender, state)) = self.idle.take(repeatable) {
+            return Some(Way::Kept(sender, state));
         }
         let Some(room) = self.connector.room() else { return Some(Way::New(None)) };
         room.enter().map(|held| Way::New(Some(held)))
     }
 
-    async fn wait_for_way(&self) -> Result<Way, BoxFailure> {
+    async fn wait_for_way(&self, repeatable: bool) -> Result<Way, BoxFailure> {
         let Some(room) = self.connector.room() else { return Ok(Way::New(None)) };
         let _waiting = (room.wait()?, Waiter::new(&self.waiters));
         loop {
@@ -246,26 +262,10 @@ impl Client {
                 () = self.returned.notified() => {}
                 () = room.freed() => {}
             }
-            if let Some(way) = self.free_way() {
+            if let Some(way) = self.free_way(repeatable) {
                 return Ok(way);
             }
         }
-    }
-
-    /// The kept connection that was used last: the others may idle out.
-    fn take_idle(&self) -> Option<Sender> {
-        let mut idle = self.idle.borrow_mut();
-        let mut at = idle.len();
-        while at > 0 {
-            at -= 1;
-            let sender = &idle.get(at)?.sender.inner;
-            if sender.is_closed() {
-                idle.remove(at);
-            } else if sender.is_ready() {
-                return Some(idle.remove(at).sender);
-            }
-        }
-        None
     }
 
     async fn connect_http1(&self, held: Option<Held>) -> Result<Sender, BoxFailure> {
@@ -277,6 +277,7 @@ impl Client {
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_FIELDS)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Failure::unprocessed(Reason::ConnectFailed, error.to_string()))?;
@@ -284,7 +285,7 @@ impl Client {
             // What goes wrong is told to the request that it happens to.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Sender { inner: sender, age: Age::new(now(), fastrand::f32()), greeted, names })
+        Ok(Sender { inner: sender, age: Age::new(now(), fastrand::f32()), greeted, names, kept_for: None })
     }
 
     fn leased(self: &Rc<Self>, response: Response<Incoming>, sender: Sender) -> Response<Body> {
@@ -305,7 +306,7 @@ impl Client {
             // Who waits does so for another endpoint or on another worker, and is helped only by its end.
             return;
         }
-        self.idle.borrow_mut().push(Idle { sender, since: Instant::now() });
+        self.idle.put(sender);
         if self.waiters.get() > 0 {
             self.returned.notify_one();
         }
@@ -317,7 +318,6 @@ impl Client {
         let wanted = self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted());
         let idle = if wanted { Duration::ZERO } else { idle };
         let max_age = self.max_age();
-        let mut kept = self.idle.borrow_mut();
         let is_kept = |unused: Option<Duration>, age: Age| {
             let cause = if age.is_over(now.into_std(), max_age) {
                 Retirement::Age
@@ -329,15 +329,15 @@ impl Client {
             stats.retired(cause);
             false
         };
-        kept.retain(|Idle { sender, since }| {
-            !sender.inner.is_closed() && is_kept(Some(now.duration_since(*since)), sender.age)
+        self.idle.sweep(now, |sender, unused| {
+            is_kept(Some(if sender.is_given_up(unused) { idle } else { unused }), sender.age)
         });
         let mut multiplexed = self.multiplexed.borrow_mut();
         // What is under way on a connection goes on without being kept here.
         multiplexed.retain(|connection| {
             !connection.is_closed() && is_kept(connection.unused(now), connection.age())
         });
-        let any = !kept.is_empty() || !multiplexed.is_empty();
+        let any = self.idle.len() > 0 || !multiplexed.is_empty();
         if !any {
             self.spoken.forget(now, idle);
         }
@@ -349,6 +349,17 @@ impl Client {
 fn unframe(headers: &mut HeaderMap) {
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::TRANSFER_ENCODING);
+}
+
+/// A request without a body once more.
+fn copy_without_body(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::Empty);
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    *copy.version_mut() = request.version();
+    copy.headers_mut().clone_from(request.headers());
+    copy.extensions_mut().clone_from(request.extensions());
+    copy
 }
 
 /// Makes a request one of HTTP/1 that ends where its body does: hyper believes the head, and of a request whose method seldom

@@ -3,12 +3,20 @@
 use weft_mesh::reason::Reason;
 
 use crate::error::{BoxFailure, Failure};
+use crate::http::server::is_disconnect;
 
 pub(super) fn unsent(error: &hyper::Error) -> BoxFailure {
     Failure::unprocessed(
         Reason::ConnectFailed,
         format!("the connection closed before the request was sent: {error}"),
     )
+}
+
+/// Whether the connection ended while an answer was awaited: in an orderly way, or not, as where the server has closed it with
+/// something unread.
+pub(super) fn is_lost(error: &hyper::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message() || io.is_some_and(is_disconnect)
 }
 
 /// A request that may be repeated even if it was processed, on a kept connection that closed without a response: a
