@@ -50,6 +50,7 @@ impl Interim {
     }
 
     /// The same queue for one request, whose client may wait for 100.
+    #[must_use]
     pub fn of_request(&self, expects: bool) -> Self {
         Self { queue: Arc::clone(&self.queue), expects }
     }

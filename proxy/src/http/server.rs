@@ -139,18 +139,18 @@ where
     let between = interim.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         told.tell();
-        let head = heard.take_head();
-        if head.expects {
+        let known = heard.take_head();
+        if known.expects {
             expectation::show(&mut request);
         }
         // A client of HTTP/1.0 does not know interim answers (RFC 9110, section 15.2).
-        let interim = (request.version() == Version::HTTP_11).then(|| interim.of_request(head.expects));
+        let interim = (request.version() == Version::HTTP_11).then(|| interim.of_request(known.expects));
         if let Some(interim) = &interim {
             request.extensions_mut().insert(interim.clone());
         }
-        if let Some(names) = &head.names {
+        if let Some(names) = &known.names {
             let (names, extensions) = (spelling::original(names), request.extensions_mut());
-            if head.expects {
+            if known.expects {
                 // hyper has read another name than the client has written.
                 extensions.insert(names.clone());
                 spelling::restore(extensions);
