@@ -53,5 +53,6 @@ mod smuggling;
 mod splits;
 mod translation;
 mod tunnels;
+mod upgrades;
 mod waiting;
 mod world;

@@ -78,7 +78,7 @@ impl Connection {
     pub fn new(role: Role, config: Config, now: Instant) -> Self {
         let config = config.sane();
         let mut control = BytesMut::new();
-        put_settings(&mut control, &config);
+        put_settings(&mut control, &config, role);
         Self {
             role,
             peer: PeerSettings::default(),

@@ -12,7 +12,12 @@ use crate::head::Protocol;
 
 /// What is known of the octets that are still to come in one direction of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Content(Option<u64>);
+pub(crate) struct Content {
+    /// Octets of content that are still to come.
+    left: Option<u64>,
+    /// Whether a tunnel's octets may follow them.
+    tunnel: bool,
+}
 
 /// What a request asks for, as far as it decides what the content of its answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,17 +48,23 @@ impl Asked {
 
 impl Content {
     /// Nothing is known.
-    pub(crate) const UNKNOWN: Self = Self(None);
+    pub(crate) const UNKNOWN: Self = Self { left: None, tunnel: false };
 
-    /// Of a request. One that asks for a tunnel has none: all DATA is the tunnel's.
+    fn of(left: Option<u64>) -> Self {
+        Self { left, tunnel: false }
+    }
+
+    /// Of a request. CONNECT has none: all DATA is the tunnel's. One that asks for another protocol has as much as it says, and
+    /// what follows is the tunnel's (RFC 9110 section 7.8).
     pub(crate) fn of_request(head: &request::Parts, ends: bool) -> Result<Self, HeadError> {
         let length = announced(&head.headers)?;
         match Asked::of(head) {
-            Asked::Tunnel | Asked::Upgrade if length.is_some_and(|length| length > 0) => {
-                Err(HeadError::Framing("a length beside a request for another protocol"))
+            Asked::Tunnel if length.is_some_and(|length| length > 0) => {
+                Err(HeadError::Framing("a length beside a request for a tunnel"))
             }
-            Asked::Tunnel | Asked::Upgrade => Ok(Self(None)),
-            Asked::Content | Asked::Head => Self(length).checked(ends),
+            Asked::Tunnel => Ok(Self::UNKNOWN),
+            Asked::Upgrade => Self { left: length, tunnel: true }.checked(ends),
+            Asked::Content | Asked::Head => Self::of(length).checked(ends),
         }
     }
 
@@ -61,16 +72,16 @@ impl Content {
     pub(crate) fn of_answer(asked: Asked, head: &response::Parts, ends: bool) -> Result<Self, HeadError> {
         let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         match asked {
-            Asked::Upgrade if switches => return Ok(Self(None)),
+            Asked::Upgrade if switches => return Ok(Self::UNKNOWN),
             _ if switches => return Err(HeadError::Malformed("a change of protocol that nobody asked for")),
             // A length there has no meaning (RFC 9110 section 9.3.6).
-            Asked::Tunnel if head.status.is_success() => return Ok(Self(None)),
+            Asked::Tunnel if head.status.is_success() => return Ok(Self::UNKNOWN),
             _ => {}
         }
         let length = announced(&head.headers)?;
         let is_empty =
             asked == Asked::Head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        Self(if is_empty { Some(0) } else { length }).checked(ends)
+        Self::of(if is_empty { Some(0) } else { length }).checked(ends)
     }
 
     fn checked(self, ends: bool) -> Result<Self, HeadError> {
@@ -82,15 +93,18 @@ impl Content {
 
     /// Takes note of DATA, and of the end of the direction where it has that.
     pub(crate) fn arrive(&mut self, length: usize, ends: bool) -> Result<(), HeadError> {
-        let Some(left) = &mut self.0 else { return Ok(()) };
-        *left =
-            left.checked_sub(length as u64).ok_or(HeadError::Framing("more content than its length says"))?;
+        let Some(left) = &mut self.left else { return Ok(()) };
+        *left = match left.checked_sub(length as u64) {
+            Some(left) => left,
+            None if self.tunnel => 0,
+            None => return Err(HeadError::Framing("more content than its length says")),
+        };
         if ends { self.end() } else { Ok(()) }
     }
 
     /// Takes note of the direction's end.
     pub(crate) fn end(self) -> Result<(), HeadError> {
-        match self.0 {
+        match self.left {
             None | Some(0) => Ok(()),
             Some(_) => Err(HeadError::Framing("less content than its length says")),
         }

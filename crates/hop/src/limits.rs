@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
 
+use crate::connection::Role;
 use crate::error::ConnectionError;
 use crate::flow::INITIAL_WINDOW;
 use crate::frame::{FrameKind, put_header};
@@ -15,6 +16,7 @@ const MAX_STREAMS: u16 = 1;
 const MAX_HEAD: u16 = 2;
 const MAX_FIELDS: u16 = 3;
 const FIRST_CREDIT: u16 = 4;
+const CONTENT_BEFORE_TUNNEL: u16 = 5;
 
 /// `http::HeaderMap` holds 32,768 names at most and panics when asked for more room than that.
 pub(crate) const FIELDS_CEILING: usize = 10_000;
@@ -220,13 +222,22 @@ pub struct PeerSettings {
     /// The credit that the bodies of further requests to the peer begin with, in octets. A peer that says it takes a first
     /// credit [of answers](crate::RequestMetadata::answer_credit), too; `None`: it does not know of either.
     pub first_credit: Option<u32>,
+    /// Whether a request that asks for another protocol may have content. Peers of earlier versions don't say so, and end the
+    /// stream of one that has.
+    pub content_before_tunnel: bool,
 }
 
 impl Default for PeerSettings {
     /// What is assumed before SETTINGS arrive, so that a client needs no round trip before its first
     /// request.
     fn default() -> Self {
-        Self { max_streams: 100, max_head: 64 * 1024, max_fields: 200, first_credit: None }
+        Self {
+            max_streams: 100,
+            max_head: 64 * 1024,
+            max_fields: 200,
+            first_credit: None,
+            content_before_tunnel: false,
+        }
     }
 }
 
@@ -244,6 +255,7 @@ impl PeerSettings {
                 MAX_HEAD => self.max_head = value as usize,
                 MAX_FIELDS => self.max_fields = value as usize,
                 FIRST_CREDIT => self.first_credit = Some(value),
+                CONTENT_BEFORE_TUNNEL => self.content_before_tunnel = value == 1,
                 _ => {}
             }
         }
@@ -252,14 +264,16 @@ impl PeerSettings {
 }
 
 /// Writes the SETTINGS frame that announces `config`.
-pub(crate) fn put_settings(out: &mut BytesMut, config: &Config) {
+pub(crate) fn put_settings(out: &mut BytesMut, config: &Config, role: Role) {
     let values = [
         (MAX_STREAMS, config.max_streams),
         (MAX_HEAD, u32::try_from(config.max_head).unwrap_or(u32::MAX)),
         (MAX_FIELDS, config.max_fields as u32),
         (FIRST_CREDIT, INITIAL_WINDOW),
+        (CONTENT_BEFORE_TUNNEL, 1),
     ];
-    put_values(out, &values);
+    // The last one is of requests.
+    put_values(out, if role == Role::Client { values.get(..4).unwrap_or_default() } else { &values });
 }
 
 /// Writes the SETTINGS frame that announces another credit for the bodies of further requests.

@@ -128,6 +128,11 @@ impl Link {
         }
     }
 
+    /// Whether the peer takes requests that ask for another protocol and have content; known once it is [settled](Self::settled).
+    pub fn takes_content_before_tunnel(&self) -> bool {
+        self.look(|connection| connection.peer_settings().content_before_tunnel)
+    }
+
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
         self.inner.borrow().closed

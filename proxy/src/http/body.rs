@@ -11,7 +11,7 @@ use super::client::Leased;
 use super::recorded::Exchange;
 use super::replay::ReplayBody;
 use super::tee::{Copied, Tee};
-use super::upgrade::TunnelBody;
+use super::upgrade::{Half, TunnelBody, Upgrading};
 use super::upload::Uploading;
 use crate::error::{BoxFailure, Failure, Origin};
 use crate::hop::body::HopBody;
@@ -36,6 +36,10 @@ pub enum Body {
     Leased(Box<Leased>),
     /// What the other side of a tunnel sends.
     Tunnel(TunnelBody),
+    /// The content of a request that asks for a tunnel, then what its client sends through that.
+    Upgrading(Box<Upgrading>),
+    /// One of these two.
+    Half(Half),
     /// A request's body that can be sent again.
     Replay(ReplayBody),
     /// A request's body of which copies go elsewhere.
@@ -90,6 +94,8 @@ impl HttpBody for Body {
             Self::Hop(body) => body.poll_frame(cx),
             Self::Leased(body) => body.poll_frame(cx),
             Self::Tunnel(body) => body.poll_frame(cx),
+            Self::Upgrading(body) => body.poll_frame(cx),
+            Self::Half(body) => body.poll_frame(cx),
             Self::Replay(body) => body.poll_frame(cx),
             Self::Tee(body) => body.poll_frame(cx),
             Self::Copy(body) => body.poll_frame(cx),
@@ -110,6 +116,8 @@ impl HttpBody for Body {
             Self::Hop(body) => body.is_end_stream(),
             Self::Leased(body) => body.is_end_stream(),
             Self::Tunnel(body) => body.is_end_stream(),
+            Self::Upgrading(body) => body.is_end_stream(),
+            Self::Half(body) => body.is_end_stream(),
             Self::Replay(body) => body.is_end_stream(),
             Self::Tee(body) => body.is_end_stream(),
             Self::Copy(_) => false,
@@ -127,7 +135,8 @@ impl HttpBody for Body {
             Self::Hyper(body) => body.size_hint(),
             Self::Hop(body) => body.size_hint(),
             Self::Leased(body) => body.size_hint(),
-            Self::Tunnel(_) => SizeHint::default(),
+            Self::Tunnel(_) | Self::Upgrading(_) => SizeHint::default(),
+            Self::Half(body) => body.size_hint(),
             Self::Replay(body) => body.size_hint(),
             Self::Tee(body) => body.size_hint(),
             Self::Copy(body) => body.size_hint(),

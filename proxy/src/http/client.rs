@@ -148,8 +148,8 @@ impl Client {
         }
     }
 
-    /// Sends a request that may ask for an upgrade or a tunnel: then its body is what goes to the far side once that agrees,
-    /// and the body of the answer is what comes back.
+    /// Sends a request that may ask for an upgrade or a tunnel: then its body is, behind its content, what goes to the far
+    /// side once that agrees, and the body of the answer is what comes back.
     async fn send_http1(
         self: &Rc<Self>,
         mut request: Box<Request<Body>>,
@@ -165,6 +165,8 @@ impl Client {
             return Ok(response);
         }
         let from_near = std::mem::take(request.body_mut());
+        let (content, from_near) = upgrade::split(from_near, upgrade::announced(request.headers()));
+        *request.body_mut() = content;
         let mut response = self.exchange_http1(request, version).await?;
         if upgrade::is_agreed(response.status()) || tunnel && response.status().is_success() {
             if tunnel {

@@ -157,10 +157,10 @@ where
             }
             extensions.insert(names);
         }
-        let decides = heard.request(is_last(&request)) && may_change_protocol(&request);
+        heard.request(is_last(&request));
         let connect = request.method() == Method::CONNECT;
         let has_body = !request.body().is_end_stream();
-        let signals = decides.then(|| Arc::clone(&heard));
+        let signals = known.asks.then(|| Arc::clone(&heard));
         let body_of = Arc::clone(&heard);
         // On its way to where it is polled it is moved several times: a pointer costs less than all of it.
         let response = Box::pin(interim::after(interim, handler(request)));
@@ -168,11 +168,13 @@ where
             let mut response = response.await;
             // That of the proxy, whatever the application speaks (RFC 9110 section 2.5); hyper goes down to its client's.
             *response.version_mut() = Version::HTTP_11;
+            let mut is_tunnel = false;
             if let Some(signals) = signals {
                 let status = response.status();
-                signals.decide(status == StatusCode::SWITCHING_PROTOCOLS || connect && status.is_success());
+                is_tunnel = status == StatusCode::SWITCHING_PROTOCOLS || connect && status.is_success();
+                signals.decide(is_tunnel);
             }
-            if body_of.is_in_body() || (has_body && ends_connection(&response)) {
+            if !is_tunnel && (body_of.is_in_body() || has_body && ends_connection(&response)) {
                 // Whoever answers by now need not want the rest, and without a reader for that the connection ends: the
                 // client is told so (RFC 9112 section 9.6), rather than lose its next request.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -216,12 +218,6 @@ fn is_last(request: &Request<Incoming>) -> bool {
         Version::HTTP_11 => has_connection_option(headers, b"close"),
         _ => !has_connection_option(headers, b"keep-alive"),
     }
-}
-
-/// As the guard sees it, which need not be what becomes of it.
-fn may_change_protocol(request: &Request<Incoming>) -> bool {
-    request.method() == Method::CONNECT
-        || request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE)
 }
 
 async fn http2<S, H, F>(

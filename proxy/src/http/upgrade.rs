@@ -13,8 +13,10 @@ use super::body::Body;
 use super::server::{host_from_authority, join_cookies};
 use crate::error::{BoxFailure, Failure};
 
+mod content;
 mod tunnel;
 
+pub use content::{Half, Upgrading, announced, split};
 pub use tunnel::{TunnelBody, tunnel};
 
 /// A connection that a request asks to be carried after its head.
@@ -43,6 +45,15 @@ impl Change {
         match self {
             Self::Upgrade(token) | Self::Extended(token) => restore(headers, token),
             Self::Tunnel => {}
+        }
+    }
+
+    /// What is to be sent before anything goes through the tunnel.
+    pub fn content(&self, body: Incoming) -> Body {
+        match self {
+            Self::Upgrade(_) => body.into(),
+            // All that the client sends is for the tunnel.
+            Self::Extended(_) | Self::Tunnel => Body::Empty,
         }
     }
 
@@ -86,13 +97,25 @@ pub fn is_asked<B>(request: &Request<B>) -> bool {
     is_tunnel(request) || token(request.headers()).is_some()
 }
 
+/// Whether a request asks for another protocol and has content.
+pub fn has_content(parts: &http::request::Parts) -> bool {
+    parts.headers.contains_key(header::UPGRADE) && announced(&parts.headers) > 0
+}
+
+/// The head of the same request when it does not ask for another protocol.
+pub fn without_asking(parts: &http::request::Parts) -> http::request::Parts {
+    let mut plain = parts.clone();
+    remove_hop_by_hop(&mut plain.headers);
+    plain
+}
+
 /// What a request asks to be carried after its head, if that is something that a proxy can carry.
 ///
 /// An extended CONNECT of HTTP/2 (RFC 8441) is made the upgrade of HTTP/1.1 that it stands for, which is what nearly every
 /// application takes, and what goes through every kind of hop.
 ///
-/// One beside a body would leave open where that body goes: such requests are carried as if they had not asked, which every
-/// server has to expect.
+/// What is asked for begins behind the request's content. Content without a length would leave open where that is: such
+/// requests are carried as if they had not asked, which every server has to expect.
 pub fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
     if let Some(protocol) = request.extensions_mut().remove::<Protocol>() {
         return extended(request, &protocol);
@@ -100,7 +123,7 @@ pub fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
     if request.method() == Method::CONNECT {
         return Some(Asked { change: Change::Tunnel, connection: hyper::upgrade::on(request) });
     }
-    if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
+    if request.version() != Version::HTTP_11 || request.body().size_hint().exact().is_none() {
         return None;
     }
     let token = token(request.headers())?;

@@ -27,7 +27,7 @@ use crate::http::client::HttpVersion;
 use crate::http::deadline;
 use crate::http::recorded::{Exchange, unless_still};
 use crate::http::server::{host_of_target, objection};
-use crate::http::upgrade;
+use crate::http::upgrade::{self, Upgrading};
 use crate::limit::{self, Added};
 use crate::overload;
 use crate::snapshot::{Backend, InboundPort};
@@ -56,6 +56,14 @@ pub(crate) async fn from_hop(
     }
     // The peer's proxy has removed what is for one connection alone, if it is what it should be.
     let upgrade = upgrade::token(request.headers());
+    if upgrade.is_none() && request.headers().contains_key(http::header::UPGRADE) {
+        // It does not go on as one that asks for another protocol, so nothing that is behind its content goes anywhere.
+        let length = upgrade::announced(request.headers());
+        if length > 0 {
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = upgrade::split(body, length).0;
+        }
+    }
     remove_hop_by_hop(request.headers_mut());
     if let Some(token) = upgrade {
         upgrade::restore(request.headers_mut(), &token);
@@ -89,8 +97,9 @@ pub(crate) async fn from_http(
         None => (None, Body::from(body)),
         Some(upgrade::Asked { change, connection }) => {
             change.ask(&mut parts.headers);
+            let content = change.content(body);
             let (body, start) = upgrade::tunnel(connection);
-            (Some((change, start)), Body::Tunnel(body))
+            (Some((change, start)), Upgrading::body(content, body))
         }
     };
     let request = Request::from_parts(parts, body);

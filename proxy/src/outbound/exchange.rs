@@ -21,7 +21,7 @@ use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::recorded::Exchange;
 use crate::http::tee::Tee;
-use crate::http::upgrade;
+use crate::http::upgrade::{self, Upgrading};
 use crate::limit::{self, Added};
 use crate::snapshot::{Backend, Destination};
 use crate::stats::Cause;
@@ -94,8 +94,9 @@ pub(crate) async fn run(
         Some(upgrade::Asked { change, connection }) => {
             exchange.allow_tunnel();
             change.ask(&mut parts.headers);
+            let content = change.content(body);
             let (body, start) = upgrade::tunnel(connection);
-            (Some((change, start)), exchange.upload(Body::Tunnel(body)))
+            (Some((change, start)), exchange.upload(Upgrading::body(content, body)))
         }
     };
     let plan = {

@@ -16,7 +16,7 @@ use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::recorded::{Exchange, unless_still};
 use crate::http::server::{host_from_authority, host_of_target, objection};
-use crate::http::upgrade::{self, is_tunnel};
+use crate::http::upgrade::{self, Upgrading, is_tunnel};
 use crate::overload;
 use crate::snapshot::Destination;
 use crate::stats::{Cause, Direction};
@@ -137,8 +137,9 @@ async fn pass_through(
         Some(upgrade::Asked { change, connection }) => {
             exchange.allow_tunnel();
             change.ask(&mut parts.headers);
+            let content = change.content(body);
             let (body, start) = upgrade::tunnel(connection);
-            (Body::Tunnel(body), Some((change, start)))
+            (Upgrading::body(content, body), Some((change, start)))
         }
     };
     loops::mark(&worker.shared, &mut parts);

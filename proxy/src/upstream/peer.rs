@@ -24,6 +24,7 @@ use crate::hop::client::{connect, open_failure};
 use crate::hop::link::Link;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
+use crate::http::upgrade;
 use crate::snapshot::Tls;
 use crate::stats::{Direction, Edge, EdgeKey, Retirement, Security, Stats};
 use crate::stream::door::Door;
@@ -148,13 +149,15 @@ impl Peer {
     ) -> Result<Answered, BoxFailure> {
         for _ in 1..TRIES {
             let link = self.link(tls).await?;
-            match link.request(parts, body, metadata).await {
+            let older = as_older_peers_take_it(&link, parts).await;
+            match link.request(older.as_deref().unwrap_or(parts), body, metadata).await {
                 Ok(answered) => return answered,
                 Err(refused) => body = refused.body,
             }
         }
         let link = self.link(tls).await?;
-        match link.request(parts, body, metadata).await {
+        let older = as_older_peers_take_it(&link, parts).await;
+        match link.request(older.as_deref().unwrap_or(parts), body, metadata).await {
             Ok(answered) => answered,
             Err(refused) => Err(open_failure(&refused.error)),
         }
@@ -365,6 +368,22 @@ impl Peer {
     pub fn is_drained(&self) -> bool {
         self.links.is_empty() && !self.opening.is_under_way()
     }
+}
+
+/// The head of a request for a peer that does not take it as it is; `None`: this one does, or has said so in time.
+async fn as_older_peers_take_it(
+    link: &Rc<Link>,
+    parts: &http::request::Parts,
+) -> Option<Box<http::request::Parts>> {
+    if !upgrade::has_content(parts) {
+        return None;
+    }
+    Box::pin(async {
+        // It says what it takes before anything else.
+        link.settled().await;
+        (!link.takes_content_before_tunnel()).then(|| Box::new(upgrade::without_asking(parts)))
+    })
+    .await
 }
 
 fn offered(alpn: &[&[u8]]) -> String {

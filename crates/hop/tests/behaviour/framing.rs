@@ -148,7 +148,10 @@ fn a_head_that_frames_its_content_in_another_way_is_not_taken() {
         ("the same twice", request("POST", "/", &[("content-length", "4"), ("content-length", "4")])),
         ("a coding", request("POST", "/", &[("transfer-encoding", "chunked")])),
         ("both", request("POST", "/", &[("content-length", "4"), ("transfer-encoding", "chunked")])),
-        ("beside an upgrade", request("GET", "/", &[upgrade[0], upgrade[1], ("content-length", "4")])),
+        (
+            "twice beside an upgrade",
+            request("GET", "/", &[upgrade[0], upgrade[1], ("content-length", "4, 4")]),
+        ),
         ("of a tunnel", request("CONNECT", "shop:80", &[("content-length", "4")])),
         ("a tunnel without a host", request("CONNECT", "/path", &[])),
         ("no tunnel", request("GET", "shop:80", &[])),
@@ -159,6 +162,22 @@ fn a_head_that_frames_its_content_in_another_way_is_not_taken() {
     let tunnel = request("GET", "/", &[upgrade[0], upgrade[1], ("content-length", "0")]);
     let frames = [frame(kind::HEAD, 0, 1, &tunnel), frame(kind::DATA, 0, 1, b"of the tunnel")];
     assert_eq!(asked(&frames), Fate::Taken);
+}
+
+#[test]
+fn a_tunnel_begins_behind_the_content_of_what_asks_for_it() {
+    let fields = [("connection", "Upgrade"), ("upgrade", "tcp"), ("content-length", "4")];
+    let head = |flags| frame(kind::HEAD, flags, 1, &request("POST", "/exec", &fields));
+    let data = |data: &[u8], flags| frame(kind::DATA, flags, 1, data);
+    for (what, frames, expected) in [
+        ("content alone", vec![head(0), data(b"asis", END)], Fate::Taken),
+        ("the tunnel behind it", vec![head(0), data(b"asis", 0), data(b"of the tunnel", END)], Fate::Taken),
+        ("both in one", vec![head(0), data(b"as", 0), data(b"is, and of the tunnel", END)], Fate::Taken),
+        ("no content", vec![head(END)], Fate::Unseen),
+        ("less", vec![head(0), data(b"asi", END)], Fate::BrokenOff),
+    ] {
+        assert_eq!(asked(&frames), expected, "{what}");
+    }
 }
 
 #[test]

@@ -26,6 +26,8 @@ const MAX_EXTENSIONS: usize = 4 * 1024;
 #[derive(Debug, Default)]
 pub struct Requests {
     state: State,
+    /// What follows the body, where that has a length.
+    behind: State,
     head: Head,
     /// Of the octets that were not let through yet: where the line begins that is not whole...
     line: usize,
@@ -44,6 +46,8 @@ pub struct HeadRead {
     pub names: Option<Names>,
     /// Whether it expects something (`Expect`, RFC 9110 section 10.1.1).
     pub expects: bool,
+    /// Whether it asks for another protocol, so that [`Requests::decided`] has to follow.
+    pub asks: bool,
 }
 
 /// How far octets may go on.
@@ -256,8 +260,10 @@ impl Requests {
         self.state = match self.state {
             State::Fields => {
                 let after = self.head.after()?;
+                let asks = self.head.asks();
+                self.behind = if asks { State::Undecided } else { State::RequestLine };
                 let expects = !self.head.expectations.is_empty();
-                self.heads.push(HeadRead { names: self.head.names.take(), expects });
+                self.heads.push(HeadRead { names: self.head.names.take(), expects, asks });
                 after
             }
             _ => State::RequestLine,
@@ -268,7 +274,7 @@ impl Requests {
 
     fn body(&mut self, left: u64, given: usize) -> usize {
         let taken = left.min(given as u64);
-        self.state = if taken < left { State::Body(left - taken) } else { State::RequestLine };
+        self.state = if taken < left { State::Body(left - taken) } else { self.behind };
         taken as usize
     }
 
@@ -383,6 +389,12 @@ impl Head {
         if self.fields > MAX_FIELDS || belongs_into_head { Err(Violation::Trailers) } else { Ok(()) }
     }
 
+    /// Whether it asks for another protocol, which begins behind its content (RFC 9110 section 7.8). One whose content has no
+    /// length goes on as HTTP/1 (see the proxy's upgrades).
+    fn asks(&self) -> bool {
+        self.codings == Codings::None && (self.connect || self.upgrade && !self.is_1_0)
+    }
+
     /// What follows this head (RFC 9112 section 6.3).
     fn after(&self) -> Result<State, Violation> {
         if self.hosts == 0 && !self.is_1_0 {
@@ -399,8 +411,7 @@ impl Head {
         match self.length {
             Some(1..) if self.connect => Err(Violation::Framing),
             Some(length @ 1..) => Ok(State::Body(length)),
-            // What asks for another protocol and has a body goes on as HTTP/1 (see the proxy's upgrades).
-            _ if self.connect || (self.upgrade && !self.is_1_0) => Ok(State::Undecided),
+            _ if self.asks() => Ok(State::Undecided),
             _ => Ok(State::RequestLine),
         }
     }

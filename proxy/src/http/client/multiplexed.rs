@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -149,8 +150,11 @@ impl Client {
         };
         let _ = tokio::time::timeout(SETTINGS_TIMEOUT, connection.settled()).await;
         let from_near = std::mem::take(request.body_mut());
-        if !connection.state.takes_connect.get() {
-            if token.as_bytes().eq_ignore_ascii_case(b"websocket") {
+        let (content, from_near) = upgrade::split(from_near, upgrade::announced(request.headers()));
+        // An extended CONNECT has no place for content.
+        if !connection.state.takes_connect.get() || !content.is_end_stream() {
+            *request.body_mut() = content;
+            if request.body().is_end_stream() && token.as_bytes().eq_ignore_ascii_case(b"websocket") {
                 let detail = "it speaks HTTP/2 and does not take WebSockets on that (SETTINGS_ENABLE_CONNECT_PROTOCOL); \
                               declare the port of its WebSockets as http";
                 return Err(Failure::upstream(Reason::UpstreamProtocol, detail));

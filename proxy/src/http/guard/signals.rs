@@ -39,7 +39,7 @@ pub(in crate::http) struct Signals {
     /// Whether an octet has moved, either way, since the last look.
     moved: AtomicBool,
     looks: AtomicU32,
-    /// Whether a request has come that may change the protocol, and what became of it.
+    /// Whether what follows waits for what becomes of a request that may change the protocol, and what became of it.
     undecided: AtomicBool,
     decision: AtomicU8,
     waker: Mutex<Option<Waker>>,
@@ -98,9 +98,6 @@ impl Signals {
     }
 
     pub(super) fn undecided(&self, undecided: bool) {
-        if undecided {
-            self.decision.store(OPEN, Ordering::Relaxed);
-        }
         self.undecided.store(undecided, Ordering::Relaxed);
     }
 
@@ -111,12 +108,11 @@ impl Signals {
         }
     }
 
-    /// A request begins, which its client may have said to be the last one. Says whether it may change the protocol, so that
+    /// A request begins, which its client may have said to be the last one. If it asks for another protocol,
     /// [`Signals::decide`] has to follow.
-    pub(in crate::http) fn request(&self, last: bool) -> bool {
+    pub(in crate::http) fn request(&self, last: bool) {
         self.waiting.store(false, Ordering::Relaxed);
         self.last.store(last, Ordering::Relaxed);
-        self.undecided.load(Ordering::Relaxed)
     }
 
     /// Whether a client that has closed its side may still wait for its answer: it has said that it sends no more, or what it

@@ -73,6 +73,7 @@ fn what_follows_a_request_for_another_protocol_waits() {
     for head in [
         "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\ncontent-length: 6\r\nconnection: upgrade\r\n\r\n\r\n\0\0\r\n",
     ] {
         let text = format!("{head}\0\0");
         let mut requests = Requests::default();
