@@ -18,9 +18,9 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 ARG SOURCE_DATE_EPOCH=0
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     target=$(rustc -vV | sed -n 's/^host: //p') && \
-    cargo build --release --locked --target "$target" -p weft-proxy -p weft-control-plane -p weft-redirect -p weft && \
-    mkdir /out && cp target/"$target"/release/weft-proxy target/"$target"/release/weft-control-plane \
-        target/"$target"/release/weft-cni target/"$target"/release/weft /out/
+    cargo build --profile dist --locked --target "$target" -p weft-proxy -p weft-control-plane -p weft-redirect -p weft && \
+    mkdir /out && cp target/"$target"/dist/weft-proxy target/"$target"/dist/weft-control-plane \
+        target/"$target"/dist/weft-cni target/"$target"/dist/weft /out/
 # What is inside, as CycloneDX: one list for each program, without what only builds it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     /tools/bin/cargo-cyclonedx cyclonedx --format json --spec-version 1.5 --no-build-deps --override-filename sbom && \

@@ -113,8 +113,8 @@ impl Host {
     }
 }
 
-/// The command that repeats this run of the program of `package`.
+/// The command that repeats this run of the program of `package`, in the profile that is shipped.
 pub fn command_line(package: &str) -> String {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    format!("cargo run --release -p {package} -- {}", arguments.join(" "))
+    format!("cargo run --profile dist -p {package} -- {}", arguments.join(" "))
 }
