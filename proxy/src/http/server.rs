@@ -41,10 +41,11 @@ use crate::unread;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1000;
-/// The window of a stream of HTTP/2. That of the connection is always the sum of those of all streams, so that a body which is
-/// not read takes nothing away from the others. A client on the same machine needs no more, as its window is opened again at
-/// once.
+/// The window of a stream of HTTP/2. A client on the same machine needs no more, as its window is opened again at once.
 const STREAM_WINDOW: u32 = 64 * 1024;
+/// The window of a connection is that of so many streams: as many bodies that are not read take nothing away from the others.
+/// More would let whoever opens connections fill the memory.
+const STREAMS_IN_WINDOW: u32 = 256;
 /// The same for a proxy of the mesh, which is elsewhere.
 const STREAM_WINDOW_OF_PROXY: u32 = 256 * 1024;
 /// The same on connections that are accepted while too much is held for readers that do not take it.
@@ -252,7 +253,7 @@ where
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(window)
-        .initial_connection_window_size(MAX_STREAMS * window)
+        .initial_connection_window_size(STREAMS_IN_WINDOW * window)
         .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(MAX_HEAD as u32)
         .max_pending_accept_reset_streams(pending_resets)
