@@ -234,8 +234,8 @@ impl Stage {
         let mut verdict = evidence.judge(&sent);
         let (first, last) = (looks.first().context("no look")?, looks.last().context("no look")?);
         let over_budget = last.over_budget - first.over_budget;
-        let seen = Seen { sent: &sent, records: &records, looks: &looks, spells, instances: names.len() };
-        let peaks: Vec<_> = Service::ALL.map(|service| Peaks::find(service, seen)).into();
+        let of_all = Seen { sent: &sent, records: &records, looks: &looks, spells, instances: names.len() };
+        let peaks: Vec<_> = Service::ALL.map(|service| Peaks::find(service, of_all)).into();
         verdict.faults.extend(peaks.iter().flat_map(Peaks::faults));
         verdict.faults.extend(overall(&verdict, over_budget, &sent, settled));
         let counts = books.close();

@@ -49,7 +49,7 @@ impl Answer {
             return Outcome::Mixed(format!("another body, of {} octets", body.len()));
         }
         let status = self.trailers.as_ref().and_then(|trailers| trailers.get("grpc-status"));
-        match (is_grpc, status.map(|status| status.as_bytes())) {
+        match (is_grpc, status.map(http::HeaderValue::as_bytes)) {
             (false, _) | (true, Some(b"0")) => Outcome::Answered(instance),
             (true, status) => Outcome::Mixed(format!("a whole answer with grpc-status {status:?}")),
         }

@@ -31,7 +31,7 @@ const WAIT: std::ops::Range<u64> = 20..400;
 
 /// What came of a request.
 enum Came {
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// The client has left, with the status of the head where it had got one.
     Left(When, Option<StatusCode>),
     /// The stream was reset before there was a head.

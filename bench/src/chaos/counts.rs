@@ -63,13 +63,11 @@ impl Books {
             for line in of_request {
                 *books.log.entry(class_of_line(request, line)).or_default() += 1;
             }
-            let class = match of_request {
-                [line] => books.compare(request, line),
-                _ => {
-                    let lines = of_request.len();
-                    books.fault(request, &format!("{lines} lines in the log"));
-                    class(request, told(&request.outcome).unwrap_or("unknown"))
-                }
+            let class = if let [line] = of_request {
+                books.compare(request, line)
+            } else {
+                books.fault(request, &format!("{} lines in the log", of_request.len()));
+                class(request, told(&request.outcome).unwrap_or("unknown"))
             };
             *books.clients.entry(class).or_default() += 1;
         }

@@ -67,7 +67,7 @@ impl Pool {
         if answer.body.is_ok() && connection.sender.ready().await.is_ok() && kind.call != Call::Large {
             self.0.borrow_mut().push(connection);
         }
-        Ok(Came::Answer(answer))
+        Ok(Came::Answer(Box::new(answer)))
     }
 
     async fn take(&self, address: SocketAddr, small_buffer: bool) -> Result<Connection, String> {

@@ -57,7 +57,7 @@ impl Connection {
         if kind.call == Call::Large {
             stall().await;
         }
-        Ok(Came::Answer(read(answer).await))
+        Ok(Came::Answer(Box::new(read(answer).await)))
     }
 
     async fn sender(&self, address: SocketAddr) -> Result<SendRequest<Bytes>, String> {

@@ -109,7 +109,7 @@ fn the_limit_refuses_only_where_more_is_under_way() {
     let mut requests = vec![request(Call::Get, 15, refused(LIMITED)); MAX_REQUESTS as usize];
     assert!(case.judged_among(&requests).is_err());
     let left = request(Call::Get, 14, Outcome::Left(When::BeforeHead));
-    requests.push(Sent { ended: seconds(15) - NOTICE / 2, ..left });
+    requests.push(Sent { ended: Duration::from_millis(14_800), ..left });
     // Who has left may still take a place.
     assert_eq!(case.judged_among(&requests), Ok(Some(Unavoidable::Limit)));
     requests[0].outcome = refused("overloaded");
