@@ -258,7 +258,7 @@ mod tests {
             ("weft identity list --kubernetes --state x", "--state"),
             ("weft explain GET /x --config mesh", "names no host"),
             ("weft explain GET http://web/ --from web --config mesh", "NAMESPACE/ACCOUNT"),
-            ("weft explain GET http://web/", "--config"),
+            ("weft explain GET http://web/ --from shop/web", "--config"),
             ("weft get web-1.shop", "endpoints"),
             ("weft top --proxy https://127.0.0.1:15000", "no TLS"),
             ("weft get all --proxy http://web:15000", "127.0.0.1:15000"),

@@ -230,14 +230,16 @@ mod tests {
         let spells = [spell(0, Trouble::Failing), spell(1, Trouble::Killed)];
         let kind = Kind { service: SERVICE, call: Call::Get };
         let outcome = Outcome::Failed(String::new());
+        // One after the other.
+        let at = |number| Duration::from_millis(10_500 + 30 * number);
         let sent = |number| {
-            let (at, ended, outcome) = (seconds(15), seconds(16), outcome.clone());
+            let (at, ended, outcome) = (at(number), at(number + 1), outcome.clone());
             Sent { number, kind, at, ended, status: Some(500), outcome }
         };
         let sent: Vec<_> = (0..300).map(sent).collect();
         let found = |own: u64| {
             let by = |number| if number < own { 0 } else { 2 + (number % 2) as usize };
-            let begun = |number| vec![(by(number), Begun { at: seconds(15), answering: None })];
+            let begun = |number| vec![(by(number), Begun { at: at(number), answering: None })];
             let records: Records = (0..300).map(|number| (number, begun(number))).collect();
             let seen = Seen { sent: &sent, records: &records, looks: &[], spells: &spells, instances: 4 };
             Peaks::find(SERVICE, seen)
