@@ -19,6 +19,8 @@ const MAX_CONNECTIONS: usize = 12;
 const BEFORE_CLIENT: Duration = Duration::from_millis(100);
 /// Requests below which nothing is said of shares.
 const ENOUGH: usize = 100;
+/// For how long an instance may still be left out after its trouble: the longest ejection, and its probe.
+const LEFT_OUT: Duration = Duration::from_secs(6);
 
 /// The greatest values that were seen of one service, beside their bounds.
 #[derive(Clone, Debug, Serialize)]
@@ -143,7 +145,8 @@ fn failing(service: Service, seen: Seen<'_>) -> (usize, usize) {
     let fails = |spell: &&Spell| matches!(spell.trouble, Trouble::Failing | Trouble::HalfDead);
     let mut closest = (0, 0);
     for spell in seen.spells.iter().filter(fails) {
-        let others = seen.spells.iter().filter(|other| other.from < spell.to && spell.from < other.to);
+        let others =
+            seen.spells.iter().filter(|other| other.from < spell.to && spell.from < other.to + LEFT_OUT);
         let troubled: std::collections::BTreeSet<_> = others.map(|other| other.instance).collect();
         let during = begun.iter().filter(|(_, begun)| (spell.from..spell.to).contains(&begun.at));
         let (all, own) =

@@ -34,7 +34,7 @@ enum Came {
     Answer(Box<Answer>),
     /// The client has left, with the status of the head where it had got one.
     Left(When, Option<StatusCode>),
-    /// The stream was reset before there was a head.
+    /// The stream was reset, or the connection closed, before there was a head.
     Reset,
 }
 

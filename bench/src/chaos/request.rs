@@ -198,7 +198,7 @@ pub(super) enum Outcome {
     Refused(String),
     /// The answer of this instance began and broke off.
     Torn(String),
-    /// The proxy reset the stream before the client had got a head.
+    /// The proxy reset the stream, or closed the connection, before the client had got a head.
     Reset,
     /// The client left, as it had meant to.
     Left(When),

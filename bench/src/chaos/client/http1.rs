@@ -48,7 +48,11 @@ impl Pool {
         } else {
             sending.await
         };
-        let mut answer = answer.map_err(|error| format!("before an answer: {error}"))?;
+        let mut answer = match answer {
+            Ok(answer) => answer,
+            Err(error) if error.is_incomplete_message() => return Ok(Came::Reset),
+            Err(error) => return Err(format!("before an answer: {error}")),
+        };
         let status = answer.status();
         match leaves(kind, status, answer.headers()) {
             Some(When::AfterHead) => {
