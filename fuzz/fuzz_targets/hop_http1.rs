@@ -132,6 +132,7 @@ impl Application {
             self.held.drain(..good);
             match checked.end {
                 End::Violation(violation) => panic!("{violation}: {rest:?}"),
+                End::Encode(from, to) => panic!("a target that must be encoded, {from} to {to}: {rest:?}"),
                 End::Undecided => self.requests.decided(false),
                 End::More => {}
             }
