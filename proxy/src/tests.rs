@@ -36,6 +36,7 @@ mod loopbacks;
 mod loops;
 mod names;
 pub(crate) mod network;
+mod octets;
 mod offers;
 mod overload;
 mod own;

@@ -170,6 +170,34 @@ fn leaves(kind: Kind, status: StatusCode, headers: &HeaderMap) -> Option<When> {
     }
 }
 
+/// What comes of an answer's head; nothing if the client leaves before it.
+async fn head<T>(kind: Kind, answer: impl Future<Output = T>) -> Option<T> {
+    if kind.call != Call::Leave(When::BeforeHead) {
+        return Some(answer.await);
+    }
+    tokio::select! {
+        answer = answer => Some(answer),
+        () = wait() => None,
+    }
+}
+
+/// When the client leaves the answer of which it has the head, if it does; `leaving` is when it would, `more` whether there
+/// comes some of the content. Who stays and reads late waits here.
+async fn leave(kind: Kind, leaving: Option<When>, more: impl Future<Output = bool>) -> Option<When> {
+    match leaving {
+        Some(When::AfterHead) => {
+            wait().await;
+            return leaving;
+        }
+        Some(_) if more.await => return leaving,
+        _ => {}
+    }
+    if kind.call == Call::Large {
+        stall().await;
+    }
+    None
+}
+
 /// Waits as long as a client does before it leaves.
 async fn wait() {
     tokio::time::sleep(Duration::from_millis(fastrand::u64(WAIT))).await;

@@ -4,12 +4,16 @@
 
 mod application;
 mod case;
+#[cfg(feature = "exchange")]
+mod exchange;
 mod http1;
 mod http2;
 mod seen;
 
 pub use application::{answer, end_of_request};
 pub use case::{Case, Expected, Version};
+#[cfg(feature = "exchange")]
+pub use exchange::exchange;
 pub use seen::Seen;
 
 /// Whom the requests are for.

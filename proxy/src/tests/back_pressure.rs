@@ -6,26 +6,15 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::sleep;
-use weft_proto::v1;
 
 use super::network;
+use super::octets::over_each_hop;
 use super::world::*;
 
 /// What the proxies of a request may hold between them: a stream's first credit and the buffers of each connection.
 const HELD: usize = 512 * 1024;
 /// What would be sent.
 const ALL: usize = 64 * 1024 * 1024;
-
-async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn(Mesh) -> F) {
-    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
-        local(async {
-            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
-            mesh.sidecar(2, &v1::Inbound::default());
-            test(mesh).await;
-        })
-        .await;
-    }
-}
 
 async fn say_all(mut stream: impl AsyncWrite + Unpin, said: Rc<Cell<usize>>) {
     let piece = [7; 4096];

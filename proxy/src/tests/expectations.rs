@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use weft_proto::v1;
 
 use super::network;
+use super::octets::{client, over_each_hop, read_until};
 use super::world::*;
 
 const HEAD: &str =
@@ -59,33 +60,9 @@ fn application_that(host: u8, does: Does) -> Rc<RefCell<Vec<String>>> {
     heads
 }
 
-async fn read_until(stream: &mut DuplexStream, end: &str) -> Option<String> {
-    let mut all = Vec::new();
-    while !all.ends_with(end.as_bytes()) {
-        all.push(stream.read_u8().await.ok()?);
-    }
-    String::from_utf8(all).ok()
-}
-
-/// A mesh with one endpoint, behind each kind of hop in turn.
-async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
-        local(async {
-            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
-            mesh.sidecar(2, &v1::Inbound::default());
-            test().await;
-        })
-        .await;
-    }
-}
-
-async fn client() -> DuplexStream {
-    network::connect(outbound()).unwrap().await.unwrap()
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_application_that_refuses_is_heard_and_the_body_is_never_asked_for() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         let heads = application_that(2, Does::Refuses);
         let mut stream = client().await;
         stream.write_all(HEAD.as_bytes()).await.unwrap();
@@ -100,7 +77,7 @@ async fn an_application_that_refuses_is_heard_and_the_body_is_never_asked_for() 
 
 #[tokio::test(start_paused = true)]
 async fn an_application_that_takes_its_time_is_waited_for() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         application_that(2, Does::Asks(Duration::from_millis(1500)));
         let mut stream = client().await;
         for _ in 0..2 {
@@ -118,7 +95,7 @@ async fn an_application_that_takes_its_time_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_wait_is_served() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         for does in [Does::Waits, Does::Asks(Duration::ZERO), Does::Asks(Duration::from_secs(3))] {
             application_that(2, does);
             for after in [Duration::ZERO, Duration::from_secs(1)] {
@@ -144,7 +121,7 @@ async fn a_client_that_does_not_wait_is_served() {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_in_pieces_in_any_case_and_before_others_stays_what_it_is() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         let heads = application_that(2, Does::Waits);
         let mut stream = client().await;
         let shouted = HEAD.replace("Expect: 100-continue", "EXPECT:100-Continue");
@@ -172,7 +149,7 @@ async fn a_head_in_pieces_in_any_case_and_before_others_stays_what_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_expects_nothing_or_speaks_http_1_0_is_told_nothing() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         let heads = application_that(2, Does::Asks(Duration::ZERO));
         for head in [HEAD.replace("Expect: 100-continue\r\n", ""), HEAD.replace("HTTP/1.1", "HTTP/1.0")] {
             let mut stream = client().await;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use weft_testkit::hostile::{Case, Seen, Version, answer, cases, end_of_request};
+use weft_testkit::hostile::{self, Case, Seen, Version, answer, cases, end_of_request};
 
 use super::network;
 use super::side::both;
@@ -36,25 +36,9 @@ fn application_of_the_suite() -> Rc<RefCell<Vec<Vec<u8>>>> {
 
 /// What comes back for a case within some seconds.
 async fn exchange(stream: DuplexStream, version: Version, case: &Case) -> Seen {
-    let (mut seen, (mut read, mut write)) = (Seen::default(), tokio::io::split(stream));
-    let reading = async {
-        let mut bytes = Vec::new();
-        while !seen.settles(case.expected) {
-            seen.closed = !matches!(read.read_buf(&mut bytes).await, Ok(1..));
-            seen.read(version, &mut bytes);
-        }
-    };
-    let writing = async {
-        let _cut_off = write.write_all(&case.octets).await;
-        std::future::pending::<()>().await;
-    };
-    let _ended = tokio::time::timeout(Duration::from_secs(10), async {
-        tokio::select! {
-            () = reading => {}
-            () = writing => {}
-        }
-    })
-    .await;
+    let mut seen = Seen::default();
+    let talk = hostile::exchange(stream, version, case, &mut seen);
+    let _ended = tokio::time::timeout(Duration::from_secs(10), talk).await;
     seen
 }
 

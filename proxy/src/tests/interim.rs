@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use http::{Request, Response};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 use weft_proto::v1;
 
 use super::network;
+use super::octets::{client, over_each_hop, read_until};
 use super::world::*;
 use crate::http::body::Body;
 
@@ -37,46 +38,21 @@ fn says(host: u8, pieces: &'static [&'static str]) {
     });
 }
 
-/// A mesh with one endpoint, behind each kind of hop in turn.
-async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
-        local(async {
-            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
-            mesh.sidecar(2, &v1::Inbound::default());
-            test().await;
-        })
-        .await;
-    }
-}
-
-async fn client() -> DuplexStream {
-    network::connect(outbound()).unwrap().await.unwrap()
-}
-
-/// What comes until it ends with this.
-async fn heard(stream: &mut DuplexStream, end: &str) -> String {
-    let mut all = Vec::new();
-    while !all.ends_with(end.as_bytes()) {
-        all.push(stream.read_u8().await.unwrap());
-    }
-    String::from_utf8(all).unwrap()
-}
-
 const REQUEST: &str = "GET / HTTP/1.1\r\nhost: reviews:9080\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
 async fn early_hints_come_at_once_and_before_the_answer() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         says(2, &[HINTS, "HTTP/1.1 102 Processing\r\n\r\n", ANSWER]);
         let mut stream = client().await;
         let began = Instant::now();
         stream.write_all(REQUEST.as_bytes()).await.unwrap();
-        let hints = heard(&mut stream, "\r\n\r\n").await;
+        let hints = read_until(&mut stream, "\r\n\r\n").await.unwrap();
         assert_eq!(hints, "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n");
         assert_eq!(began.elapsed().as_secs(), 0);
-        assert_eq!(heard(&mut stream, "\r\n\r\n").await, "HTTP/1.1 102 Processing\r\n\r\n");
+        assert_eq!(read_until(&mut stream, "\r\n\r\n").await.unwrap(), "HTTP/1.1 102 Processing\r\n\r\n");
         assert_eq!(began.elapsed().as_secs(), 1);
-        let answer = heard(&mut stream, "\r\n\r\nok").await;
+        let answer = read_until(&mut stream, "\r\n\r\nok").await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     })
     .await;
@@ -84,12 +60,12 @@ async fn early_hints_come_at_once_and_before_the_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_together_and_in_a_row_stays_in_order() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         says(2, &["HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"]);
         let mut stream = client().await;
         stream.write_all(REQUEST.repeat(3).as_bytes()).await.unwrap();
         for _ in 0..3 {
-            let answer = heard(&mut stream, "\r\n\r\nok").await;
+            let answer = read_until(&mut stream, "\r\n\r\nok").await.unwrap();
             let heads: Vec<&str> = answer.split("\r\n\r\n").map(|head| head.lines().next().unwrap_or_default()).collect();
             assert_eq!(heads, ["HTTP/1.1 103 Early Hints", "HTTP/1.1 103 Early Hints", "HTTP/1.1 200 OK", "ok"]);
         }
@@ -99,7 +75,7 @@ async fn what_comes_together_and_in_a_row_stays_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_sends_more_than_anybody_reads_fills_no_memory() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         network::listen(application_at(2), |mut stream| async move {
             let _ = stream.read(&mut [0; 1024]).await;
             let hints = HINTS.repeat(100);
@@ -108,7 +84,7 @@ async fn a_server_that_sends_more_than_anybody_reads_fills_no_memory() {
         });
         let mut stream = client().await;
         stream.write_all(REQUEST.as_bytes()).await.unwrap();
-        let answer = heard(&mut stream, "\r\n\r\nok").await;
+        let answer = read_until(&mut stream, "\r\n\r\nok").await.unwrap();
         let hints = answer.matches(" 103 ").count();
         assert!((1..=100).contains(&hints) && answer.matches(" 200 ").count() == 1, "{hints}");
     })
@@ -117,11 +93,11 @@ async fn a_server_that_sends_more_than_anybody_reads_fills_no_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn clients_that_can_not_be_told_get_the_answer_alone() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         says(2, &[HINTS, ANSWER]);
         let mut stream = client().await;
         stream.write_all(b"GET / HTTP/1.0\r\nhost: reviews:9080\r\n\r\n").await.unwrap();
-        let answer = heard(&mut stream, "ok").await;
+        let answer = read_until(&mut stream, "ok").await.unwrap();
         assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && !answer.contains(" 103 "), "{answer}");
         let request = Request::get("http://reviews:9080/").body(Body::Empty).unwrap();
         let answer: Response<_> = whole(Caller::new().send_http2(request).await.unwrap()).await;
@@ -145,7 +121,7 @@ async fn a_copys_interim_answers_reach_nobody() {
         says(2, &["", "", ANSWER]);
         let mut stream = client().await;
         stream.write_all(REQUEST.as_bytes()).await.unwrap();
-        let answer = heard(&mut stream, "ok").await;
+        let answer = read_until(&mut stream, "ok").await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     })
     .await;

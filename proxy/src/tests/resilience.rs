@@ -143,9 +143,7 @@ async fn a_split_sends_each_backend_its_share() {
 async fn requests_beyond_those_that_may_be_in_flight_find_the_breaker_open() {
     local(async {
         let policy = v1::BackendPolicy { max_requests: 2, ..v1::BackendPolicy::default() };
-        let backend = v1::Backend { policy: Some(policy), ..backend("reviews") };
-        let limited = v1::Destination { backend: Some(backend), ..destination() };
-        let mesh = Mesh::new(&limited, &[endpoint(2, v1::Hop::Plain)]);
+        let mesh = Mesh::new(&protected(policy), &[endpoint(2, v1::Hop::Plain)]);
         application(2, |_| async {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             Response::new(Body::Empty)
@@ -165,9 +163,7 @@ async fn requests_wait_for_a_connection_up_to_the_limit_and_no_longer_than_one_i
     local(async {
         let policy =
             v1::BackendPolicy { max_connections: 2, max_pending_requests: 3, ..v1::BackendPolicy::default() };
-        let backend = v1::Backend { policy: Some(policy), ..backend("reviews") };
-        let limited = v1::Destination { backend: Some(backend), ..destination() };
-        let mesh = Mesh::new(&limited, &[endpoint(2, v1::Hop::Plain)]);
+        let mesh = Mesh::new(&protected(policy), &[endpoint(2, v1::Hop::Plain)]);
         application(2, |_| async {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             Response::new(Body::Empty)

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use weft_proto::v1;
 
 use super::network;
+use super::octets::{client, over_each_hop};
 use super::world::*;
 
 const CONTENT: &str = r#"{"Detach":false}"#;
@@ -68,25 +68,9 @@ fn shouts(host: u8, agrees: bool) -> Rc<RefCell<Vec<(String, String)>>> {
     requests
 }
 
-/// A mesh with one endpoint, behind each kind of hop in turn.
-async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn() -> F) {
-    for hop in [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain] {
-        local(async {
-            let mesh = Mesh::new(&destination(), &[endpoint(2, hop)]);
-            mesh.sidecar(2, &v1::Inbound::default());
-            test().await;
-        })
-        .await;
-    }
-}
-
-async fn client() -> DuplexStream {
-    network::connect(outbound()).unwrap().await.unwrap()
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_takes_effect_behind_the_content_of_its_request() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         let seen = shouts(2, true);
         for content in [CONTENT.to_owned(), "x".repeat(100_000)] {
             let mut stream = client().await;
@@ -120,7 +104,7 @@ async fn an_upgrade_takes_effect_behind_the_content_of_its_request() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_at_once_with_the_content_waits_for_the_upgrade() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         shouts(2, true);
         let mut stream = client().await;
         stream.write_all(format!("{}early", asking(CONTENT)).as_bytes()).await.unwrap();
@@ -132,7 +116,7 @@ async fn what_is_sent_at_once_with_the_content_waits_for_the_upgrade() {
 
 #[tokio::test(start_paused = true)]
 async fn where_it_is_not_agreed_to_what_follows_is_the_next_request() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         let seen = shouts(2, false);
         let mut stream = client().await;
         let get = "GET /next HTTP/1.1\r\nhost: reviews:9080\r\n\r\n";
@@ -152,7 +136,7 @@ async fn where_it_is_not_agreed_to_what_follows_is_the_next_request() {
 
 #[tokio::test(start_paused = true)]
 async fn content_in_chunks_or_for_another_version_of_http_goes_on_without_the_upgrade() {
-    over_each_hop(async || {
+    over_each_hop(async |_mesh| {
         let seen = shouts(2, true);
         let chunked =
             asking("").replace("content-length: 0", "transfer-encoding: chunked") + "4\r\nbody\r\n0\r\n\r\n";

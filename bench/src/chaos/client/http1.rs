@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
-use super::{Came, leaves, request, stall, wait};
+use super::{Came, head, leave, leaves, request};
 use crate::chaos::answer::Answer;
 use crate::chaos::request::{Call, Kind, When};
 
@@ -40,13 +40,8 @@ impl Pool {
     pub(super) async fn ask(&self, address: SocketAddr, number: u64, kind: Kind) -> Result<Came, String> {
         let mut connection = self.take(address, kind.call == Call::Large).await?;
         let sending = connection.sender.send_request(request(number, kind).map(Full::new));
-        let answer = if kind.call == Call::Leave(When::BeforeHead) {
-            tokio::select! {
-                answer = sending => answer,
-                () = wait() => return Ok(Came::Left(When::BeforeHead, None)),
-            }
-        } else {
-            sending.await
+        let Some(answer) = head(kind, sending).await else {
+            return Ok(Came::Left(When::BeforeHead, None));
         };
         let mut answer = match answer {
             Ok(answer) => answer,
@@ -54,18 +49,10 @@ impl Pool {
             Err(error) => return Err(format!("before an answer: {error}")),
         };
         let status = answer.status();
-        match leaves(kind, status, answer.headers()) {
-            Some(When::AfterHead) => {
-                wait().await;
-                return Ok(Came::Left(When::AfterHead, Some(status)));
-            }
-            Some(when) if matches!(answer.body_mut().frame().await, Some(Ok(_))) => {
-                return Ok(Came::Left(when, Some(status)));
-            }
-            _ => {}
-        }
-        if kind.call == Call::Large {
-            stall().await;
+        let leaving = leaves(kind, status, answer.headers());
+        let more = async { matches!(answer.body_mut().frame().await, Some(Ok(_))) };
+        if let Some(when) = leave(kind, leaving, more).await {
+            return Ok(Came::Left(when, Some(status)));
         }
         let answer = read(answer).await;
         if answer.body.is_ok() && connection.sender.ready().await.is_ok() && kind.call != Call::Large {

@@ -8,9 +8,9 @@ use h2::RecvStream;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request, Response};
 
-use super::{Came, leaves, request, stall, wait};
+use super::{Came, head, leave, leaves, request};
 use crate::chaos::answer::Answer;
-use crate::chaos::request::{Call, Kind, When};
+use crate::chaos::request::{Kind, When};
 use crate::load::http2;
 
 /// The connection, opened anew when it has ended.
@@ -30,13 +30,8 @@ impl Connection {
             // An answer that comes before the request's end resets the rest of that (RFC 9113 section 8.1).
             let _ = sending.send_data(body, true);
         }
-        let answer = if kind.call == Call::Leave(When::BeforeHead) {
-            tokio::select! {
-                answer = answer => answer,
-                () = wait() => return Ok(Came::Left(When::BeforeHead, None)),
-            }
-        } else {
-            answer.await
+        let Some(answer) = head(kind, answer).await else {
+            return Ok(Came::Left(When::BeforeHead, None));
         };
         let mut answer = match answer {
             Ok(answer) => answer,
@@ -44,18 +39,10 @@ impl Connection {
             Err(error) => return Err(format!("before an answer: {error}")),
         };
         let status = answer.status();
-        match leaves(kind, status, answer.headers()) {
-            Some(When::AfterHead) => {
-                wait().await;
-                return Ok(Came::Left(When::AfterHead, Some(status)));
-            }
-            Some(when) if matches!(answer.body_mut().data().await, Some(Ok(_))) => {
-                return Ok(Came::Left(when, Some(status)));
-            }
-            _ => {}
-        }
-        if kind.call == Call::Large {
-            stall().await;
+        let leaving = leaves(kind, status, answer.headers());
+        let more = async { matches!(answer.body_mut().data().await, Some(Ok(_))) };
+        if let Some(when) = leave(kind, leaving, more).await {
+            return Ok(Came::Left(when, Some(status)));
         }
         Ok(Came::Answer(Box::new(read(answer).await)))
     }
