@@ -29,8 +29,18 @@ pub(crate) struct Hostile {
     only: Option<String>,
 }
 
+/// What the cases are in.
+const VERSIONS: [Version; 2] = [Version::Http1, Version::Http2];
+
 /// Sends all of it. Whether every case ended as it has to.
 pub(crate) async fn run(options: Hostile) -> anyhow::Result<bool> {
+    if let Some(only) = &options.only
+        && !VERSIONS
+            .into_iter()
+            .any(|version| cases(version).iter().any(|case| case.name.contains(only.as_str())))
+    {
+        anyhow::bail!("no case has {only:?} in its name; --only takes a part of one, such as trailers");
+    }
     let listener = tokio::net::TcpListener::bind(options.application.unwrap_or(local(0))).await?;
     let address = listener.local_addr()?;
     let recorder = Recorder::serve(listener);
@@ -51,7 +61,7 @@ pub(crate) async fn run(options: Hostile) -> anyhow::Result<bool> {
 /// All cases against one listener.
 async fn all(name: &str, address: SocketAddr, recorder: &Recorder, options: &Hostile) -> bool {
     let mut held = true;
-    for version in [Version::Http1, Version::Http2] {
+    for version in VERSIONS {
         let chosen =
             |case: &&Case| options.only.as_ref().is_none_or(|only| case.name.contains(only.as_str()));
         let (mut passed, mut count) = (0, 0);
