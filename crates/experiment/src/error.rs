@@ -39,6 +39,14 @@ pub enum Error {
         /// Their sum.
         sum: f64,
     },
+    /// What was observed is not what a metric's method takes.
+    #[error("the method of metric {metric:?} takes {expected}, and something else was observed")]
+    Observation {
+        /// The metric's name.
+        metric: String,
+        /// What its method takes.
+        expected: &'static str,
+    },
     /// Requests that neither ended nor are under way: reports are missing.
     #[error("{exposed} requests were exposed, but {accounted} ended or are under way: reports are missing")]
     Unbalanced {

@@ -36,15 +36,15 @@ pub struct Stage {
     pub control: u64,
 }
 
-/// Which difference is looked for. The event is something bad; for something good, `Better` and `Worse` change places.
+/// Which difference is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Any. The prior is centred at a ratio of 1.
     Two,
     /// The canary has more events than the null ratio says: valid for all ratios up to it.
-    Worse,
+    More,
     /// The canary has fewer events than the null ratio says: valid for all ratios from it on.
-    Better,
+    Fewer,
 }
 
 /// What ratios are expected if there is a difference: a mixture of normal distributions of the logarithm of the ratio, halves of
@@ -196,8 +196,8 @@ pub fn evidence(stages: &[Stage], prior: &Prior, side: Side, null: f64) -> Resul
     }
     let (centre, domain) = match side {
         Side::Two => (-null.ln(), (f64::NEG_INFINITY, f64::INFINITY)),
-        Side::Worse => (0.0, (0.0, f64::INFINITY)),
-        Side::Better => (0.0, (f64::NEG_INFINITY, 0.0)),
+        Side::More => (0.0, (0.0, f64::INFINITY)),
+        Side::Fewer => (0.0, (f64::NEG_INFINITY, 0.0)),
     };
     let parts: Vec<f64> =
         prior.0.iter().map(|(weight, tau)| weight.ln() + likelihood.mixed(centre, *tau, domain)).collect();
@@ -210,7 +210,7 @@ pub fn evidence_at_most(stages: &[Stage], side: Side) -> Evidence {
     let bound = |stage: &Stage| {
         let (k, n) = (stage.canary as f64, stage.canary as f64 + stage.control as f64);
         let mean = n * stage.share.get();
-        let counts = n > 0.0 && (side == Side::Two || (side == Side::Worse) == (k > mean));
+        let counts = n > 0.0 && (side == Side::Two || (side == Side::More) == (k > mean));
         if counts {
             crate::special::gamma::deviance(k, mean) + crate::special::gamma::deviance(n - k, n - mean)
         } else {

@@ -20,7 +20,7 @@ pub struct Stage<'a> {
 
 /// The evidence that exposures do not follow their shares.
 ///
-/// An error where lists differ in length or a variant without a share was exposed.
+/// An error where lists differ in length. An exposure of a variant without a share is the largest evidence that there is.
 pub fn evidence<'a>(
     stages: impl IntoIterator<Item = Stage<'a>>,
     concentration: Concentration,

@@ -197,7 +197,7 @@ mod tests {
             per_second: 200.0,
             steps: vec![Step { share: Share::new(0.1).unwrap(), seconds: 600.0 }],
             seconds: 600.0,
-            side: Side::Worse,
+            side: Side::More,
             level: Level::new(0.01).unwrap().divided_by(3),
             runs,
         }

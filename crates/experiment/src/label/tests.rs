@@ -11,15 +11,15 @@ fn stages(most: u64) -> impl Strategy<Value = Vec<Stage>> {
 }
 
 fn sides() -> impl Strategy<Value = Side> {
-    prop::sample::select(vec![Side::Two, Side::Worse, Side::Better])
+    prop::sample::select(vec![Side::Two, Side::More, Side::Fewer])
 }
 
 /// The integral by Simpson's rule with fine steps, in the form of the documentation.
 fn naive(stages: &[Stage], side: Side, tau: f64, null: f64) -> f64 {
     let (centre, from, to, halves): (f64, f64, f64, f64) = match side {
         Side::Two => (0.0, -9.0, 9.0, 1.0),
-        Side::Worse => (null.ln(), 0.0, 9.0, 2.0),
-        Side::Better => (null.ln(), -9.0, 0.0, 2.0),
+        Side::More => (null.ln(), 0.0, 9.0, 2.0),
+        Side::Fewer => (null.ln(), -9.0, 0.0, 2.0),
     };
     let steps = 40_000_u32;
     let step = (to - from) / f64::from(steps);
@@ -83,7 +83,7 @@ proptest! {
         ratio in 0.3..1.0_f64,
     ) {
         // Under no difference; and for one side, under a difference to the other side.
-        let truth = match side { Side::Two => 1.0, Side::Worse => ratio, Side::Better => 1.0 / ratio };
+        let truth = match side { Side::Two => 1.0, Side::More => ratio, Side::Fewer => 1.0 / ratio };
         let chances = |(n, share): (u32, f64)| {
             let theta = share * truth / (1.0 - share + share * truth);
             let mut chance = (1.0 - theta).powi(n.cast_signed());
@@ -119,8 +119,8 @@ proptest! {
         let mut worse = stages.clone();
         worse[0].canary += more;
         let at = |stages: &[Stage], side| evidence(stages, &Prior::default(), side, 1.0).unwrap().log();
-        prop_assert!(at(&worse, Side::Worse) >= at(&stages, Side::Worse) - 1e-9);
-        prop_assert!(at(&worse, Side::Better) <= at(&stages, Side::Better) + 1e-9);
+        prop_assert!(at(&worse, Side::More) >= at(&stages, Side::More) - 1e-9);
+        prop_assert!(at(&worse, Side::Fewer) <= at(&stages, Side::Fewer) + 1e-9);
     }
 
     #[test]
@@ -129,7 +129,7 @@ proptest! {
             share: Share::new(stage.share.rest()).unwrap(), canary: stage.control, control: stage.canary,
         }).collect();
         let at = |stages: &[Stage], side| evidence(stages, &Prior::default(), side, 1.0).unwrap().log();
-        for (one, other) in [(Side::Worse, Side::Better), (Side::Two, Side::Two)] {
+        for (one, other) in [(Side::More, Side::Fewer), (Side::Two, Side::Two)] {
             let (one, other) = (at(&stages, one), at(&swapped, other));
             prop_assert!((one - other).abs() < 1e-8 * (1.0 + one.abs()));
         }
@@ -162,7 +162,7 @@ fn extreme_counts_give_finite_answers() {
         for canary in counts {
             for control in counts {
                 let stages = [stage((share, canary, control)), stage((0.5, canary, control))];
-                for side in [Side::Two, Side::Worse, Side::Better] {
+                for side in [Side::Two, Side::More, Side::Fewer] {
                     let log = evidence(&stages, &Prior::default(), side, 1.0).unwrap().log();
                     assert!(log.is_finite() && log < 1e14, "{share} {canary} {control} {side:?}: {log}");
                 }
@@ -177,9 +177,7 @@ fn extreme_counts_give_finite_answers() {
 fn three_failures_of_a_canary_at_one_percent_are_enough() {
     let harm = Level::new(0.01).unwrap().divided_by(3);
     let dead = |canary, control| {
-        evidence(&[stage((0.01, canary, control))], &Prior::default(), Side::Worse, 1.0)
-            .unwrap()
-            .rejects(harm)
+        evidence(&[stage((0.01, canary, control))], &Prior::default(), Side::More, 1.0).unwrap().rejects(harm)
     };
     assert!(dead(3, 1) && !dead(1, 0));
 }

@@ -84,8 +84,8 @@ pub(crate) fn events(id: &str, inputs: &Value) -> Option<Value> {
         both(json!({ "estimate": found.estimate }), ends(found.interval))
     } else if id.starts_with("label-") || id == "non-inferiority-ratio" {
         let side = match inputs["side"].as_str()? {
-            "worse" => Side::Worse,
-            "better" => Side::Better,
+            "worse" => Side::More,
+            "better" => Side::Fewer,
             _ => Side::Two,
         };
         let null = number(inputs, "nullRatio");
