@@ -15,8 +15,10 @@ use crate::monitor::Probes;
 use crate::overload;
 
 mod service;
+mod time;
 
 pub use service::{ServiceArg, ServiceError};
+pub use time::{at_least_a_second, time_or_off};
 
 /// Bytes of the unit that memory is given in.
 const MIB: u64 = 1024 * 1024;
@@ -152,19 +154,25 @@ pub struct Args {
     /// Time for requests to finish after SIGTERM, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     pub drain_timeout: u64,
-    /// Time without a byte either way after which a request is given up, in seconds, in whole minutes; 0: never
-    #[arg(long, value_name = "SECONDS", env = "WEFT_STREAM_IDLE_TIMEOUT", default_value_t = 300)]
-    pub stream_idle_timeout: u64,
-    /// Time after which an unused connection to the application is closed, in seconds; less where the application's
+    /// Time without a byte either way after which a request is given up, in whole minutes, such as 5m; off: never
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "WEFT_STREAM_IDLE_TIMEOUT",
+        default_value = "5m",
+        value_parser = time_or_off
+    )]
+    pub stream_idle_timeout: Duration,
+    /// Time after which an unused connection to the application is closed, such as 90s; less where the application's
     /// Keep-Alive field says so
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "DURATION",
         env = "WEFT_APPLICATION_IDLE_TIMEOUT",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u32).range(1..)
+        default_value = "60s",
+        value_parser = at_least_a_second
     )]
-    pub application_idle_timeout: u32,
+    pub application_idle_timeout: Duration,
 }
 
 fn workload_id(text: &str) -> Result<String, String> {
@@ -223,8 +231,8 @@ impl Args {
             max_connections: self.max_connections,
             max_destinations: self.max_destinations,
             drain_timeout: Duration::from_secs(self.drain_timeout),
-            stream_idle: Duration::from_secs(self.stream_idle_timeout),
-            application_idle: Duration::from_secs(self.application_idle_timeout.into()),
+            stream_idle: self.stream_idle_timeout,
+            application_idle: self.application_idle_timeout,
         })
     }
 

@@ -108,25 +108,24 @@ pub(crate) struct Args {
     /// How long requests may take to finish after SIGTERM
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
     pub(crate) drain: Duration,
-    /// Time without a byte either way after which a request is given up, in whole minutes; 0s: never
+    /// Time without a byte either way after which a request is given up, in whole minutes; off: never
     #[arg(
         long,
         value_name = "DURATION",
         env = "WEFT_RUN_STREAM_IDLE_TIMEOUT",
         default_value = "5m",
-        value_parser = value::duration
+        value_parser = weft_proxy::args::time_or_off
     )]
     pub(crate) stream_idle_timeout: Duration,
-    /// How long the sidecar keeps an unused connection to the program, in seconds; less where the program's Keep-Alive field
-    /// says so
+    /// How long the sidecar keeps an unused connection to the program; less where the program's Keep-Alive field says so
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "DURATION",
         env = "WEFT_APPLICATION_IDLE_TIMEOUT",
-        default_value_t = 60,
-        value_parser = clap::value_parser!(u32).range(1..)
+        default_value = "60s",
+        value_parser = weft_proxy::args::at_least_a_second
     )]
-    pub(crate) application_idle_timeout: u32,
+    pub(crate) application_idle_timeout: Duration,
     /// Write addresses and process ids to this file as JSON, once everything takes requests
     #[arg(long, value_name = "FILE")]
     pub(crate) info: Option<PathBuf>,

@@ -1,7 +1,6 @@
 //! From options to what the sidecar is told.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use weft_identity::JoinToken;
@@ -61,7 +60,7 @@ impl Settings {
             access_log_file: Some(args.access_log_file.clone().unwrap_or_else(|| "/dev/stderr".into())),
             drain_timeout: args.drain,
             stream_idle: args.stream_idle_timeout,
-            application_idle: Duration::from_secs(args.application_idle_timeout.into()),
+            application_idle: args.application_idle_timeout,
             ..ProxyConfig::default()
         };
         Ok(Self { proxy, namespace: namespace.to_owned(), application_port })
@@ -100,7 +99,7 @@ fn offer(args: &Args, application_port: Option<u16>) -> Option<Offer> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use clap::Parser;
     use weft_identity::{NewToken, TokenIssuer};
