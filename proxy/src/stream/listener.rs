@@ -18,6 +18,9 @@ const BACKLOG: i32 = 4096;
 /// Pause after an error of `accept` that another try at once would only repeat (no file descriptors left), and while
 /// connections are deferred.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Connections that are accepted in one turn of a worker. Each turn may be long where a core is starved, and those that wait
+/// wait for all of them.
+const BATCH: u32 = 4;
 
 /// A bound socket that has no runtime yet, so that each worker can take its own copy.
 ///
@@ -107,6 +110,7 @@ async fn accept_from(
     tokio::pin!(stop);
     // Said once, not at each try.
     let mut fails = false;
+    let mut batch = 0;
     loop {
         let accepted = async {
             while defers() {
@@ -132,9 +136,12 @@ async fn accept_from(
                 match socket::configure(&stream) {
                     Ok(()) => {
                         handle(Accepted::new(stream, place), socket::canonical(peer));
-                        // A connection that had to make room for this one gives its place back in its next turn. Without
+                        // Connections that had to make room for these give their places back in their next turn. Without
                         // that, a burst would hold all places for a moment.
-                        tokio::task::yield_now().await;
+                        batch = (batch + 1) % BATCH;
+                        if batch == 0 {
+                            tokio::task::yield_now().await;
+                        }
                     }
                     // The peer has gone already.
                     Err(error) => tracing::debug!(%peer, %error, "connection lost before it was set up"),
@@ -277,6 +284,36 @@ mod tests {
         let handle = |stream, _| drop(accepted.send(stream));
         accept(bound.listener().unwrap(), clients, || false, enter, handle).await;
         assert_eq!(refused.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_burst_takes_fewer_turns_than_it_has_connections_and_leaves_turns_to_others() {
+        const BURST: u32 = 32;
+        let bound = Bound::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..BURST {
+            clients.push(std::net::TcpStream::connect(bound.address()).unwrap());
+        }
+        let (turns, accepted) = (Cell::new(0), Cell::new(0));
+        let others = async {
+            while accepted.get() < BURST {
+                turns.set(turns.get() + 1);
+                tokio::task::yield_now().await;
+            }
+        };
+        let handle = |_, _| accepted.set(accepted.get() + 1);
+        let began = Cell::new(None);
+        let listener = bound.listener().unwrap();
+        let next = async || {
+            let stream = listener.accept().await;
+            if began.get().is_none() {
+                began.set(Some(turns.get()));
+            }
+            stream
+        };
+        accept_from(next, others, || false, || Some(place()), handle).await;
+        let taken = turns.get() - began.get().unwrap();
+        assert!((BURST / BATCH - 1..BURST).contains(&taken), "{taken} turns");
     }
 
     #[test]
