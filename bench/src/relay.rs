@@ -177,11 +177,16 @@ fn carry(
         far.set_nodelay(true)?;
         let began = thread_time();
         // The end of a side may be a reset, since the other one closes with bytes unread.
-        let _ = match way {
-            Way::Buffer => relay(near, far, IDLE, &Pipes::at_most(0), &mut Carried::default()).await,
-            Way::Relay => relay(near, far, IDLE, &Pipes::default(), &mut Carried::default()).await,
-            Way::Splice => tokio::try_join!(moved(&near, &far), moved(&far, &near)).map(drop),
+        let pipes = match way {
+            Way::Buffer => Some(Pipes::at_most(0)),
+            Way::Relay => Some(Pipes::default()),
+            Way::Splice => None,
         };
+        if let Some(pipes) = pipes {
+            let _ = relay(near, far, IDLE, &pipes, &mut Carried::default(), std::future::pending()).await;
+        } else {
+            let _ = tokio::try_join!(moved(&near, &far), moved(&far, &near));
+        }
         Ok(thread_time().saturating_sub(began))
     })
 }

@@ -21,7 +21,6 @@ use crate::stream::announced;
 use crate::stream::limit::Accepted;
 use crate::stream::prefixed::{Prefixed, read_ahead, read_ahead_within};
 use crate::stream::race::{First, Lost, race, race_with};
-use crate::stream::refuse::Refuse;
 use crate::stream::transport::Transport;
 use crate::stream::{listener, own, socket};
 use crate::worker::Worker;
@@ -121,7 +120,7 @@ pub fn listen_local(
             let is_own = own::is_opened_here(stream.tcp(), source);
             if !is_own && !stream.places().take_unproven(&worker.shared.connections) {
                 worker.shared.stats.refused_connection(Direction::Outbound);
-                return stream.refuse();
+                return stream.abort();
             }
             let Some((source, stream)) = begin(stream, source, &announced_by).await else { return };
             dialled(worker, stream, Rc::new(Downstream::new(target, source))).await;
@@ -135,7 +134,7 @@ fn opened_here(worker: &Worker, stream: Accepted, source: SocketAddr) -> Option<
         return Some(stream);
     }
     worker.shared.refused_foreign(source);
-    stream.refuse();
+    stream.abort();
     None
 }
 
@@ -213,7 +212,7 @@ fn accept<F>(
 /// declared the first bytes decide.
 pub(crate) async fn dialled<S>(worker: Rc<Worker>, stream: S, downstream: Rc<Downstream>)
 where
-    S: Transport + Refuse + Send + 'static,
+    S: Transport + Send + 'static,
 {
     let Target::Fixed(name) = &downstream.target else { return };
     let protocol = Box::pin(destination::peek(&worker, &downstream, name)).await.protocol();
@@ -227,7 +226,7 @@ pub(crate) async fn connection<S>(
     downstream: Rc<Downstream>,
     protocol: Protocol,
 ) where
-    S: Transport + Refuse + Send + 'static,
+    S: Transport + Send + 'static,
 {
     let _open = worker.shared.stats.connection(Direction::Outbound);
     // Each way takes only the memory that it needs itself, for as long as the connection lives.
@@ -253,7 +252,7 @@ async fn undeclared<S>(
     downstream: Rc<Downstream>,
     opened: Option<opaque::Opened>,
 ) where
-    S: Transport + Refuse + Send + 'static,
+    S: Transport + Send + 'static,
 {
     let raced = match opened {
         Some(far) => race_with(stream, version, far).await,

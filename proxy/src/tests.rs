@@ -43,6 +43,7 @@ mod own;
 mod paths;
 mod protocols;
 mod quiet;
+mod resets;
 mod resilience;
 mod retries;
 mod rfc9112;

@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::Answer;
 use crate::stream::own;
-use crate::stream::refuse::Refuse as _;
+use crate::stream::transport::Transport as _;
 
 /// Time for a request's head to arrive, be it the first of a connection or a later one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ pub(crate) async fn serve<F, A>(
         };
         if !admits.admits(&stream, peer) {
             tracing::debug!(%peer, "{what} answers its own network namespace alone");
-            stream.refuse();
+            stream.abort();
             continue;
         }
         // The client has gone already where it has no address.

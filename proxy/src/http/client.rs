@@ -25,6 +25,7 @@ use super::{spelling, upgrade};
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::stats::{Retirement, Stats};
+use crate::stream::transport::ResetFlag;
 use crate::upstream::connect::Connector;
 use crate::upstream::opening::Opening;
 use crate::upstream::room::{Age, Held};
@@ -103,6 +104,8 @@ pub struct Sender {
     greeted: Arc<AtomicBool>,
     /// Reads the names of answers' fields.
     names: Arc<Mutex<AnswerNames>>,
+    /// Has the connection end by a reset.
+    reset: ResetFlag,
     /// Idle time after which no request may go on it, where its server has said when it closes it.
     kept_for: Option<Duration>,
 }
@@ -172,7 +175,7 @@ impl Client {
             if tunnel {
                 unframe(response.headers_mut());
             }
-            let (from_far, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
+            let (from_far, start) = upgrade::tunnel(upgrade::Upgrade::of_response(&mut response));
             start(from_near);
             *response.body_mut() = Body::Tunnel(from_far);
         }
@@ -187,6 +190,7 @@ impl Client {
         frame(&mut request)?;
         let names_go_on = Interim::listen(&mut request);
         let may_repeat = request.method().is_idempotent();
+        let is_tunnel = upgrade::is_tunnel(&request);
         // Whether it may go on a connection that is just being closed: then it is sent once more from here.
         let mut repeatable = may_repeat && request.body().is_end_stream();
         loop {
@@ -203,6 +207,9 @@ impl Client {
                 Ok(mut response) => {
                     refuse_ambiguous(response.headers())?;
                     sender.answered(response.headers());
+                    if upgrade::is_agreed(response.status()) || is_tunnel {
+                        response.extensions_mut().insert(sender.reset.clone());
+                    }
                     if names_go_on && let Some(names) = sender.names.lock().take() {
                         response.extensions_mut().insert(spelling::original(&names));
                     }
@@ -276,6 +283,8 @@ impl Client {
         stream.tell_greeting(Arc::clone(&greeted));
         let names = Arc::<Mutex<AnswerNames>>::default();
         stream.show_names(Arc::clone(&names));
+        let reset = ResetFlag::default();
+        stream.reset_by(reset.clone());
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
             .max_buf_size(MAX_HEAD)
@@ -287,7 +296,14 @@ impl Client {
             // What goes wrong is told to the request that it happens to.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Sender { inner: sender, age: Age::new(now(), fastrand::f32()), greeted, names, kept_for: None })
+        Ok(Sender {
+            inner: sender,
+            age: Age::new(now(), fastrand::f32()),
+            greeted,
+            names,
+            reset,
+            kept_for: None,
+        })
     }
 
     fn leased(self: &Rc<Self>, response: Response<Incoming>, sender: Sender) -> Response<Body> {

@@ -19,6 +19,7 @@ use weft_mesh::wire::{End, Requests, encode_target};
 
 use super::expectation;
 use super::witness::Witness;
+use crate::stream::transport::Transport;
 
 mod frames;
 mod last_words;
@@ -41,7 +42,7 @@ pub(super) type Return<S> = Arc<Mutex<Option<Ended<S>>>>;
 
 /// A connection of HTTP/1.
 #[derive(Debug)]
-pub(super) struct GuardedRequests<S> {
+pub(super) struct GuardedRequests<S: Transport> {
     stream: Option<S>,
     requests: Requests,
     signals: Arc<Signals>,
@@ -55,7 +56,7 @@ pub(super) struct GuardedRequests<S> {
     closed: bool,
 }
 
-impl<S> GuardedRequests<S> {
+impl<S: Transport> GuardedRequests<S> {
     pub(super) fn new(stream: S, signals: &Arc<Signals>, witness: Witness, back: &Return<S>) -> Self {
         Self {
             stream: Some(stream),
@@ -140,7 +141,7 @@ impl<S> GuardedRequests<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> GuardedRequests<S> {
+impl<S: Transport> GuardedRequests<S> {
     /// Waits for the next octet while nobody else reads, with no buffer. Octets are held, and looked at as all others;
     /// `false`: there will be none.
     pub(super) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
@@ -210,7 +211,7 @@ impl<S: AsyncRead + Unpin> GuardedRequests<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for GuardedRequests<S> {
+impl<S: Transport> AsyncRead for GuardedRequests<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -236,7 +237,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedRequests<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> GuardedRequests<S> {
+impl<S: Transport> GuardedRequests<S> {
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.signals.wrote();
         if matches!(written, Poll::Ready(Ok(_))) {
@@ -246,7 +247,7 @@ impl<S: AsyncWrite + Unpin> GuardedRequests<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedRequests<S> {
+impl<S: Transport> AsyncWrite for GuardedRequests<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let Some(stream) = &mut this.stream else { return Poll::Ready(Ok(0)) };
@@ -291,8 +292,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedRequests<S> {
     }
 }
 
-impl<S> Drop for GuardedRequests<S> {
+impl<S: Transport> Drop for GuardedRequests<S> {
     fn drop(&mut self) {
+        if self.signals.is_to_reset()
+            && let Some(stream) = &self.stream
+        {
+            stream.abort();
+        }
         let End::Violation(violation) = self.end else { return };
         self.witness.saw(violation);
         if self.has_last_words()

@@ -13,13 +13,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Parts, UpgradeableConnection};
 use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::body::Body;
 use super::guard::{GuardedRequests, REST, Signals};
 use super::interim::Interposed;
 use super::server::drive;
+use crate::stream::transport::Transport;
 
 /// A client's connection as hyper gets it.
 type Guarded<S> = Interposed<GuardedRequests<S>>;
@@ -35,7 +36,7 @@ pub(super) async fn serve<S, V, E>(
     look: impl Fn() -> bool,
 ) -> Option<hyper::Result<()>>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
     V: HttpService<Incoming, ResBody = Body, Error = Infallible>,
     E: Future<Output = ()>,
 {
@@ -46,8 +47,15 @@ where
         let shut_down = |awake: Pin<&mut UntilRest<'_, S, V>>| {
             Pin::new(&mut awake.get_mut().connection).graceful_shutdown();
         };
-        if let Some(served) = drive(connection.as_mut(), shut_down, end(), &look).await? {
-            return Some(served);
+        match drive(connection.as_mut(), shut_down, end(), &look).await {
+            Some(None) => {}
+            served => {
+                if !matches!(served, Some(Some(Ok(())))) {
+                    // Before hyper closes it.
+                    signals.breaks_off();
+                }
+                return served.flatten();
+            }
         }
         let Some(parts) = Pin::into_inner(connection).into_parts() else { return Some(Ok(())) };
         (stream, service) = parts;
@@ -62,7 +70,7 @@ where
 /// Waits for the next octet; `false`: for none, as none comes in time or `end` is ready.
 async fn rest<S>(guard: &mut GuardedRequests<S>, end: impl Future<Output = ()>) -> bool
 where
-    S: AsyncRead + Unpin,
+    S: Transport,
 {
     let mut end = pin!(end);
     let waking = poll_fn(|cx| match guard.poll_wake(cx) {
@@ -76,7 +84,7 @@ where
 /// A connection that hyper has until it may rest; then `None`.
 struct UntilRest<'a, S, V>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
     V: HttpService<Incoming, ResBody = Body, Error = Infallible>,
 {
     connection: UpgradeableConnection<TokioIo<Guarded<S>>, V>,
@@ -85,7 +93,7 @@ where
 
 impl<S, V> UntilRest<'_, S, V>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
     V: HttpService<Incoming, ResBody = Body, Error = Infallible>,
 {
     /// Takes the connection back from hyper, whose buffers end here. `None`: it has become another protocol's.
@@ -99,7 +107,7 @@ where
 
 impl<S, V> Future for UntilRest<'_, S, V>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
     V: HttpService<Incoming, ResBody = Body, Error = Infallible>,
 {
     type Output = Option<hyper::Result<()>>;

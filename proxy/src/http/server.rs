@@ -16,7 +16,6 @@ use hyper::ext::Protocol;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +34,7 @@ use super::upgrade::{has_connection_option, leads_to_http};
 use super::witness::{ClientKind, Witness};
 use super::{expectation, resting, spelling};
 use crate::stream::gathered::Gathered;
+use crate::stream::transport::Transport;
 use crate::unread;
 
 /// Time for a request's head to arrive, from its first octet on.
@@ -99,7 +99,7 @@ pub async fn serve<S, H, F>(
     handler: H,
     refused: impl FnOnce(Violation),
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
     H: Fn(Request<Incoming>) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
@@ -129,7 +129,7 @@ async fn http1<S, H, F>(
     handler: H,
 ) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
     H: Fn(Request<Incoming>) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {
@@ -158,7 +158,11 @@ where
             }
             extensions.insert(names);
         }
-        heard.request(is_last(&request));
+        // A client of HTTP/1.0 knows no chunks.
+        heard.request(is_last(&request), request.version() != Version::HTTP_11);
+        if known.asks {
+            request.extensions_mut().insert(heard.reset_flag());
+        }
         let connect = request.method() == Method::CONNECT;
         let has_body = !request.body().is_end_stream();
         let signals = known.asks.then(|| Arc::clone(&heard));
@@ -229,7 +233,7 @@ async fn http2<S, H, F>(
     handler: H,
 ) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Transport + Send + 'static,
     H: Fn(Request<Incoming>) -> F + 'static,
     F: Future<Output = Response<Body>> + 'static,
 {

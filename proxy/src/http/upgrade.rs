@@ -5,7 +5,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
 use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
@@ -14,9 +13,11 @@ use super::server::{host_from_authority, join_cookies};
 use crate::error::{BoxFailure, Failure};
 
 mod content;
+mod joined;
 mod tunnel;
 
 pub use content::{Half, Upgrading, announced, split};
+pub use joined::{Upgrade, Upgraded};
 pub use tunnel::{TunnelBody, tunnel};
 
 /// A connection that a request asks to be carried after its head.
@@ -25,7 +26,7 @@ pub struct Asked {
     /// How it asks.
     pub change: Change,
     /// The connection as it will be.
-    pub connection: OnUpgrade,
+    pub connection: Upgrade,
 }
 
 /// How a request asks for bytes both ways.
@@ -121,13 +122,13 @@ pub fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
         return extended(request, &protocol);
     }
     if request.method() == Method::CONNECT {
-        return Some(Asked { change: Change::Tunnel, connection: hyper::upgrade::on(request) });
+        return Some(Asked { change: Change::Tunnel, connection: Upgrade::of_request(request) });
     }
     if request.version() != Version::HTTP_11 || request.body().size_hint().exact().is_none() {
         return None;
     }
     let token = token(request.headers())?;
-    Some(Asked { change: Change::Upgrade(token), connection: hyper::upgrade::on(request) })
+    Some(Asked { change: Change::Upgrade(token), connection: Upgrade::of_request(request) })
 }
 
 fn extended(request: &mut Request<Incoming>, protocol: &Protocol) -> Option<Asked> {
@@ -135,7 +136,7 @@ fn extended(request: &mut Request<Incoming>, protocol: &Protocol) -> Option<Aske
     if leads_to_http(token.as_bytes()) {
         return None;
     }
-    let connection = hyper::upgrade::on(&mut *request);
+    let connection = Upgrade::of_request(request);
     *request.method_mut() = Method::GET;
     *request.version_mut() = Version::HTTP_11;
     host_from_authority(request);

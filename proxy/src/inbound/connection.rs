@@ -27,7 +27,7 @@ use crate::stats::{AuthorizationOutcome, Cause, Direction};
 use crate::stream::announced::{self, Peer};
 use crate::stream::prefixed::{FIRST_BYTE, Prefixed, read_ahead_within};
 use crate::stream::race::{First, Lost, race};
-use crate::stream::relay::{Carried, relay};
+use crate::stream::relay::{Carried, Ended, relay};
 use crate::stream::strangers::Standing;
 use crate::stream::transport::Transport;
 use crate::upstream::connect::{HANDSHAKE_TIMEOUT, Stream};
@@ -162,10 +162,12 @@ async fn undeclared<S>(
             let _under_way = worker.shared.enter(Direction::Inbound);
             if may_connect(worker, &upstream) {
                 carry(worker, &caller, &upstream, near, far).await;
+            } else {
+                near.abort();
             }
         }
-        Err(Lost::Unreachable(failure, _)) => {
-            refused(worker, &Upstream::new(worker, arrival, &caller), &failure);
+        Err(Lost::Unreachable(failure, near)) => {
+            refused(worker, &Upstream::new(worker, arrival, &caller), &failure, near);
         }
         Err(Lost::Broken(error)) if is_disconnect(&error) => {}
         Err(Lost::Broken(error)) => {
@@ -317,10 +319,10 @@ where
 {
     let upstream = Upstream::new(worker, arrival, caller);
     if !may_connect(worker, &upstream) {
-        return;
+        return near.abort();
     }
     if let Err(failure) = overload::admit(worker) {
-        return refused(worker, &upstream, &failure);
+        return refused(worker, &upstream, &failure, near);
     }
     let _under_way = worker.shared.enter(Direction::Inbound);
     let far = match far {
@@ -329,11 +331,14 @@ where
     };
     match far {
         Ok(far) => carry(worker, caller, &upstream, near, far).await,
-        Err(failure) => refused(worker, &upstream, &failure),
+        Err(failure) => refused(worker, &upstream, &failure, near),
     }
 }
 
-fn refused(worker: &Worker, upstream: &Upstream, failure: &Failure) {
+/// Rejects a connection that is not carried anywhere, and counts it. Its client sees that nobody took it.
+fn refused<S: Transport>(worker: &Worker, upstream: &Upstream, failure: &Failure, near: S) {
+    near.abort();
+    drop(near);
     count_refused(worker, upstream, failure.reason, failure.counts());
     tracing::info!(peer = %upstream.peer, %failure, "connection refused");
 }
@@ -369,12 +374,15 @@ where
     let mut carried = Carried::default();
     let policies = worker.with_snapshot(|snapshot| Arc::clone(&snapshot.inbound));
     let admitted = worker.inbound.admit(upstream, policies);
-    let ended = Some(Cause::Failed(Reason::Denied));
-    let (cause, failed) = tokio::select! {
-        relayed = relay(near, far, IDLE, &worker.pipes, &mut carried) => (None, relayed.is_err()),
-        () = caller.disbelieved() => (ended, true),
-        () = admitted.banned() => (ended, true),
+    let cut = async {
+        tokio::select! {
+            () = caller.disbelieved() => {}
+            () = admitted.banned() => {}
+        }
     };
+    let ended = relay(near, far, IDLE, &worker.pipes, &mut carried, cut).await;
+    let cause = matches!(ended, Err(Ended::Cut)).then_some(Cause::Failed(Reason::Denied));
+    let failed = ended.is_err();
     upstream.edge.sent(carried.forth);
     upstream.edge.received(carried.back);
     upstream.edge.connection_closed(cause, failed, since(began));

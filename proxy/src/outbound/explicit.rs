@@ -6,7 +6,6 @@ use std::sync::Arc;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
 
@@ -14,6 +13,7 @@ use super::{Downstream, Target, connection, destination::peek, opaque, undeclare
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::server::authority;
+use crate::http::upgrade::Upgrade;
 use crate::worker::Worker;
 
 /// Port of a request that names none.
@@ -94,11 +94,11 @@ pub(super) async fn connect(
         let opened = opaque::open(worker, &inner, &opaque::Opening::Unread).await;
         Some(opened.inspect_err(|_| opaque::count_lookup(worker, &inner))?)
     };
-    let upgrade = hyper::upgrade::on(&mut request);
+    let upgrade = Upgrade::of_request(&mut request);
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
-        let stream = match upgrade.await {
-            Ok(upgraded) => TokioIo::new(upgraded),
+        let stream = match upgrade.upgraded().await {
+            Ok(upgraded) => upgraded,
             Err(error) => return tracing::debug!(%error, "a tunnel was agreed but did not come about"),
         };
         match opened {

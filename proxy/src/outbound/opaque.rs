@@ -23,8 +23,7 @@ use crate::snapshot::{Destination, Tls};
 use crate::stats::{Cause, Direction, Edge, EdgeKey, LookupOutcome, Security};
 use crate::stream::announced::Peer;
 use crate::stream::prefixed::{Prefixed, read_ahead};
-use crate::stream::refuse::Refuse;
-use crate::stream::relay::{Carried, relay as copy};
+use crate::stream::relay::{Carried, Ended, relay as copy};
 use crate::stream::transport::Transport;
 use crate::upstream::connect::Stream;
 use crate::upstream::service::Attempt;
@@ -73,7 +72,7 @@ pub(super) async fn is_routed_by_name(worker: &Rc<Worker>, downstream: &Downstre
 /// Carries a connection to an endpoint of its destination.
 pub(super) async fn relay<S>(worker: Rc<Worker>, near: S, downstream: Rc<Downstream>)
 where
-    S: Transport + Refuse,
+    S: Transport,
 {
     let (opening, near) = if is_routed_by_name(&worker, &downstream).await {
         match read_ahead(near, opening).await {
@@ -96,8 +95,9 @@ where
 
 /// Rejects a connection that is not carried anywhere, and counts it. Its client is to see that nobody took it (Gateway
 /// API, `TCPRouteRule.backendRefs`), rather than a peer that had nothing to say.
-pub(super) fn refused<S: Refuse>(worker: &Worker, downstream: &Downstream, failure: &Failure, near: S) {
-    near.refuse();
+pub(super) fn refused<S: Transport>(worker: &Worker, downstream: &Downstream, failure: &Failure, near: S) {
+    near.abort();
+    drop(near);
     count_lookup(worker, downstream);
     worker.shared.stats.answered(Direction::Outbound, Cause::Failed(failure.reason));
     if let Some(mut log) = worker.shared.access.connection(Direction::Outbound, downstream.source) {
@@ -265,10 +265,9 @@ where
             None => std::future::pending().await,
         }
     };
-    let (cause, failed) = tokio::select! {
-        copied = copy(near, far, IDLE, &worker.pipes, &mut carried) => (None, copied.is_err()),
-        () = disbelieved => (Some(Cause::Failed(Reason::Denied)), true),
-    };
+    let ended = copy(near, far, IDLE, &worker.pipes, &mut carried, disbelieved).await;
+    let cause = matches!(ended, Err(Ended::Cut)).then_some(Cause::Failed(Reason::Denied));
+    let failed = ended.is_err();
     edge.sent(carried.forth);
     edge.received(carried.back);
     edge.connection_closed(cause, failed, since(began));

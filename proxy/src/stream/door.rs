@@ -6,8 +6,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
+
+use super::within::{Within, within};
 
 /// Bytes that a connection holds in each direction: one record of TLS, whole.
 const PIPE: usize = 17 * 1024;
@@ -22,7 +23,7 @@ pub struct Door(mpsc::Sender<Entering>);
 #[derive(Debug)]
 pub struct Entering {
     /// Its bytes.
-    pub stream: DuplexStream,
+    pub stream: Within,
     /// The workload's address that it is for.
     pub destination: SocketAddr,
 }
@@ -35,8 +36,8 @@ pub fn door() -> (Door, mpsc::Receiver<Entering>) {
 
 impl Door {
     /// Opens a connection to the own workload; refused while too many wait, or when the inbound side has ended.
-    pub fn open(&self, destination: SocketAddr) -> io::Result<DuplexStream> {
-        let (near, far) = tokio::io::duplex(PIPE);
+    pub fn open(&self, destination: SocketAddr) -> io::Result<Within> {
+        let (near, far) = within(PIPE);
         self.0
             .try_send(Entering { stream: far, destination })
             .map_err(|refused| io::Error::new(io::ErrorKind::ConnectionRefused, refused.to_string()))?;

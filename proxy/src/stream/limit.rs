@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use weft_mesh::limits::{Gauge, Place};
 
-use super::refuse::Refuse;
 use super::transport::Transport;
 use crate::clock::Seldom;
 
@@ -111,11 +110,13 @@ impl Transport for Accepted {
     fn socket(&self) -> Option<&TcpStream> {
         Some(&self.stream)
     }
-}
 
-impl Refuse for Accepted {
-    fn refuse(self) {
-        self.stream.refuse();
+    fn abort(&self) {
+        self.stream.abort();
+    }
+
+    fn is_reset(&self) -> bool {
+        self.stream.is_reset()
     }
 }
 

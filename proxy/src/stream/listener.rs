@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use weft_mesh::limits::Place;
 
 use super::limit::Accepted;
-use super::refuse::Refuse as _;
 use super::socket;
+use super::transport::Transport as _;
 
 /// Connections that the kernel completes before the proxy takes them.
 const BACKLOG: i32 = 4096;
@@ -130,7 +130,7 @@ async fn accept_from(
             Ok((stream, peer)) => {
                 fails = false;
                 let Some(place) = enter() else {
-                    stream.refuse();
+                    stream.abort();
                     continue;
                 };
                 match socket::configure(&stream) {

@@ -41,6 +41,11 @@ impl<S> Prefixed<S> {
         self.prefix.is_empty().then_some(&self.inner)
     }
 
+    /// The stream below.
+    pub(super) fn below(&self) -> &S {
+        &self.inner
+    }
+
     /// The bytes not yet given, and the stream below.
     pub fn into_parts(self) -> (Bytes, S) {
         (self.prefix, self.inner)

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use weft_mesh::protocol::begins_like_http2_server;
 
 use super::prefixed::{AHEAD, Prefixed};
+use super::transport::Transport;
 use crate::error::BoxFailure;
 
 /// Silence of the client after which the server is connected to: far above a round trip within a data centre, and
@@ -31,7 +32,7 @@ pub enum First<V, S, F, P> {
     Server(Prefixed<S>, Prefixed<F>, P),
 }
 
-/// Why nobody spoke.
+/// Why nobody spoke. Where one connection was reset, so is the other.
 #[derive(Debug)]
 pub enum Lost<S> {
     /// A connection broke.
@@ -51,8 +52,8 @@ pub async fn race<S, F, P, V>(
     open: impl Future<Output = Result<(F, P), BoxFailure>>,
 ) -> Result<First<V, S, F, P>, Lost<S>>
 where
-    S: AsyncRead + Unpin,
-    F: AsyncRead + Unpin,
+    S: Transport,
+    F: Transport,
 {
     run(near, judge, None, open).await
 }
@@ -64,8 +65,8 @@ pub async fn race_with<S, F, P, V>(
     far: (F, P),
 ) -> Result<First<V, S, F, P>, Lost<S>>
 where
-    S: AsyncRead + Unpin,
-    F: AsyncRead + Unpin,
+    S: Transport,
+    F: Transport,
 {
     run(near, judge, Some(far), std::future::pending()).await
 }
@@ -77,8 +78,8 @@ async fn run<S, F, P, V>(
     open: impl Future<Output = Result<(F, P), BoxFailure>>,
 ) -> Result<First<V, S, F, P>, Lost<S>>
 where
-    S: AsyncRead + Unpin,
-    F: AsyncRead + Unpin,
+    S: Transport,
+    F: Transport,
 {
     let mut said = BytesMut::with_capacity(AHEAD);
     let mut greeting = BytesMut::new();
@@ -90,7 +91,10 @@ where
         tokio::select! {
             biased;
             read = near.read_buf(&mut said) => {
-                let ended = read.map_err(Lost::Broken)? == 0;
+                let ended = match read {
+                    Ok(read) => read == 0,
+                    Err(error) => return Err(broken(error, &near, far.as_ref())),
+                };
                 if said.is_empty() {
                     let (far, place) = match far {
                         Some(far) => far,
@@ -120,7 +124,9 @@ where
                 greeting.reserve(GREETING);
             }
             heard = hear(far.as_mut().map(|(far, _)| far), &mut greeting) => {
-                heard.map_err(Lost::Broken)?;
+                if let Err(error) = heard {
+                    return Err(broken(error, &near, far.as_ref()));
+                }
                 if begins_like_http2_server(&greeting) {
                     far = None;
                     greeting = BytesMut::new();
@@ -133,6 +139,15 @@ where
     }
 }
 
+/// What it comes to when one connection breaks.
+fn broken<S: Transport, F: Transport, P>(error: io::Error, near: &S, far: Option<&(F, P)>) -> Lost<S> {
+    near.abort();
+    if let Some((far, _)) = far {
+        far.abort();
+    }
+    Lost::Broken(error)
+}
+
 async fn hear<F: AsyncRead + Unpin>(far: Option<&mut F>, greeting: &mut BytesMut) -> io::Result<usize> {
     match far {
         Some(far) => far.read_buf(greeting).await,
@@ -143,21 +158,22 @@ async fn hear<F: AsyncRead + Unpin>(far: Option<&mut F>, greeting: &mut BytesMut
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::within::{Within, within};
     use std::future::ready;
-    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::AsyncWriteExt;
     use tokio::time::{Instant, sleep};
 
-    type Raced = Result<First<(), DuplexStream, DuplexStream, ()>, Lost<DuplexStream>>;
+    type Raced = Result<First<(), Within, Within, ()>, Lost<Within>>;
 
     /// A verdict once there are three bytes.
-    async fn raced(near: DuplexStream, far: DuplexStream) -> Raced {
+    async fn raced(near: Within, far: Within) -> Raced {
         race(near, |bytes, _| (bytes.len() >= 3).then_some(()), ready(Ok((far, ())))).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_speaks_first_is_heard_after_the_clients_silence() {
-        let (_client, near) = duplex(64);
-        let (far, mut server) = duplex(64);
+        let (_client, near) = within(64);
+        let (far, mut server) = within(64);
         server.write_all(b"220 ready\r\n").await.unwrap();
         let began = Instant::now();
         let Ok(First::Server(_, mut far, ())) = raced(near, far).await else { panic!("not the server") };
@@ -169,8 +185,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_may_take_its_time_for_each_byte() {
-        let (mut client, near) = duplex(64);
-        let (far, _server) = duplex(64);
+        let (mut client, near) = within(64);
+        let (far, _server) = within(64);
         let slow = async {
             for byte in b"abc" {
                 sleep(Duration::from_mins(10)).await;
@@ -184,7 +200,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_speaks_at_once_costs_no_connection() {
-        let (mut client, near) = duplex(64);
+        let (mut client, near) = within(64);
         client.write_all(b"abc").await.unwrap();
         let open = async { panic!("opened") };
         let raced: Raced = race(near, |_, _| Some(()), open).await;
@@ -193,8 +209,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_of_http2_that_sends_its_settings_at_once_waits_for_the_client() {
-        let (mut client, near) = duplex(64);
-        let (far, mut server) = duplex(64);
+        let (mut client, near) = within(64);
+        let (far, mut server) = within(64);
         server.write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]).await.unwrap();
         let slow = async {
             sleep(Duration::from_secs(10)).await;
@@ -207,8 +223,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_only_listens_leaves_the_word_to_the_server() {
-        let (mut client, near) = duplex(64);
-        let (far, mut server) = duplex(64);
+        let (mut client, near) = within(64);
+        let (far, mut server) = within(64);
         client.shutdown().await.unwrap();
         server.write_all(b"noon").await.unwrap();
         let raced = raced(near, far).await;
@@ -217,8 +233,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_that_say_nothing_are_given_up_after_an_hour() {
-        let (_client, near) = duplex(64);
-        let (far, _server) = duplex(64);
+        let (_client, near) = within(64);
+        let (far, _server) = within(64);
         let began = Instant::now();
         let raced = raced(near, far).await;
         assert!(matches!(raced, Err(Lost::Broken(_))), "{raced:?}");
@@ -227,7 +243,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_cannot_be_reached_ends_a_silent_connection() {
-        let (_client, near) = duplex(64);
+        let (_client, near) = within(64);
         let failure = crate::error::Failure::unprocessed(weft_mesh::reason::Reason::ConnectFailed, "refused");
         let raced: Raced = race(near, |_, _| None, ready(Err(failure))).await;
         assert!(matches!(raced, Err(Lost::Unreachable(..))), "{raced:?}");

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Sleep};
 
 use super::transport::Transport;
@@ -28,11 +29,35 @@ pub struct Carried {
     pub back: u64,
 }
 
-/// Carries both ways until both directions have ended, one fails, or nothing moves for `idle`. `pipes` are the worker's.
+/// Why a relay ended before both directions had.
+#[derive(Debug)]
+pub enum Ended {
+    /// Nothing moved for too long.
+    Idle,
+    /// It was cut.
+    Cut,
+    /// A side broke: it was reset, it ended in the middle of its TLS, or its host is gone.
+    Broken(io::Error),
+}
+
+/// Time between looks at a connection of which one direction has ended, whether its peer has reset it: nothing is read of it
+/// any more that would tell.
+const HALF_CLOSED_LOOK: Duration = Duration::from_secs(5);
+
+/// Carries both ways until both directions have ended, one fails, nothing moves for `idle`, or `cut` is ready. `pipes` are the
+/// worker's.
 ///
-/// The end of one direction is passed on as a half-close; the other goes on. `carried` is up to date even when the
-/// future is dropped.
-pub async fn relay<A, B>(a: A, b: B, idle: Duration, pipes: &Pipes, carried: &mut Carried) -> io::Result<()>
+/// The end of one direction is passed on as a half-close; the other goes on. What breaks off on one side, or is cut, does so
+/// by a reset on the other: an orderly end would make its peer take what it has for the whole. One that is idle ends in order.
+/// `carried` is up to date even when the future is dropped.
+pub async fn relay<A, B>(
+    a: A,
+    b: B,
+    idle: Duration,
+    pipes: &Pipes,
+    carried: &mut Carried,
+    cut: impl Future<Output = ()>,
+) -> Result<(), Ended>
 where
     A: Transport,
     B: Transport,
@@ -40,9 +65,26 @@ where
     let now = Instant::now();
     let sleep = tokio::time::sleep(idle);
     tokio::pin!(sleep);
-    let mut relay = Relay { a, b, forth: Direction::new(now), back: Direction::new(now), idle, pipes };
-    std::future::poll_fn(|cx| relay.poll(cx, sleep.as_mut(), carried)).await
+    let (forth, back) = (Direction::new(now), Direction::new(now));
+    let mut relay = Relay { a, b, forth, back, idle, looked: now, is_half_closed: false, pipes };
+    let ended = tokio::select! {
+        biased;
+        ended = std::future::poll_fn(|cx| relay.poll(cx, sleep.as_mut(), carried)) => ended,
+        () = cut => Err(Ended::Cut),
+    };
+    match &ended {
+        Ok(()) => {}
+        Err(Ended::Idle) => relay.end().await,
+        Err(Ended::Cut | Ended::Broken(_)) => {
+            relay.a.abort();
+            relay.b.abort();
+        }
+    }
+    ended
 }
+
+/// Time for a side that is idle to take its end.
+const LINGER: Duration = Duration::from_secs(1);
 
 struct Relay<'a, A, B> {
     a: A,
@@ -50,6 +92,9 @@ struct Relay<'a, A, B> {
     forth: Direction,
     back: Direction,
     idle: Duration,
+    /// When it was last looked whether a peer has reset a connection of which it has ended one direction.
+    looked: Instant,
+    is_half_closed: bool,
     pipes: &'a Pipes,
 }
 
@@ -59,15 +104,19 @@ impl<A: Transport, B: Transport> Relay<'_, A, B> {
         cx: &mut Context<'_>,
         mut sleep: Pin<&mut Sleep>,
         carried: &mut Carried,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<Result<(), Ended>> {
         loop {
             let before = *carried;
-            let forth = self.forth.poll(cx, &mut self.a, &mut self.b, self.pipes, &mut carried.forth)?;
-            let back = self.back.poll(cx, &mut self.b, &mut self.a, self.pipes, &mut carried.back)?;
+            let forth = self.forth.poll(cx, &mut self.a, &mut self.b, self.pipes, &mut carried.forth);
+            let forth = forth.map_err(Ended::Broken)?;
+            let back = self.back.poll(cx, &mut self.b, &mut self.a, self.pipes, &mut carried.back);
+            let back = back.map_err(Ended::Broken)?;
             if forth.is_ready() && back.is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            if *carried != before {
+            let was_half_closed = self.is_half_closed;
+            self.is_half_closed = forth.is_ready() || back.is_ready();
+            if *carried != before || self.is_half_closed != was_half_closed {
                 let now = Instant::now();
                 if carried.forth != before.forth {
                     self.forth.moved(now);
@@ -83,25 +132,42 @@ impl<A: Transport, B: Transport> Relay<'_, A, B> {
         }
     }
 
-    /// When the connection is idle, or a direction of it quiet, if nothing moves.
+    /// When the connection is idle, or a direction of it quiet, if nothing moves; or when it may have been reset unseen.
     fn next_look(&self) -> Instant {
-        let quiet = [self.forth.quiet_at(), self.back.quiet_at()];
-        quiet.into_iter().flatten().fold(self.idle_at(), Instant::min)
+        let looks = [self.forth.quiet_at(), self.back.quiet_at(), self.half_closed_look()];
+        looks.into_iter().flatten().fold(self.idle_at(), Instant::min)
     }
 
     fn idle_at(&self) -> Instant {
         self.forth.last_moved().max(self.back.last_moved()) + self.idle
     }
 
-    fn look(&mut self, now: Instant) -> io::Result<()> {
+    /// Ends both sides in order.
+    async fn end(&mut self) {
+        let ending = async { tokio::join!(self.a.shutdown(), self.b.shutdown()) };
+        // One that takes nothing takes no end, either.
+        let _ = tokio::time::timeout(LINGER, ending).await;
+    }
+
+    fn half_closed_look(&self) -> Option<Instant> {
+        self.is_half_closed.then(|| self.looked + HALF_CLOSED_LOOK)
+    }
+
+    fn look(&mut self, now: Instant) -> Result<(), Ended> {
         if self.idle_at() <= now {
-            return Err(io::ErrorKind::TimedOut.into());
+            return Err(Ended::Idle);
+        }
+        if self.half_closed_look().is_some_and(|at| at <= now) {
+            self.looked = now;
+            if self.a.is_reset() || self.b.is_reset() {
+                return Err(Ended::Broken(io::ErrorKind::ConnectionReset.into()));
+            }
         }
         if self.forth.quiet_at().is_some_and(|at| at <= now) {
-            self.forth.rest(&self.a)?;
+            self.forth.rest(&self.a).map_err(Ended::Broken)?;
         }
         if self.back.quiet_at().is_some_and(|at| at <= now) {
-            self.back.rest(&self.b)?;
+            self.back.rest(&self.b).map_err(Ended::Broken)?;
         }
         Ok(())
     }

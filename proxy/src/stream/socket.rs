@@ -7,8 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::within::Within;
 
 /// Time without traffic after which the kernel asks whether the peer is still there, far below the 350 s after which
 /// common load balancers and NAT tables forget a connection: a host that is gone is found out within a minute.
@@ -23,7 +25,7 @@ pub enum Socket {
     /// Through the kernel.
     Tcp(TcpStream),
     /// Within this process.
-    Within(DuplexStream),
+    Within(Within),
 }
 
 impl Socket {

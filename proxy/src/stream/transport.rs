@@ -1,8 +1,11 @@
-//! Whether there is a socket of the kernel right below a stream, with nothing in between that sees its bytes.
+//! What the proxy asks of a stream beside its bytes: which socket is right below it, and that it be reset.
 
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -18,11 +21,32 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     fn socket(&self) -> Option<&TcpStream> {
         None
     }
+
+    /// Has the connection end by a reset (RFC 9293 section 3.10.7) instead of an orderly end once the stream is dropped: its
+    /// peer is to know that what it has is not the whole.
+    fn abort(&self);
+
+    /// Whether the peer has reset the connection, as far as that is known without reading: of a direction that has ended
+    /// nothing more is read.
+    fn is_reset(&self) -> bool {
+        false
+    }
 }
 
 impl Transport for TcpStream {
     fn socket(&self) -> Option<&TcpStream> {
         Some(self)
+    }
+
+    fn abort(&self) {
+        // Without time to linger, closing throws away what is queued and resets.
+        if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "a connection is closed without a reset");
+        }
+    }
+
+    fn is_reset(&self) -> bool {
+        !matches!(self.take_error(), Ok(None))
     }
 }
 
@@ -33,11 +57,33 @@ impl Transport for Socket {
             Self::Within(_) => None,
         }
     }
+
+    fn abort(&self) {
+        match self {
+            Self::Tcp(stream) => stream.abort(),
+            Self::Within(stream) => stream.abort(),
+        }
+    }
+
+    fn is_reset(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_reset(),
+            Self::Within(stream) => stream.is_reset(),
+        }
+    }
 }
 
 impl<S: Transport> Transport for Prefixed<S> {
     fn socket(&self) -> Option<&TcpStream> {
         self.untouched_below()?.socket()
+    }
+
+    fn abort(&self) {
+        self.below().abort();
+    }
+
+    fn is_reset(&self) -> bool {
+        self.below().is_reset()
     }
 }
 
@@ -45,11 +91,39 @@ impl<T: Transport + ?Sized> Transport for Box<T> {
     fn socket(&self) -> Option<&TcpStream> {
         (**self).socket()
     }
+
+    fn abort(&self) {
+        (**self).abort();
+    }
+
+    fn is_reset(&self) -> bool {
+        (**self).is_reset()
+    }
 }
 
-impl<S: Transport> Transport for TlsStream<S> {}
+/// An end without `close_notify` would do as long as none was sent; a reset of the connection below says it at any time.
+impl<S: Transport> Transport for TlsStream<S> {
+    fn abort(&self) {
+        self.get_ref().0.abort();
+    }
 
-/// A tunnel lies within a message of HTTP.
-impl Transport for TokioIo<Upgraded> {}
+    fn is_reset(&self) -> bool {
+        self.get_ref().0.is_reset()
+    }
+}
 
-impl Transport for DuplexStream {}
+/// Whether a connection is to end by a reset, where whoever knows that does not hold the connection itself.
+#[derive(Debug, Clone, Default)]
+pub struct ResetFlag(Arc<AtomicBool>);
+
+impl ResetFlag {
+    /// From now on it is.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -16,6 +16,7 @@ use super::world::*;
 use crate::http::body::Body;
 use crate::outbound::{self, Downstream, Target};
 use crate::stream::listener::Bound;
+use crate::stream::within::within;
 
 const CLIENT: &str = "198.51.100.7:4711";
 
@@ -151,7 +152,7 @@ async fn an_application_that_asks_for_it_is_told_of_each_connection_whose_it_is(
             let answer = Caller::new().get("/").await;
             // Where the test's network lets all connections to sidecars come from.
             assert_eq!(answer.headers()["x-source"], "10.0.0.1:41000");
-            let (mut near, far) = tokio::io::duplex(16);
+            let (mut near, far) = within(16);
             let target = Target::Fixed("reviews:9080".into());
             let downstream = Rc::new(Downstream::new(target, at(1, 40_001)));
             tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));
@@ -174,7 +175,7 @@ async fn an_endpoint_without_a_sidecar_that_asks_for_it_is_told_whose_a_connecti
             let destination = v1::Destination { backend: Some(backend), ..destination() };
             let mesh = Mesh::new(&destination, &[endpoint(2, v1::Hop::Plain)]);
             tell_source(2);
-            let (mut near, far) = tokio::io::duplex(16);
+            let (mut near, far) = within(16);
             let target = Target::Fixed("reviews:9080".into());
             let downstream = Rc::new(Downstream::new(target, at(1, 40_001)));
             tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));

@@ -13,6 +13,7 @@ use super::world::*;
 use crate::http::body::Body;
 use crate::outbound::{self, Downstream, Target};
 use crate::stats::{Direction, Retirement};
+use crate::stream::within::{Within, within};
 use crate::worker::Worker;
 
 /// An application that answers each request with its body after 20 ms.
@@ -172,12 +173,12 @@ fn meshed_pair() -> (Mesh, Rc<Worker>) {
 }
 
 /// An opaque connection to an application that says everything again.
-fn echoed_connection(mesh: &Mesh) -> tokio::io::DuplexStream {
+fn echoed_connection(mesh: &Mesh) -> Within {
     network::listen(application_at(2), |mut stream| async move {
         let (mut read, mut write) = tokio::io::split(&mut stream);
         let _ = tokio::io::copy(&mut read, &mut write).await;
     });
-    let (near, far) = tokio::io::duplex(64);
+    let (near, far) = within(64);
     let target = Target::Fixed("reviews:9080".into());
     let downstream = Rc::new(Downstream::new(target, at(1, 40_001)));
     tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, downstream));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http_body_util::BodyExt as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weft_mesh::name::ServicePort;
 use weft_proto::v1;
 
@@ -15,6 +15,7 @@ use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::stats::RetryOutcome;
+use crate::stream::within::Within;
 
 const HOSTS: [u8; 6] = [2, 3, 4, 5, 6, 7];
 /// How long there is trouble, in rounds of a fifth of a second, each with as many requests.
@@ -102,7 +103,7 @@ impl Town {
 }
 
 /// Reads a head; gives the number of its request.
-async fn head(stream: &mut DuplexStream) -> Option<u32> {
+async fn head(stream: &mut Within) -> Option<u32> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -114,7 +115,7 @@ async fn head(stream: &mut DuplexStream) -> Option<u32> {
 
 async fn serve(
     host: u8,
-    mut stream: DuplexStream,
+    mut stream: Within,
     moods: Rc<RefCell<BTreeMap<u8, Mood>>>,
     seen: Rc<RefCell<BTreeMap<u32, u32>>>,
 ) {

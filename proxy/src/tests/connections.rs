@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{Request, Response, StatusCode, Version};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weft_proto::v1;
 
 use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::stats::{Direction, Retirement};
+use crate::stream::within::Within;
 
 /// `reviews:9080`, whose application speaks HTTP/2.
 fn http2() -> v1::Destination {
@@ -119,7 +120,7 @@ async fn sidecars_share_one_connection_up_to_its_limit_of_streams() {
 }
 
 /// The kind and the stream of the next frame of HTTP/2 (RFC 9113 section 4.1).
-async fn frame(stream: &mut DuplexStream) -> (u8, u32) {
+async fn frame(stream: &mut Within) -> (u8, u32) {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.unwrap();
     let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
@@ -128,7 +129,7 @@ async fn frame(stream: &mut DuplexStream) -> (u8, u32) {
 }
 
 /// Waits for two requests, says that only the first will be answered, and answers that.
-async fn go_away_after_one(stream: &mut DuplexStream, heard: &RefCell<Vec<u32>>) {
+async fn go_away_after_one(stream: &mut Within, heard: &RefCell<Vec<u32>>) {
     const HEADERS: u8 = 1;
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await.unwrap();

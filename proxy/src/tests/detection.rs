@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 use weft_identity::ExpectedIdentities;
 use weft_proto::v1;
@@ -12,10 +12,11 @@ use weft_proto::v1;
 use super::network;
 use super::world::*;
 use crate::outbound::{self, Downstream, Target};
+use crate::stream::within::{Within, within};
 
 /// A connection of the client's application that its sidecar takes.
-pub(super) fn dial(mesh: &Mesh) -> DuplexStream {
-    let (near, far) = duplex(64);
+pub(super) fn dial(mesh: &Mesh) -> Within {
+    let (near, far) = within(64);
     let downstream = Downstream::new(Target::Fixed("reviews:9080".into()), at(1, 40_001));
     tokio::task::spawn_local(outbound::dialled(Rc::clone(&mesh.worker), far, Rc::new(downstream)));
     near
@@ -31,7 +32,7 @@ fn greeter(host: u8) {
     });
 }
 
-async fn talk(mut stream: DuplexStream) {
+async fn talk(mut stream: Within) {
     let began = Instant::now();
     let mut greeting = [0; 11];
     stream.read_exact(&mut greeting).await.unwrap();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use http::{Request, StatusCode};
 use hyper::client::conn::http2::handshake;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use weft_proto::v1;
 
 use super::network;
@@ -14,6 +14,7 @@ use super::world::*;
 use crate::http::body::Body;
 use crate::http::local::LocalExecutor;
 use crate::outbound::{self, Downstream, Target};
+use crate::stream::within::Within;
 
 const CONNECT: &str = "CONNECT vault.example:9000 HTTP/1.1\r\nhost: vault.example:9000\r\nproxy-authorization: Basic eDp5\r\n\r\n";
 
@@ -27,7 +28,7 @@ fn upstream(mesh: &Mesh) -> std::net::SocketAddr {
     address
 }
 
-async fn head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+pub(super) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
@@ -120,7 +121,7 @@ async fn connect_over_http2_on_a_port_for_one_destination_is_for_that_destinatio
 }
 
 /// Asks the explicit listener for a tunnel.
-async fn tunnel(target: &str) -> (String, DuplexStream) {
+pub(super) async fn tunnel(target: &str) -> (String, Within) {
     let mut stream = network::connect(outbound()).unwrap().await.unwrap();
     stream
         .write_all(format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n\r\n").as_bytes())

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use crate::stream::within::Within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub(super) use weft_testkit::http2::*;
 
 pub(super) const POST: [(&str, &str); 4] =
@@ -22,7 +23,7 @@ pub(super) fn get(stream: u32) -> Vec<u8> {
 
 /// The connection of such a client.
 pub(super) struct Client {
-    stream: DuplexStream,
+    stream: Within,
     bytes: Vec<u8>,
     /// Everything that has come.
     pub(super) received: Vec<Received>,
@@ -31,13 +32,13 @@ pub(super) struct Client {
 
 impl Client {
     /// One that has said its preface and SETTINGS.
-    pub(super) async fn new(mut stream: DuplexStream, values: &[(u16, u32)]) -> Self {
+    pub(super) async fn new(mut stream: Within, values: &[(u16, u32)]) -> Self {
         stream.write_all(&[PREFACE, &settings(values)].concat()).await.unwrap();
         Self { stream, bytes: Vec::new(), received: Vec::new(), closed: false }
     }
 
     /// One that has said nothing yet.
-    pub(super) fn silent(stream: DuplexStream) -> Self {
+    pub(super) fn silent(stream: Within) -> Self {
         Self { stream, bytes: Vec::new(), received: Vec::new(), closed: false }
     }
 

@@ -25,6 +25,12 @@ use super::world::*;
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+impl tonic::transport::server::Connected for crate::stream::within::Within {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
 /// A server with a method of each kind; what they are about does not matter.
 #[derive(Clone, Default)]
 struct Calls {

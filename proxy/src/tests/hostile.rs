@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weft_testkit::hostile::{self, Case, Seen, Version, answer, cases, end_of_request};
 
 use super::network;
 use super::side::both;
 use super::world::*;
+use crate::stream::within::Within;
 
 /// An application that writes down the whole requests that it gets, and answers as the suite wants it.
 fn application_of_the_suite() -> Rc<RefCell<Vec<Vec<u8>>>> {
@@ -35,7 +36,7 @@ fn application_of_the_suite() -> Rc<RefCell<Vec<Vec<u8>>>> {
 }
 
 /// What comes back for a case within some seconds.
-async fn exchange(stream: DuplexStream, version: Version, case: &Case) -> Seen {
+async fn exchange(stream: Within, version: Version, case: &Case) -> Seen {
     let mut seen = Seen::default();
     let talk = hostile::exchange(stream, version, case, &mut seen);
     let _ended = tokio::time::timeout(Duration::from_secs(10), talk).await;

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use weft_mesh::violation::Violation;
 
@@ -13,9 +13,10 @@ use super::frames::*;
 use super::network;
 use super::side::both;
 use super::world::*;
+use crate::stream::within::Within;
 
 /// When a connection closes, and what came until then.
-async fn end(stream: &mut DuplexStream) -> (Duration, String) {
+async fn end(stream: &mut Within) -> (Duration, String) {
     let (began, mut answer) = (Instant::now(), Vec::new());
     let _ = timeout(Duration::from_hours(2), stream.read_to_end(&mut answer)).await.expect("it never closes");
     (began.elapsed(), String::from_utf8_lossy(&answer).into_owned())

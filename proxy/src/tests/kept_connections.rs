@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 use weft_proto::v1;
 
@@ -14,6 +14,7 @@ use super::world::*;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
 use crate::stream::own::OwnListeners;
+use crate::stream::within::Within;
 use crate::upstream::connect::Connector;
 
 /// What an application has seen.
@@ -28,7 +29,7 @@ struct Seen {
 }
 
 /// The head of the next request, if one comes; its body is as long as it says.
-async fn next_request(stream: &mut DuplexStream) -> Option<String> {
+async fn next_request(stream: &mut Within) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);

@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use crate::stream::within::{Within, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 /// Bytes that a connection holds in each direction: few, so that writers wait for readers.
 const PIPE: usize = 8 * 1024;
 
 #[derive(Clone)]
 enum Place {
-    Listening(Rc<dyn Fn(DuplexStream)>),
+    Listening(Rc<dyn Fn(Within)>),
     Silent,
 }
 
@@ -22,7 +23,7 @@ thread_local! {
     static PLACES: RefCell<HashMap<SocketAddr, Place>> = RefCell::default();
 }
 
-pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<DuplexStream>> + Send>>;
+pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<Within>> + Send>>;
 
 /// Connects to an address of this network; `None` when the test has none.
 pub(crate) fn connect(address: SocketAddr) -> Option<Connecting> {
@@ -32,7 +33,7 @@ pub(crate) fn connect(address: SocketAddr) -> Option<Connecting> {
         None => Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into()))),
         Some(Place::Silent) => Box::pin(std::future::pending()),
         Some(Place::Listening(accept)) => {
-            let (near, far) = tokio::io::duplex(PIPE);
+            let (near, far) = within(PIPE);
             accept(far);
             Box::pin(std::future::ready(Ok(near)))
         }
@@ -54,7 +55,7 @@ pub(super) fn name(name: &str, addresses: &[SocketAddr]) {
 }
 
 /// Takes connections to an address, in place of whoever did before.
-pub(super) fn listen<F>(address: SocketAddr, serve: impl Fn(DuplexStream) -> F + 'static)
+pub(super) fn listen<F>(address: SocketAddr, serve: impl Fn(Within) -> F + 'static)
 where
     F: Future<Output = ()> + 'static,
 {
@@ -84,7 +85,7 @@ pub(super) fn freezable(address: SocketAddr, frozen: &Rc<Cell<bool>>) {
     };
     let frozen = Rc::clone(frozen);
     listen(address, move |near| {
-        let (own, far) = tokio::io::duplex(PIPE);
+        let (own, far) = within(PIPE);
         accept(far);
         let frozen = Rc::clone(&frozen);
         async move {
@@ -101,7 +102,7 @@ pub(super) fn announce(address: SocketAddr, header: Vec<u8>) {
         panic!("nobody listens at {address}");
     };
     listen(address, move |mut near| {
-        let (mut own, far) = tokio::io::duplex(PIPE);
+        let (mut own, far) = within(PIPE);
         accept(far);
         let header = header.clone();
         async move {
@@ -111,7 +112,7 @@ pub(super) fn announce(address: SocketAddr, header: Vec<u8>) {
     });
 }
 
-async fn copy(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, frozen: &Cell<bool>) {
+async fn copy(mut from: ReadHalf<Within>, mut to: WriteHalf<Within>, frozen: &Cell<bool>) {
     let mut bytes = vec![0; PIPE];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
         if frozen.get() {

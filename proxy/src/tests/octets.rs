@@ -1,10 +1,11 @@
 //! Clients that speak by octets, behind each kind of hop.
 
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::AsyncReadExt;
 use weft_proto::v1;
 
 use super::network;
 use super::world::*;
+use crate::stream::within::Within;
 
 /// A mesh with one endpoint, behind each kind of hop in turn.
 pub(super) async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn(Mesh) -> F) {
@@ -19,12 +20,12 @@ pub(super) async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn(Mesh) ->
 }
 
 /// A connection of the application to its sidecar.
-pub(super) async fn client() -> DuplexStream {
+pub(super) async fn client() -> Within {
     network::connect(outbound()).unwrap().await.unwrap()
 }
 
 /// What comes until it ends with this; nothing where the connection ends before.
-pub(super) async fn read_until(stream: &mut DuplexStream, end: &str) -> Option<String> {
+pub(super) async fn read_until(stream: &mut Within, end: &str) -> Option<String> {
     let mut all = Vec::new();
     while !all.ends_with(end.as_bytes()) {
         all.push(stream.read_u8().await.ok()?);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weft_mesh::shedding::ShedPolicy;
 use weft_proto::v1;
 
@@ -13,6 +13,7 @@ use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::stats::ShedCause;
+use crate::stream::within::Within;
 use crate::worker::Worker;
 
 thread_local! {
@@ -124,7 +125,7 @@ async fn opaque_connections_are_shed_too_and_those_that_are_open_go_on() {
             }
         });
         shed_by_memory(&mesh.worker);
-        let talk = async |stream: &mut DuplexStream| {
+        let talk = async |stream: &mut Within| {
             let _ = stream.write_u8(7).await;
             stream.read_u8().await.ok()
         };

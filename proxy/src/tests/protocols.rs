@@ -10,6 +10,7 @@ use super::world::*;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
 use crate::outbound::{self, Downstream, Target};
+use crate::stream::within::within;
 
 /// Requests over each kind of hop.
 async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn(Mesh) -> F) {
@@ -123,7 +124,7 @@ async fn a_connection_that_is_not_http_is_passed_on_whole() {
             all.reverse();
             stream.write_all(&all).await.unwrap();
         });
-        let (mut near, far) = tokio::io::duplex(16);
+        let (mut near, far) = within(16);
         let target = Target::Fixed("reviews:9080".into());
         let downstream = std::rc::Rc::new(Downstream::new(target, at(1, 40_001)));
         tokio::task::spawn_local(outbound::dialled(std::rc::Rc::clone(&mesh.worker), far, downstream));

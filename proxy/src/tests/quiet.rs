@@ -12,6 +12,7 @@ use super::network;
 use super::side::{Side, both};
 use super::world::*;
 use crate::stats::Direction;
+use crate::stream::within::Within;
 
 /// An application that answers with these octets, and nothing more.
 fn answers_with(host: u8, octets: &'static [u8]) {
@@ -31,7 +32,7 @@ fn answers_with(host: u8, octets: &'static [u8]) {
 const BEGUN: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
 
 /// Minutes until the answer to a GET has ended, and what came.
-async fn asked(mut stream: tokio::io::DuplexStream, most: Duration) -> (Option<u64>, String) {
+async fn asked(mut stream: Within, most: Duration) -> (Option<u64>, String) {
     stream.write_all(b"GET / HTTP/1.1\r\nhost: reviews:9080\r\nconnection: close\r\n\r\n").await.unwrap();
     let (began, mut answer) = (Instant::now(), Vec::new());
     let ended = timeout(most, stream.read_to_end(&mut answer)).await;

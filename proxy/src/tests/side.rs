@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weft_mesh::violation::Violation;
 use weft_proto::v1;
 
 use super::network;
 use super::world::*;
 use crate::stats::Direction;
+use crate::stream::within::Within;
 use crate::worker::Worker;
 
 /// The requests that the application has got, as they came.
@@ -67,7 +68,7 @@ impl Side {
         Self { direction, worker, seen: recorder(), _mesh: mesh }
     }
 
-    pub(super) async fn connect(&self) -> DuplexStream {
+    pub(super) async fn connect(&self) -> Within {
         let address = if self.direction == Direction::Outbound { outbound() } else { inbound(2) };
         network::connect(address).unwrap().await.unwrap()
     }

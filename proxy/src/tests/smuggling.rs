@@ -22,6 +22,7 @@ use super::network;
 use super::side::recorder;
 use super::world::*;
 use crate::stats::Direction;
+use crate::stream::within::Within;
 use crate::worker::Worker;
 
 const HEAD: u8 = 1;
@@ -57,7 +58,7 @@ fn sidecar(mesh: &Mesh) -> Rc<Worker> {
 }
 
 /// A connection of a workload of the mesh to the sidecar, with nothing said on it but SETTINGS.
-async fn peer(mesh: &Mesh) -> TlsStream<tokio::io::DuplexStream> {
+async fn peer(mesh: &Mesh) -> TlsStream<Within> {
     let tls = mesh.authority.tls(9, "evil");
     let expected = ExpectedIdentities::one(identity("reviews").parse().unwrap());
     let stream = network::connect(inbound(2)).unwrap().await.unwrap();
@@ -69,7 +70,7 @@ async fn peer(mesh: &Mesh) -> TlsStream<tokio::io::DuplexStream> {
 }
 
 /// Sends octets, then lets the sidecar do with them what it will.
-async fn say(stream: &mut TlsStream<tokio::io::DuplexStream>, octets: &[u8]) {
+async fn say(stream: &mut TlsStream<Within>, octets: &[u8]) {
     let _gone = stream.write_all(octets).await;
     let _gone = stream.flush().await;
     let mut answer = vec![0; 4096];

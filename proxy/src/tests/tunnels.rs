@@ -10,7 +10,7 @@ use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::ext::Protocol;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 use weft_proto::v1;
 
@@ -18,6 +18,7 @@ use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::http::local::LocalExecutor;
+use crate::stream::within::Within;
 
 /// A client of HTTP/2 that knows by now what its server can do.
 async fn client() -> SendRequest<Body> {
@@ -117,12 +118,12 @@ async fn over_each_hop_to_http2<F: Future<Output = ()>>(test: impl Fn() -> F) {
 }
 
 /// Asks for a WebSocket by HTTP/1.1, and gives the head of the answer.
-async fn websocket() -> (String, DuplexStream) {
+async fn websocket() -> (String, Within) {
     websocket_by(outbound()).await
 }
 
 /// As [`websocket`], of whoever takes connections at an address.
-async fn websocket_by(address: SocketAddr) -> (String, DuplexStream) {
+async fn websocket_by(address: SocketAddr) -> (String, Within) {
     let mut stream = network::connect(address).unwrap().await.unwrap();
     let head = "GET /chat?room=1 HTTP/1.1\r\nhost: reviews:9080\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::network;
 use super::octets::{client, over_each_hop};
 use super::world::*;
+use crate::stream::within::Within;
 
 const CONTENT: &str = r#"{"Detach":false}"#;
 const AGREED: &str = "HTTP/1.1 101 UPGRADED\r\nconnection: Upgrade\r\nupgrade: tcp\r\n\r\n";
@@ -19,7 +20,7 @@ fn asking(content: &str) -> String {
     )
 }
 
-async fn read_until(stream: &mut DuplexStream, end: &str) -> Option<String> {
+async fn read_until(stream: &mut Within, end: &str) -> Option<String> {
     let mut all = Vec::new();
     while !all.ends_with(end.as_bytes()) {
         all.push(stream.read_u8().await.ok()?);
@@ -28,7 +29,7 @@ async fn read_until(stream: &mut DuplexStream, end: &str) -> Option<String> {
 }
 
 /// The next request's head and content, of as many octets as it says.
-async fn next_request(stream: &mut DuplexStream) -> Option<(String, String)> {
+async fn next_request(stream: &mut Within) -> Option<(String, String)> {
     let head = read_until(stream, "\r\n\r\n").await?.to_ascii_lowercase();
     if head.contains("\r\ntransfer-encoding: chunked\r\n") {
         return Some((head, read_until(stream, "\r\n0\r\n\r\n").await?));

@@ -30,7 +30,7 @@ use crate::error::{BoxFailure, Failure};
 use crate::stream::door::Door;
 use crate::stream::own::OwnListeners;
 use crate::stream::socket::Socket;
-use crate::stream::transport::Transport;
+use crate::stream::transport::{ResetFlag, Transport};
 
 /// Time for a TCP connection, unless the service's policy says otherwise.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -130,7 +130,14 @@ impl Connector {
 
     /// Opens a connection in a place that was taken for it.
     pub async fn connect_in(&self, held: Option<Held>) -> Result<Stream, BoxFailure> {
-        Ok(Stream { io: self.open().await?, bell: None, greeted: None, names: None, _held: held })
+        Ok(Stream {
+            io: self.open().await?,
+            bell: None,
+            greeted: None,
+            names: None,
+            reset: None,
+            _held: held,
+        })
     }
 
     async fn open(&self) -> Result<Io, BoxFailure> {
@@ -196,6 +203,8 @@ pub struct Stream {
     greeted: Option<Arc<AtomicBool>>,
     /// Sees what was read.
     names: Option<Arc<Mutex<AnswerNames>>>,
+    /// Whether it is to end by a reset, as somebody says who does not hold it.
+    reset: Option<ResetFlag>,
     /// Given back after the connection is closed.
     _held: Option<Held>,
 }
@@ -222,6 +231,11 @@ impl Stream {
         self.names = Some(names);
     }
 
+    /// Ends by a reset if `flag` is set by the time that it is dropped.
+    pub fn reset_by(&mut self, flag: ResetFlag) {
+        self.reset = Some(flag);
+    }
+
     /// The protocol that the peer chose by ALPN.
     pub fn alpn(&self) -> Option<&[u8]> {
         match &self.io {
@@ -245,6 +259,28 @@ impl Transport for Stream {
             // Nobody asks to be told of what is read.
             Io::Plain(socket) if self.bell.is_none() && self.greeted.is_none() => socket.socket(),
             _ => None,
+        }
+    }
+
+    fn abort(&self) {
+        match &self.io {
+            Io::Plain(stream) => stream.abort(),
+            Io::Tls(stream) => stream.get_ref().0.abort(),
+        }
+    }
+
+    fn is_reset(&self) -> bool {
+        match &self.io {
+            Io::Plain(stream) => stream.is_reset(),
+            Io::Tls(stream) => stream.get_ref().0.is_reset(),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.reset.as_ref().is_some_and(ResetFlag::is_set) {
+            self.abort();
         }
     }
 }

@@ -36,6 +36,8 @@ struct Received {
     rest: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     ended: bool,
+    /// Whether there was a failure, which only one of those who wait is given.
+    failed: bool,
     failure: Option<BoxFailure>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -121,7 +123,9 @@ impl Stream {
     pub(super) fn put_failure(&self, failure: BoxFailure) {
         let mut received = self.0.borrow_mut();
         // What happened first is why.
-        received.failure.get_or_insert(failure);
+        if !std::mem::replace(&mut received.failed, true) {
+            received.failure = Some(failure);
+        }
         received.wake_reader();
         received.wake_writer();
     }
@@ -243,7 +247,7 @@ impl StreamRef {
     /// Ready with the number of bytes that may be sent now, or the failure that ended the stream.
     pub(in crate::hop) fn poll_capacity(&self, cx: &mut Context<'_>) -> Poll<Result<usize, ()>> {
         let mut received = self.stream.0.borrow_mut();
-        if received.failure.is_some() || self.hold.link.is_closed() {
+        if received.failed || self.hold.link.is_closed() {
             return Poll::Ready(Err(()));
         }
         let capacity = self.hold.link.look(|connection| connection.send_capacity(self.hold.id));
@@ -258,7 +262,7 @@ impl StreamRef {
     /// Ready when something may be sent, or the stream is over.
     pub(in crate::hop) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut received = self.stream.0.borrow_mut();
-        if received.failure.is_some() || self.hold.link.is_closed() {
+        if received.failed || self.hold.link.is_closed() {
             return Poll::Ready(());
         }
         if self.hold.link.look(|connection| connection.send_capacity(self.hold.id)) > 0 {
@@ -277,7 +281,7 @@ impl StreamRef {
     /// Ready when the peer has ended the stream by a reset, or the connection is gone.
     pub(in crate::hop) fn poll_reset(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut received = self.stream.0.borrow_mut();
-        if received.failure.is_some() {
+        if received.failed {
             return Poll::Ready(());
         }
         received.writer = Some(cx.waker().clone());

@@ -260,7 +260,7 @@ fn joined(
     stream: OpenStream,
     from_near: Body,
 ) -> (upgrade::TunnelBody, http::response::Parts) {
-    let (mut from_far, start) = upgrade::tunnel(hyper::upgrade::on(&mut response));
+    let (mut from_far, start) = upgrade::tunnel(upgrade::Upgrade::of_response(&mut response));
     from_far.hold(Box::new(stream));
     start(from_near);
     (from_far, response.into_parts().0)

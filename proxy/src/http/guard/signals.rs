@@ -1,8 +1,8 @@
 //! What the guard of a connection, the timer for heads and the server tell each other.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,8 @@ use hyper::rt::{Sleep, Timer};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use weft_mesh::wire::HeadRead;
+
+use crate::stream::transport::ResetFlag;
 
 /// Time between requests: that of opaque connections, and longer than clients keep connections for later.
 const BETWEEN: Duration = Duration::from_hours(1);
@@ -47,6 +49,10 @@ pub(in crate::http) struct Signals {
     in_body: AtomicBool,
     /// Whether the client has said that the request under way is its last one.
     last: AtomicBool,
+    /// Whether the end of the connection is what ends the answer under way, whose length nothing else may say.
+    ended_by_close: AtomicBool,
+    /// Whether the connection is to end by a reset; few have anybody who may say so.
+    reset: OnceLock<ResetFlag>,
     /// What is known of each head that hyper has been given and made no request of yet.
     heads: Mutex<SmallVec<[HeadRead; 1]>>,
 }
@@ -108,11 +114,30 @@ impl Signals {
         }
     }
 
-    /// A request begins, which its client may have said to be the last one. If it asks for another protocol,
+    /// A request begins, which its client may have said to be the last one, and whose answer may be as long as the connection
+    /// lasts. If it asks for another protocol,
     /// [`Signals::decide`] has to follow.
-    pub(in crate::http) fn request(&self, last: bool) {
+    pub(in crate::http) fn request(&self, last: bool, ended_by_close: bool) {
         self.waiting.store(false, Ordering::Relaxed);
         self.last.store(last, Ordering::Relaxed);
+        self.ended_by_close.store(ended_by_close, Ordering::Relaxed);
+    }
+
+    /// By what the connection is made to end by a reset, once it changes to another protocol.
+    pub(in crate::http) fn reset_flag(&self) -> ResetFlag {
+        self.reset.get_or_init(ResetFlag::default).clone()
+    }
+
+    /// An answer breaks off. Where nothing but the end of the connection says how long it is, its client would take what it
+    /// has for the whole (RFC 9112 section 8).
+    pub(in crate::http) fn breaks_off(&self) {
+        if self.ended_by_close.load(Ordering::Relaxed) {
+            self.reset_flag().set();
+        }
+    }
+
+    pub(super) fn is_to_reset(&self) -> bool {
+        self.reset.get().is_some_and(ResetFlag::is_set)
     }
 
     /// Whether a client that has closed its side may still wait for its answer: it has said that it sends no more, or what it

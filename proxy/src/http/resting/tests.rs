@@ -19,6 +19,7 @@ use crate::http::guard::WAKING;
 use crate::http::interim::Interim;
 use crate::http::server::{HEAD_TIMEOUT, ServerVersion, serve};
 use crate::http::witness::Witness;
+use crate::stream::transport::Transport;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const HOUR: Duration = Duration::from_hours(1);
@@ -37,6 +38,10 @@ impl AsyncRead for Roomy {
         self.1.store(buf.remaining(), Ordering::Relaxed);
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
+}
+
+impl Transport for Roomy {
+    fn abort(&self) {}
 }
 
 impl AsyncWrite for Roomy {

@@ -1,28 +1,30 @@
 //! What is carried once an upgrade is agreed to: one side is a connection, the other the body of a message.
 //!
+//! What breaks off on one side does so on the other: a connection by a reset, a body by an error.
+//!
 //! Nothing moves on some tunnels for long, and on others never again, because one end has vanished without a word. After an
 //! hour in which no byte moved either way a tunnel ends, as an opaque connection does.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 use weft_mesh::reason::Reason;
 
+use super::joined::{Upgrade, Upgraded};
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
+use crate::stream::transport::Transport as _;
 
 /// Time without a byte either way after which a tunnel is given up: that of opaque connections.
 const IDLE: Duration = Duration::from_hours(1);
@@ -32,26 +34,31 @@ const CHUNK: usize = 16 * 1024;
 /// The near side of a tunnel: what it sends is a body, and what comes for it is written to it.
 ///
 /// `upgrade` is the connection as it will be once the upgrade is agreed; `from_far` is what the far side sends.
-pub fn tunnel(upgrade: OnUpgrade) -> (TunnelBody, impl FnOnce(Body)) {
+pub fn tunnel(upgrade: Upgrade) -> (TunnelBody, impl FnOnce(Body)) {
     let (give, take) = oneshot::channel();
     let start = move |from_far: Body| {
         tokio::task::spawn_local(async move {
-            let upgraded = match upgrade.await {
-                Ok(upgraded) => upgraded,
+            let stream = match upgrade.upgraded().await {
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::debug!(%error, "an upgrade was agreed but did not come about");
                     return;
                 }
             };
-            let near = Near { stream: TokioIo::new(upgraded), moved: Moved::now() };
-            let mut quiet = pin!(Quiet::new(&near.moved));
-            let reader_quiet = Quiet::new(&near.moved);
+            let near = Near { stream, shared: Rc::new(State::new()) };
+            let shared = Rc::clone(&near.shared);
+            let mut quiet = pin!(Quiet::new(&shared));
+            let reader_quiet = Quiet::new(&shared);
             let (half, mut writer) = tokio::io::split(near);
             // The body may be gone already; then there is nobody to read for.
             let _ = give.send(Box::new(Reader { half, quiet: reader_quiet }));
             let mut from_far = BodyReader::new(from_far);
             tokio::select! {
-                _ = tokio::io::copy(&mut from_far, &mut writer) => {}
+                copied = tokio::io::copy(&mut from_far, &mut writer) => if let Err(error) = copied {
+                    tracing::debug!(%error, "a tunnel broke");
+                    shared.break_off();
+                    return;
+                },
                 () = quiet.as_mut() => tracing::debug!("a tunnel on which nothing moves is given up"),
             }
             // Whoever takes nothing any more takes no end, either.
@@ -64,21 +71,43 @@ pub fn tunnel(upgrade: OnUpgrade) -> (TunnelBody, impl FnOnce(Body)) {
     (TunnelBody { waiting: Some(take), reader: None, ended: false, held: None }, start)
 }
 
-/// When a byte has moved last on a tunnel, either way.
-#[derive(Debug, Clone)]
-struct Moved(Rc<Cell<Instant>>);
+/// What both directions of a tunnel know of it.
+#[derive(Debug)]
+struct State {
+    /// When a byte has moved last, either way.
+    moved: Cell<Instant>,
+    /// Whether one direction has broken: then the other does so, too, and the connection is reset.
+    broken: Cell<bool>,
+    reader: RefCell<Option<Waker>>,
+}
 
-impl Moved {
-    fn now() -> Self {
-        Self(Rc::new(Cell::new(Instant::now())))
+impl State {
+    fn new() -> Self {
+        let moved = Cell::new(Instant::now());
+        Self { moved, broken: Cell::default(), reader: RefCell::default() }
+    }
+
+    fn break_off(&self) {
+        self.broken.set(true);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 }
 
 /// The near side's connection.
 #[derive(Debug)]
 struct Near {
-    stream: TokioIo<Upgraded>,
-    moved: Moved,
+    stream: Upgraded,
+    shared: Rc<State>,
+}
+
+impl Drop for Near {
+    fn drop(&mut self) {
+        if self.shared.broken.get() {
+            self.stream.abort();
+        }
+    }
 }
 
 impl AsyncRead for Near {
@@ -87,16 +116,24 @@ impl AsyncRead for Near {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.moved.0.set(Instant::now());
-        Poll::Ready(Ok(()))
+        if self.shared.broken.get() {
+            // The system tells of a reset once, perhaps to whoever writes.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        match read {
+            Poll::Pending => *self.shared.reader.borrow_mut() = Some(cx.waker().clone()),
+            Poll::Ready(Ok(())) => self.shared.moved.set(Instant::now()),
+            Poll::Ready(Err(_)) => self.shared.broken.set(true),
+        }
+        read
     }
 }
 
 impl AsyncWrite for Near {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.moved.0.set(Instant::now());
+        self.shared.moved.set(Instant::now());
         Poll::Ready(Ok(written))
     }
 
@@ -113,12 +150,13 @@ impl AsyncWrite for Near {
 #[derive(Debug)]
 struct Quiet {
     sleep: Pin<Box<Sleep>>,
-    moved: Moved,
+    shared: Rc<State>,
 }
 
 impl Quiet {
-    fn new(moved: &Moved) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(moved.0.get() + IDLE)), moved: moved.clone() }
+    fn new(shared: &Rc<State>) -> Self {
+        let sleep = Box::pin(tokio::time::sleep_until(shared.moved.get() + IDLE));
+        Self { sleep, shared: Rc::clone(shared) }
     }
 }
 
@@ -129,7 +167,7 @@ impl Future for Quiet {
         loop {
             ready!(self.sleep.as_mut().poll(cx));
             // Set once an hour instead of at each byte.
-            let end = self.moved.0.get() + IDLE;
+            let end = self.shared.moved.get() + IDLE;
             if end <= Instant::now() {
                 return Poll::Ready(());
             }

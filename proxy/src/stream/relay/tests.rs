@@ -1,15 +1,27 @@
 use super::*;
 use crate::stream::prefixed::Prefixed;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use crate::stream::within::within;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+/// Carries what nobody cuts.
+async fn relay<A: Transport, B: Transport>(
+    a: A,
+    b: B,
+    idle: Duration,
+    pipes: &Pipes,
+    carried: &mut Carried,
+) -> Result<(), Ended> {
+    super::relay(a, b, idle, pipes, carried, std::future::pending()).await
+}
 
 const IDLE: Duration = Duration::from_hours(1);
 
 #[tokio::test]
 async fn carries_large_amounts_both_ways_and_counts_them() {
     let pipes = Pipes::default();
-    let (client, near) = duplex(1000);
-    let (far, server) = duplex(700);
+    let (client, near) = within(1000);
+    let (far, server) = within(700);
     let mut carried = Carried::default();
     let send = vec![7_u8; 300_000];
     let (mut client_read, mut client_write) = tokio::io::split(client);
@@ -38,8 +50,8 @@ async fn carries_large_amounts_both_ways_and_counts_them() {
 #[tokio::test]
 async fn the_end_of_one_direction_leaves_the_other_open() {
     let pipes = Pipes::default();
-    let (mut client, near) = duplex(64);
-    let (far, mut server) = duplex(64);
+    let (mut client, near) = within(64);
+    let (far, mut server) = within(64);
     let mut carried = Carried::default();
     let talk = async {
         client.write_all(b"question").await.unwrap();
@@ -60,10 +72,13 @@ async fn the_end_of_one_direction_leaves_the_other_open() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_on_which_nothing_moves_is_given_up() {
     let pipes = Pipes::default();
-    let (_client, near) = duplex(64);
-    let (far, _server) = duplex(64);
+    let (mut client, near) = within(64);
+    let (far, mut server) = within(64);
     let result = relay(near, far, Duration::from_mins(1), &pipes, &mut Carried::default()).await;
-    assert_eq!(result.err().map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
+    assert!(matches!(result, Err(Ended::Idle)), "{result:?}");
+    for side in [&mut client, &mut server] {
+        assert_eq!(side.read(&mut [0]).await.unwrap(), 0, "an end in order was a reset");
+    }
 }
 
 /// More than all buffers of the kernel on the way take.
@@ -245,7 +260,7 @@ async fn a_connection_that_had_much_is_given_up_when_nothing_moves_on_it() {
     tokio::time::pause();
     let began = Instant::now();
     let relayed = relaying.await;
-    assert_eq!(relayed.err().map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
+    assert!(matches!(relayed, Err(Ended::Idle)), "{relayed:?}");
     assert!(began.elapsed() >= IDLE / 2);
     assert!(received == much);
 }

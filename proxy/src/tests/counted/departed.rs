@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weft_mesh::reason::Reason;
 
 use super::*;
+use crate::stream::within::Within;
 
 /// An application that answers after a second; how many requests it has begun, and how many answered.
 fn slow() -> Rc<Cell<(u32, u32)>> {
@@ -26,7 +27,7 @@ fn slow() -> Rc<Cell<(u32, u32)>> {
 }
 
 /// Sends a request and closes the client's own side.
-async fn half_closed(head: &str) -> DuplexStream {
+async fn half_closed(head: &str) -> Within {
     let mut stream = network::connect(outbound()).unwrap().await.unwrap();
     stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
