@@ -2,12 +2,13 @@
 //!
 //! `attacks` runs a mesh and attacks it, as a hostile client, a compromised workload, a tenant and the holder of a stolen
 //! credential would, and says of each attempt what must be and what was seen. `hostile` sends octets of HTTP that a client must
-//! not send.
+//! not send. `experiments` simulates what experiments are judged by.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use weft_harness::process::exec::{self, Exec};
+use weft_verify_experiments::Experiments;
 
 mod attacks;
 mod hostile;
@@ -32,6 +33,9 @@ enum Command {
     /// Send octets of HTTP/1 and HTTP/2 that a client must not send to both listeners of a pair of sidecars, or to another
     /// proxy. Fails if one case does not end as its RFC says.
     Hostile(hostile::Hostile),
+    /// Simulate experiments: how often each method alarms where variants do not differ, and how soon where they do. Fails if a
+    /// method exceeds its level.
+    Experiments(Experiments),
     /// Become another program, bound to a core and to the life of the parent.
     #[command(hide = true)]
     Exec(Exec),
@@ -42,6 +46,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Exec(arguments) => Err(exec::replace(&arguments)),
         Command::Attacks(options) => judge(attacks::run(options)),
         Command::Hostile(options) => judge(hostile::run(options)),
+        Command::Experiments(options) => {
+            Ok(verdict(weft_verify_experiments::run(&options).map_err(anyhow::Error::msg)?))
+        }
     }
 }
 
@@ -50,5 +57,9 @@ fn judge(trial: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<Ex
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    Ok(if runtime.block_on(trial)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(verdict(runtime.block_on(trial)?))
+}
+
+fn verdict(held: bool) -> ExitCode {
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

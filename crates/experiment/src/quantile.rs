@@ -87,21 +87,19 @@ pub fn interval(
     concentration: Concentration,
     level: Level,
 ) -> Result<Interval, Error> {
-    let mut found = Interval::ALL;
-    let mean = distribution.count as f64 * p;
-    let evidence = evidence_at_edges(distribution, p, concentration)?;
-    for ((edge, count), evidence) in distribution.cumulative().zip(evidence) {
-        if !evidence.rejects(level) {
-            continue;
-        }
-        if (count as f64) < mean {
-            found.lower = edge;
-        } else {
-            found.upper = edge;
-            break;
-        }
-    }
-    Ok(found)
+    let p = checked(p)?;
+    let n = distribution.count as f64;
+    let excluded =
+        |(_, count): &(f64, u64)| log_binomial(*count as f64, n, p, concentration.get()) >= level.threshold();
+    let edges: Vec<(f64, u64)> = distribution.cumulative().collect();
+    // Towards the quantile the evidence falls, and beyond it rises.
+    let (below, above) = edges.split_at(edges.partition_point(|(_, count)| (*count as f64) < n * p));
+    let lower = below.get(..below.partition_point(excluded)).and_then(<[_]>::last);
+    let upper = above.get(above.partition_point(|edge| !excluded(edge)));
+    Ok(Interval {
+        lower: lower.map_or(f64::NEG_INFINITY, |(edge, _)| *edge),
+        upper: upper.map_or(f64::INFINITY, |(edge, _)| *edge),
+    })
 }
 
 /// The difference of the `p`-quantiles of the canary and of control, with half of the level for each.
