@@ -25,7 +25,7 @@ use crate::discovery::Discovery;
 use crate::follow::ConfigStatus;
 use crate::metrics::{KindLabels, Levels, Metrics};
 use crate::registry::Registry;
-use crate::resource::Kind;
+use weft_resource::Kind;
 use crate::shares::{Shares, source};
 use crate::source::kubernetes::WatchHealth;
 use crate::traffic::Traffic;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::index::Index;
-use crate::resource::{Key, Object, Severity};
+use weft_resource::{Key, Object, Severity};
 use crate::source::{Diagnostic, Folder, Registered, in_order, lint, read};
 
 /// What is wrong with a folder of resources.

@@ -25,13 +25,12 @@ pub(crate) use inbound::inbound;
 
 pub(crate) use reader::Reader;
 pub(crate) use revoked::revocations;
-pub(crate) use route::grpc_names;
 
 use weft_mesh::name::{ServiceName, ServicePort};
 use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
 
-use crate::resource::{GatewayDuration, Key, ProxyProtocolVersion};
+use weft_resource::{GatewayDuration, Key, ProxyProtocolVersion};
 
 /// Namespace of the control plane, whose MeshPolicies are for the whole mesh.
 pub(crate) const SYSTEM_NAMESPACE: &str = "weft-system";

@@ -22,7 +22,7 @@ use crate::compile::{self, Found, Reader, Target};
 use crate::index::{
     Change, Changes, Endpoint, EndpointId, Fact, Index, Workload, direct_name, parse_direct_name,
 };
-use crate::resource::{Key, Object};
+use weft_resource::{Key, Object};
 
 /// The index and what was compiled of it.
 pub(crate) struct Discovery {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::Error;
 use crate::discovery::Discovery;
 use crate::metrics::Metrics;
-use crate::resource::Severity;
+use weft_resource::Severity;
 use crate::source::{Diagnostic, Folder, Outcome, Places, Registered, Watcher, claims, lint, read};
 use crate::state::StateDir;
 

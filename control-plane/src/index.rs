@@ -19,7 +19,7 @@ use std::sync::Arc;
 use weft_mesh::name::{ServiceName, ServicePort};
 
 use self::departed::Departed;
-use crate::resource::{Key, Object};
+use weft_resource::{Key, Object};
 
 pub(crate) use address::{direct_name, parse_direct_name};
 pub(crate) use claim::{Standing, Withheld};
@@ -28,9 +28,6 @@ pub(crate) use object::{parent_refs, parents};
 pub(crate) use pod::Pod;
 pub(crate) use service::{Port, Service};
 pub(crate) use workload::{Health, Locality, Offer, Workload};
-
-/// Label by which an EndpointSlice names its Service.
-pub(crate) const SLICE_SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Something that a compiled resource may rest on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

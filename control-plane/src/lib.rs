@@ -26,7 +26,6 @@ mod metrics;
 mod preview;
 mod refusals;
 mod registry;
-pub mod resource;
 mod revocations;
 mod service;
 mod settings;

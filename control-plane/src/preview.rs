@@ -15,7 +15,7 @@ use crate::Error;
 use crate::check::{Report, folder};
 use crate::compile::{self, Reader, Target};
 use crate::index::{Health, Index, Locality, Offer, Workload, parents};
-use crate::resource::{Key, Object, Spec, hint};
+use weft_resource::{Key, Object, Spec, hint};
 
 /// What a folder would tell a proxy of one destination.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub fn preview(
         .collect();
     let hint = hint.or_else(|| {
         let unknown = destination.is_none();
-        unknown.then(|| crate::resource::hint(name, known.iter().map(String::as_str)))
+        unknown.then(|| weft_resource::hint(name, known.iter().map(String::as_str)))
     });
     let unjudged = unjudged(&index, &assumed);
     Ok(Preview { report, destination, inbounds, assumed, hint, unjudged })

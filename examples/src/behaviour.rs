@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use crate::value;
 
 /// How a service misbehaves. By default it doesn't. Probes (`/healthz`, the gRPC health service) are never affected.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Behaviour {
     /// Wait so long before each answer
-    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = weft_values::duration)]
     pub latency: Duration,
     /// Fail this share of the requests (0 to 1): HTTP 503, gRPC UNAVAILABLE
-    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = value::share)]
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = weft_values::share)]
     pub fail_share: f64,
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
-use crate::value::BaseUrl;
+use weft_values::BaseUrl;
 use connector::Connector;
 use proxy::Proxy;
 

@@ -18,7 +18,6 @@ mod program;
 pub mod ratings;
 pub mod reviews;
 pub mod serving;
-pub mod value;
 pub mod web;
 
 pub use client::ClientArgs;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, ClientArgs};
 use crate::serving::{say, stop_on_signal};
-use crate::{Error, value};
+use crate::Error;
 use exchange::Sender;
 use pace::Plan;
 
@@ -30,25 +30,25 @@ pub use report::{Kind, Latency, Report};
 pub struct Args {
     /// What to GET, such as `http://web:8080/product/1`. With `grpc://` a request is a stream of `WatchRatings`, with
     /// `tcp://` a connection to `echo`
-    #[arg(value_name = "URL", value_parser = value::load_url)]
+    #[arg(value_name = "URL", value_parser = weft_values::load_url)]
     pub url: Uri,
     /// Send HTTP/2 to `http://`, without asking whether it is spoken
     #[arg(long)]
     pub http2: bool,
     /// Requests per second
-    #[arg(long, default_value = "10", value_parser = value::rate)]
+    #[arg(long, default_value = "10", value_parser = weft_values::rate)]
     pub rate: f64,
     /// End after this long; without it, at SIGTERM or SIGINT
-    #[arg(long, value_name = "DURATION", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = weft_values::some_duration)]
     pub duration: Option<Duration>,
     /// Requests in flight at most; what is due meanwhile waits, and its wait counts
     #[arg(long, value_name = "REQUESTS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// A request without its whole answer so long after it was due has failed
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = weft_values::some_duration)]
     pub timeout: Duration,
     /// Print what happened so often
-    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = weft_values::some_duration)]
     pub every: Duration,
     /// Send this header; may be repeated
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]

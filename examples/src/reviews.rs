@@ -17,7 +17,7 @@ use crate::behaviour::Behaviour;
 use crate::context::Context;
 use crate::http_server::{Answer, Service, json, number_after, problem, serve};
 use crate::serving::{Bound, Serving};
-use crate::value::{self, BaseUrl};
+use weft_values::BaseUrl;
 use crate::{Error, VERSION_HEADER};
 
 /// A sidecar is on the same machine and any other destination close by; who doesn't accept by then is gone.
@@ -75,10 +75,10 @@ pub struct Args {
     #[arg(long, value_name = "URL", env = "RATINGS_URL", default_value = "http://ratings:9090")]
     pub ratings: BaseUrl,
     /// Name to call ratings by in :authority, where the URL leads to the sidecar instead
-    #[arg(long, value_name = "HOST:PORT", env = "RATINGS_AUTHORITY", value_parser = value::authority)]
+    #[arg(long, value_name = "HOST:PORT", env = "RATINGS_AUTHORITY", value_parser = weft_values::authority)]
     pub ratings_authority: Option<Authority>,
     /// How long ratings may take
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = weft_values::some_duration)]
     pub timeout: Duration,
     /// How to misbehave.
     #[command(flatten)]

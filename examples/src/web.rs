@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::http_server::{Answer, Service, html, json, number_after, problem, serve};
 use crate::reviews::Reviews;
 use crate::serving::{Bound, Serving};
-use crate::value::{self, BaseUrl};
+use weft_values::BaseUrl;
 use crate::{Error, VERSION_HEADER};
 
 pub use product::Product;
@@ -39,7 +39,7 @@ pub struct Args {
     #[command(flatten)]
     pub client: ClientArgs,
     /// How long reviews may take
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = weft_values::some_duration)]
     pub timeout: Duration,
     /// How to misbehave.
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use weft_control_plane::resource::custom_resource_definitions;
+use weft_resource::custom_resource_definitions;
 
 use super::{Check, some};
 use crate::admin::{CONTROL_PLANE_PORT, Place};

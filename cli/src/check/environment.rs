@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use weft_control_plane::resource::Kind;
+use weft_resource::Kind;
 
 use super::{Check, some};
 use crate::cluster::{Cluster, is_missing};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use weft_control_plane::CONTROLLER;
-use weft_control_plane::resource::{Kind, custom_resource_definitions};
+use weft_resource::{Kind, custom_resource_definitions};
 
 use super::control_plane::Plane;
 use super::{Check, some};

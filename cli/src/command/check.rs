@@ -9,7 +9,6 @@ use anyhow::ensure;
 use serde::Serialize;
 use tokio::time::sleep;
 use weft_control_plane::Report;
-use weft_examples::value;
 
 use crate::check;
 use crate::cluster::{Cluster, Kubeconfig};
@@ -48,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pre: bool,
     /// Look again until there is no failure, for at most this long
-    #[arg(long, value_name = "DURATION", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = weft_values::some_duration)]
     wait: Option<Duration>,
     #[command(flatten)]
     overrides: Overrides,

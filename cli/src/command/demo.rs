@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use weft_examples::value;
 
 use crate::demo::scenario::Scenario;
 use crate::output::Format;
@@ -43,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) scenario: Scenario,
     /// Requests per second of the load
-    #[arg(long, default_value_t = 50.0, value_parser = value::rate)]
+    #[arg(long, default_value_t = 50.0, value_parser = weft_values::rate)]
     pub(crate) rate: f64,
     /// For people or for programs
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -54,7 +53,7 @@ pub(crate) struct Args {
 }
 
 fn length(text: &str) -> Result<Duration, String> {
-    match value::duration(text)? {
+    match weft_values::duration(text)? {
         length if length < SHORTEST => Err(format!("at least {} s", SHORTEST.as_secs())),
         length => Ok(length),
     }

@@ -10,7 +10,6 @@ use http_body_util::BodyExt as _;
 use kube::client::Body;
 use tokio::task::JoinSet;
 use weft_control_plane::inject::PROXY;
-use weft_examples::value;
 
 use crate::admin::Place;
 use crate::cluster::percent_encoded;
@@ -43,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LINES")]
     tail: Option<u32>,
     /// What is not older than this
-    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = weft_values::duration)]
     since: Option<Duration>,
     /// Of the container before its last restart
     #[arg(short, long, conflicts_with = "follow")]

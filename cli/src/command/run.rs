@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use weft_examples::value;
 use weft_mesh::name::ServiceName;
 use weft_mesh::protocol::Protocol;
 use weft_proxy::Upstream;
@@ -97,7 +96,7 @@ pub(crate) struct Args {
     #[arg(long, env = "WEFT_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Address of the control plane [default: the one in the token]
-    #[arg(long, value_name = "HOST:PORT", env = "WEFT_CONTROL_PLANE", value_parser = value::authority)]
+    #[arg(long, value_name = "HOST:PORT", env = "WEFT_CONTROL_PLANE", value_parser = weft_values::authority)]
     pub(crate) control_plane: Option<http::uri::Authority>,
     /// State folder of the local control plane, where no token is given [default: ~/.local/state/weft]
     #[arg(long, value_name = "DIR", env = "WEFT_STATE")]
@@ -106,7 +105,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID", value_parser = workload_id)]
     pub(crate) workload_id: Option<String>,
     /// How long requests may take to finish after SIGTERM
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = weft_values::duration)]
     pub(crate) drain: Duration,
     /// Time without a byte either way after which a request is given up, in whole minutes; off: never
     #[arg(

@@ -11,7 +11,6 @@ use anyhow::Context as _;
 use ipnet::IpNet;
 use serde::Serialize;
 use weft_control_plane::{Announcement, Revocable, TokenRequest, create_token, default_state_dir};
-use weft_examples::value;
 use weft_identity::{Grants, JoinToken};
 
 use crate::output::{self, Format};
@@ -85,10 +84,10 @@ pub(crate) struct Create {
     #[arg(long = "address", value_name = "ADDRESS[,ADDRESS]", value_delimiter = ',', value_parser = block)]
     addresses: Vec<IpNet>,
     /// How long it may be used
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = weft_values::some_duration)]
     ttl: Duration,
     /// Where its holder finds the control plane [default: where it listens]
-    #[arg(long, value_name = "HOST:PORT", value_parser = value::authority)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = weft_values::authority)]
     control_plane: Option<http::uri::Authority>,
     /// State folder of the control plane [default: ~/.local/state/weft]
     #[arg(long, value_name = "DIR", env = "WEFT_STATE")]
@@ -97,7 +96,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     file: Option<PathBuf>,
     /// How long to wait for a control plane to have run with the state folder
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = weft_values::duration)]
     wait: Duration,
     /// How to print it: `json` is one object with `token`, `id`, `identity`, `control_plane` and `expires_at` (seconds
     /// since 1970)

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use weft_examples::value;
 
 use crate::output::Format;
 use crate::runtime;
@@ -50,7 +49,7 @@ pub(crate) struct Args {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    match value::duration(text)? {
+    match weft_values::duration(text)? {
         interval if interval < SHORTEST => Err(format!("at least {} ms", SHORTEST.as_millis())),
         interval => Ok(interval),
     }

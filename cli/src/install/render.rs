@@ -8,7 +8,7 @@ mod settings;
 mod workload;
 
 use serde_json::{Value, json};
-use weft_control_plane::resource::custom_resource_definitions;
+use weft_resource::custom_resource_definitions;
 
 use super::{CONTROL_PLANE, INJECT_LABEL, NAMESPACE, VERSION, Values};
 

@@ -6,7 +6,7 @@ use weft_proto::v1;
 use weft_proto::v1::hash_key;
 
 use super::{Reader, duration, protocol, proxy_protocol, service_port, wire_duration};
-use crate::resource::{
+use weft_resource::{
     Algorithm, BackendPolicySpec, BackendReference, BackendRetry, GrantFrom, HashKey, Hedging, Key, Kind,
     OutlierDetection, RetryBudget, Spec,
 };
@@ -224,7 +224,7 @@ fn hedging(hedging: &Hedging) -> v1::Hedging {
 }
 
 /// When a rule of an HTTPRoute says to retry.
-pub(super) fn route_retry(retry: &crate::resource::RouteRetry) -> v1::Retry {
+pub(super) fn route_retry(retry: &weft_resource::RouteRetry) -> v1::Retry {
     v1::Retry {
         attempts: retry.attempts.unwrap_or(DEFAULT_RETRIES),
         backoff: duration(retry.backoff),

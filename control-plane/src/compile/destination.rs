@@ -10,7 +10,7 @@ use super::backend::Referrer;
 use super::name::{DialledName, parse, readings};
 use super::{Reader, SYSTEM_NAMESPACE, backend, protocol, route, service_port};
 use crate::index::{Standing, Withheld, direct_name, parent_refs};
-use crate::resource::{Key, Kind, Object, Spec};
+use weft_resource::{Key, Kind, Object, Spec};
 
 /// What a dialled name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use weft_mesh::name::ServiceName;
 use super::destination::{claimant, is_taken};
 use super::name::readings;
 use super::{Reader, SYSTEM_NAMESPACE};
-use crate::resource::{ExternalServiceSpec, FieldPath, Kind, OWN_GROUP, Problem, Segment, Severity};
+use weft_resource::{ExternalServiceSpec, FieldPath, Kind, OWN_GROUP, Problem, Segment, Severity};
 
 /// What of an ExternalService has no effect: hosts and addresses that are others', namespaces that do not take it.
 pub(crate) fn conflicts(reader: &Reader<'_>, name: &ServiceName, spec: &ExternalServiceSpec) -> Vec<Problem> {

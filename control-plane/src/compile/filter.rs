@@ -8,7 +8,7 @@ use weft_proto::v1::rate_limit_entry::Value;
 
 use super::backend::{Referrer, hash_key, resolve};
 use super::{Reader, duration, wire_duration};
-use crate::resource::{
+use weft_resource::{
     BackendReference, Cors, FailureMode, FaultFilterSpec, GlobalRateLimit, HeaderField, HeaderModifier, Key,
     Kind, LocalReference, PathModifier, PathModifierType, RateLimitDescriptor, RateLimitEntry,
     RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme, Spec,

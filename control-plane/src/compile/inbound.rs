@@ -9,7 +9,7 @@ use weft_proto::v1;
 use super::filter::rate_limit;
 use super::{Reader, SYSTEM_NAMESPACE, protocol, proxy_protocol, resource_ref};
 use crate::index::selects;
-use crate::resource::{
+use weft_resource::{
     Action, AdaptiveConcurrency, AuthorizationPolicySpec, AuthorizationRule, DefaultAuthorization, Key,
     MeshPolicySpec, PathMode, PortProxyProtocol, Selector, Spec, TlsMode,
 };

@@ -9,7 +9,7 @@ use weft_mesh::name::{ServiceName, ServicePort};
 use weft_mesh::protocol::Protocol;
 
 use crate::index::{Endpoint, Fact, Index, Pod, Service, Workload};
-use crate::resource::{Age, Key, Object};
+use weft_resource::{Age, Key, Object};
 
 /// The index, and the facts that were read of it so far. What is not there was read too: it may appear.
 pub(crate) struct Reader<'a> {

@@ -1,13 +1,13 @@
 //! HTTPRoute, GRPCRoute, TCPRoute and TLSRoute as they travel.
 
-use weft_mesh::route::{GrpcMatch, NameMatch, PathMatch as CompiledPath};
+use weft_mesh::route::PathMatch as CompiledPath;
 use weft_proto::v1;
 use weft_proto::v1::{http_match, value_match, weighted_backend};
 
 use super::backend::{Referrer, resolve, route_retry};
 use super::filter::filters;
 use super::{Reader, duration, resource_ref};
-use crate::resource::{
+use weft_resource::{
     BackendReference, ConnectionRouteSpec, CookieLifetime, GrpcMethodMatch, GrpcRouteMatch, GrpcRouteRule,
     GrpcRouteSpec, HttpRouteMatch, HttpRouteRule, HttpRouteSpec, Key, MatchType, PathMatchType, RouteBackend,
     SessionPersistence, SessionType, ValueMatch,
@@ -110,25 +110,13 @@ fn grpc_match(condition: &GrpcRouteMatch) -> v1::HttpMatch {
 fn grpc_path(condition: Option<&GrpcMethodMatch>) -> Option<http_match::Path> {
     let Some(condition) = condition else { return Some(http_match::Path::PathAny(true)) };
     // What does not compile was refused when it was decoded.
-    Some(match grpc_names(condition).compile().ok()?.path {
+    Some(match condition.names().compile().ok()?.path {
         CompiledPath::Exact(path) => http_match::Path::PathExact(path.into()),
         CompiledPath::Prefix(path) => http_match::Path::PathPrefix(path.into()),
         CompiledPath::GrpcMethod(method) => http_match::Path::PathGrpcMethod(method.into()),
         CompiledPath::Regex(pattern) => http_match::Path::PathRegex(pattern.as_str().to_owned()),
         CompiledPath::Any => http_match::Path::PathAny(true),
     })
-}
-
-/// A condition on the method, as `weft-mesh` has it.
-pub(crate) fn grpc_names(condition: &GrpcMethodMatch) -> GrpcMatch<'_> {
-    let name = match condition.r#type {
-        MatchType::Exact => NameMatch::Exact,
-        MatchType::RegularExpression => NameMatch::Regex,
-    };
-    GrpcMatch {
-        service: condition.service.as_deref().map(name),
-        method: condition.method.as_deref().map(name),
-    }
 }
 
 fn backends(reader: &Reader<'_>, from: Referrer<'_>, refs: &[RouteBackend]) -> Vec<v1::WeightedBackend> {

@@ -10,7 +10,7 @@ use weft_xds::server::{ClientContext, Lookup, Members, ResourceSource};
 use super::{Discovery, Touched};
 use crate::index::tests::{Step, endpoint_names, names, steps};
 use crate::index::{Index, Workload};
-use crate::resource::{Key, Object};
+use weft_resource::{Key, Object};
 
 fn client(namespace: &str) -> ClientContext {
     ClientContext {

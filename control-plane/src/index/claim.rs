@@ -14,7 +14,7 @@ use weft_mesh::name::{ServiceName, ServicePort};
 use super::service::Claim;
 use super::workload::set_in;
 use super::{Changes, Endpoint, EndpointId, Fact, Index, Origin, Pod};
-use crate::resource::{Age, Key, Object, SliceEndpoint, Spec};
+use weft_resource::{Age, Key, Object, SliceEndpoint, Spec};
 
 /// How it is known who is at an endpoint's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

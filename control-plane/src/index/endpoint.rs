@@ -10,8 +10,8 @@ use weft_xds::EncodedResource;
 use super::claim::{Behind, Standing, Withheld};
 use super::service::{MembersOf, Port, Service};
 use super::workload::set_in;
-use super::{Changes, Fact, Health, Index, Locality, Offer, Origin, SLICE_SERVICE_LABEL, Workload};
-use crate::resource::{
+use super::{Changes, Fact, Health, Index, Locality, Offer, Origin, Workload};
+use weft_resource::{
     AddressType, EndpointSliceSpec, ExternalServiceSpec, Object, PortOrName, SliceEndpoint, Spec, Transport,
 };
 
@@ -245,7 +245,7 @@ impl Index {
             Spec::EndpointSlice(slice)
                 if !service.is_external()
                     && *object.key.namespace == *name.namespace()
-                    && object.labels.get(SLICE_SERVICE_LABEL).is_some_and(|label| label == name.name()) =>
+                    && object.labels.get(weft_resource::SLICE_SERVICE_LABEL).is_some_and(|label| label == name.name()) =>
             {
                 self.of_slice(slice, name, service)
             }

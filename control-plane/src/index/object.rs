@@ -8,8 +8,8 @@ use std::sync::Arc;
 use weft_mesh::name::ServiceName;
 
 use super::workload::set_in;
-use super::{Changes, Fact, Index, Origin, SLICE_SERVICE_LABEL};
-use crate::resource::{Key, Kind, Object, ParentRef, Spec};
+use super::{Changes, Fact, Index, Origin};
+use weft_resource::{Key, Kind, Object, ParentRef, Spec};
 
 impl Index {
     pub(super) fn put_object(&mut self, object: &Arc<Object>, changes: &mut Changes) {
@@ -94,7 +94,7 @@ impl Index {
                 self.link_pods(object, present);
             }
             let service = object.and_then(|object| {
-                let name = object.labels.get(SLICE_SERVICE_LABEL)?;
+                let name = object.labels.get(weft_resource::SLICE_SERVICE_LABEL)?;
                 ServiceName::new(&object.key.namespace, name).ok()
             });
             if let Some(service) = service {

@@ -9,7 +9,7 @@ use weft_mesh::protocol::Protocol;
 
 use super::workload::set_in;
 use super::{Changes, Fact, Index, Origin, selects};
-use crate::resource::{Key, Kind, Object, PortOrName, Spec};
+use weft_resource::{Key, Kind, Object, PortOrName, Spec};
 
 /// What matters of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Index {
             return ServiceName::new(&key.namespace, &key.name).ok();
         }
         let object = self.objects.get(key)?;
-        ServiceName::new(&key.namespace, object.labels.get(super::SLICE_SERVICE_LABEL)?).ok()
+        ServiceName::new(&key.namespace, object.labels.get(weft_resource::SLICE_SERVICE_LABEL)?).ok()
     }
 
     /// The pod of this id.

@@ -9,7 +9,7 @@ use weft_mesh::protocol::Protocol;
 
 use super::workload::set_in;
 use super::{Changes, Fact, Index, Origin, Workload};
-use crate::resource::{
+use weft_resource::{
     Age, ExternalServiceSpec, Key, Kind, PortOrName, ServiceSpec, ServiceType, Spec, Transport,
 };
 

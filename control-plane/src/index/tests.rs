@@ -12,7 +12,7 @@ use weft_mesh::protocol::Protocol;
 use weft_identity::Grants;
 
 use super::{Health, Index, Locality, Offer, Workload};
-use crate::resource::{Age, Key, Object, decode_in_part};
+use weft_resource::{Age, Key, Object, decode_in_part};
 
 /// A change of the universe.
 #[derive(Clone, Debug)]

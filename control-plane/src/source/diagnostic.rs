@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::resource::{Key, Problem, Severity};
+use weft_resource::{Key, Problem, Severity};
 
 /// Something wrong in the files, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -14,7 +14,7 @@ use weft_xds::Version;
 use self::unread::Unread;
 use super::diagnostic::Diagnostic;
 use super::yaml::{self, Node};
-use crate::resource::{Age, FieldPath, Head, Key, Object, Problem, Severity, decode};
+use weft_resource::{Age, FieldPath, Head, Key, Object, Problem, Severity, decode};
 
 /// The text of each file by its name relative to the folder, or why it can't be read.
 pub(crate) type Texts = BTreeMap<String, Result<String, String>>;

@@ -35,7 +35,7 @@ use crate::follow::ConfigStatus;
 use crate::index::Change;
 use crate::kubernetes::{REQUEST_TIMEOUT, watched};
 use crate::metrics::Metrics;
-use crate::resource::{Key, Kind, Problem, Severity};
+use weft_resource::{Key, Kind, Problem, Severity};
 
 /// Batches of news that may wait; a watch that is further ahead waits, too.
 const QUEUE: usize = 256;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use weft_mesh::name::ServiceName;
 
 use crate::compile::{Reader, Referrer, Unresolved, check_extension, conflicts, resolve};
-use crate::index::{Index, SLICE_SERVICE_LABEL, parent_refs, parents};
-use crate::resource::{
+use crate::index::{Index, parent_refs, parents};
+use weft_resource::{
     BackendReference, FieldPath, Key, Kind, Object, ParentRef, Problem, RouteBackend, RouteFilter, Segment,
     Severity, Spec, hint,
 };
@@ -82,7 +82,7 @@ impl Lint<'_> {
                 }
             }
             Spec::EndpointSlice(_) => {
-                if let Some(name) = object.labels.get(SLICE_SERVICE_LABEL) {
+                if let Some(name) = object.labels.get(weft_resource::SLICE_SERVICE_LABEL) {
                     self.service(object, &path("metadata.labels"), &object.key.namespace, name);
                 }
             }

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
-use crate::resource::{FieldPath, Segment};
+use weft_resource::{FieldPath, Segment};
 
 /// Most documents in one file.
 const DOCUMENTS_MAX: usize = 10_000;

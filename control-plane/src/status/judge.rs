@@ -7,7 +7,7 @@ use weft_mesh::name::{ServiceName, ServicePort};
 
 use crate::compile::{Reader, Referrer, check_extension, in_force, resolve};
 use crate::index::Port;
-use crate::resource::{
+use weft_resource::{
     BackendReference, ConnectionBackend, Key, Kind, OWN_GROUP, Object, ParentRef, Problem, RouteBackend,
     RouteFilter, Severity, Spec,
 };

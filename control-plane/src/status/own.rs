@@ -6,7 +6,7 @@ use weft_mesh::name::ServiceName;
 
 use super::judge::{Condition, Judged, written};
 use crate::compile::{Reader, conflicts};
-use crate::resource::{BackendPolicySpec, Severity, Spec, TargetKind};
+use weft_resource::{BackendPolicySpec, Severity, Spec, TargetKind};
 
 /// Conflicts that are said one by one: a message has an end.
 const SAID: usize = 16;
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::index::Index;
     use crate::index::tests::object;
-    use crate::resource::{Age, decode_in_part};
+    use weft_resource::{Age, decode_in_part};
 
     const NOW: &str = "2026-01-01T00:00:00Z";
 
@@ -111,9 +111,9 @@ mod tests {
             "spec": spec,
         });
         let decoded = decode_in_part(&resource, Age::Written("p".into(), 0));
-        let kind = crate::resource::Kind::ALL.into_iter().find(|it| it.as_str() == kind).unwrap();
+        let kind = weft_resource::Kind::ALL.into_iter().find(|it| it.as_str() == kind).unwrap();
         Judged {
-            key: crate::resource::Key { kind, namespace: "shop".into(), name: "p".into() },
+            key: weft_resource::Key { kind, namespace: "shop".into(), name: "p".into() },
             generation: 2,
             parents: Vec::new(),
             status: Vec::new(),

@@ -18,7 +18,7 @@ use crate::compile::Reader;
 use crate::discovery::Discovery;
 use crate::index::{Fact, Index};
 use crate::kubernetes::watched;
-use crate::resource::{Key, Kind};
+use weft_resource::{Key, Kind};
 use crate::source::kubernetes::{decode_object, key_of_object, served};
 
 /// Changes that come close after each other are looked at together.

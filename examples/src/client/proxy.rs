@@ -3,7 +3,7 @@
 use http::uri::Authority;
 
 use crate::Error;
-use crate::value::BaseUrl;
+use weft_values::BaseUrl;
 
 /// The proxy and what goes past it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

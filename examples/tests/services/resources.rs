@@ -116,7 +116,7 @@ fn routes() -> Vec<(PathBuf, HttpRoute)> {
 
 /// GEP-2257, as far as it agrees with what people type elsewhere: one number, one unit.
 fn duration(text: &str) -> std::time::Duration {
-    weft_examples::value::some_duration(text).unwrap()
+    weft_values::some_duration(text).unwrap()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use weft_cluster_tests::{Cluster, Namespace};
-use weft_control_plane::resource::{Age, Severity, decode};
+use weft_resource::{Age, Severity, decode};
 
 const GROUP: &str = "mesh.weft.dev";
 

@@ -1,7 +1,7 @@
 //! Who the control plane is to the API server, and what it may do there: no more than what it does.
 
 use serde_json::{Value, json};
-use weft_control_plane::resource::custom_resource_definitions;
+use weft_resource::custom_resource_definitions;
 
 use super::{CONTROL_PLANE, NAMESPACE, Values, labelled, metadata};
 use crate::install::INJECTOR;

@@ -3,7 +3,7 @@
 use crate::compile::tests::{dialled, index};
 use crate::compile::{Reader, conflicts};
 use crate::index::Index;
-use crate::resource::{Key, Kind, Spec};
+use weft_resource::{Key, Kind, Spec};
 
 fn external(namespace: &str, name: &str, rest: &str) -> String {
     format!(

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{Folder, Outcome, Texts};
 use crate::index::Index;
-use crate::resource::Severity;
+use weft_resource::Severity;
 use crate::source::{Registered, lint};
 
 const BROKEN: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: [}\n";
@@ -27,7 +27,7 @@ fn in_force(outcome: &Outcome) -> Vec<String> {
     let text = |port: &serde_json::Value| port["port"].to_string();
     let resources = outcome.objects.values().map(|object| {
         let spec = match &object.spec {
-            crate::resource::Spec::Service(spec) => serde_json::to_value(spec).unwrap(),
+            weft_resource::Spec::Service(spec) => serde_json::to_value(spec).unwrap(),
             other => panic!("{other:?}"),
         };
         let ports: Vec<String> = spec["ports"].as_array().unwrap().iter().map(text).collect();
@@ -208,10 +208,10 @@ fn whatever_a_file_holds_it_is_refused_or_taken_and_says_where_it_is_wrong() {
 fn policies(outcome: &Outcome) -> Vec<(String, bool)> {
     let policies = outcome.objects.values().filter_map(|object| {
         let readable = match &object.spec {
-            crate::resource::Spec::AuthorizationPolicy(spec) => {
+            weft_resource::Spec::AuthorizationPolicy(spec) => {
                 spec.unreadable.is_none() && spec.rules.iter().all(|rule| rule.unreadable.is_none())
             }
-            crate::resource::Spec::MeshPolicy(spec) => !spec.unreadable,
+            weft_resource::Spec::MeshPolicy(spec) => !spec.unreadable,
             _ => return None,
         };
         Some((format!("{}/{}", object.key.namespace, object.key.name), readable))

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Diagnostic, Resource, locate};
-use crate::resource::{Age, Kind, Severity, closed, decode, restricts};
+use weft_resource::{Age, Kind, Severity, closed, decode, restricts};
 use crate::source::yaml::{self, Node};
 
 /// The policies of a file, and what is told of those that can't be read.

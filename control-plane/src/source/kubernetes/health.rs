@@ -99,7 +99,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::resource::Kind;
+    use weft_resource::Kind;
 
     const SERVICES: Watched = Watched::Kind(Kind::Service);
 

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use kube::runtime::watcher::Event;
 
 use crate::index::Change;
-use crate::resource::{Key, Problem};
+use weft_resource::{Key, Problem};
 
 /// What came of one or more events.
 #[derive(Debug, Default)]

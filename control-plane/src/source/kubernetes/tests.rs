@@ -202,7 +202,7 @@ fn a_policy_that_cannot_be_read_is_in_force_whatever_it_said_before_and_a_grant_
     let wrong = policy("fieldOfTomorrow");
     assert_eq!(right.judged, [(right.judged[0].0.clone(), Vec::new())]);
     let [Change::Put(object)] = &wrong.changes[..] else { panic!("{wrong:?}") };
-    let crate::resource::Spec::AuthorizationPolicy(spec) = &object.spec else { panic!("{object:?}") };
+    let weft_resource::Spec::AuthorizationPolicy(spec) = &object.spec else { panic!("{object:?}") };
     assert!(spec.rules[0].unreadable.as_ref().unwrap().contains("fieldOfTomorrow"));
     assert!(!wrong.judged[0].1.is_empty(), "it is told");
 

@@ -13,7 +13,7 @@ use weft_mesh::name::{Identity, TrustDomain};
 use super::kept::News;
 use crate::index::{Change, Pod};
 use crate::inject;
-use crate::resource::{Age, Decoded, Key, Kind, OWN_GROUP, decode_in_part};
+use weft_resource::{Age, Decoded, Key, Kind, OWN_GROUP, decode_in_part};
 
 /// Label of a pod that has a proxy, with the proxy's version.
 const PROXY_LABEL: &str = "mesh.weft.dev/proxy";
@@ -53,9 +53,9 @@ fn document(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Value 
     let mut body = Value::Object(body);
     if kind.group() != OWN_GROUP {
         if !kind.has_spec() {
-            kind.shape().prune(&mut body);
+            kind.prune(&mut body);
         } else if let Some(spec) = body.get_mut("spec") {
-            kind.shape().prune(spec);
+            kind.prune(spec);
         }
     }
     body["apiVersion"] = json!(resource.api_version);

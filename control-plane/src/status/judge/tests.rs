@@ -77,7 +77,7 @@ const CART: &str = "{group: '', kind: Service, name: cart}";
 #[test]
 fn a_rule_that_no_request_can_meet_is_told_of_a_route_that_is_accepted() {
     let mut route = route(CART, "{}");
-    let place = crate::resource::FieldPath(vec![crate::resource::Segment::Field("spec".to_owned())]);
+    let place = weft_resource::FieldPath(vec![weft_resource::Segment::Field("spec".to_owned())]);
     route.problems.push(Problem {
         severity: Severity::Warning,
         path: place,
@@ -150,7 +150,7 @@ fn rules_that_are_wrong_are_dropped_and_told_while_others_stay() {
             {"name": "right"}, {"filters": [{"type": "Unheard"}]},
         ]},
     });
-    let decoded = crate::resource::decode_in_part(&document, crate::resource::Age::Written("x".into(), 0));
+    let decoded = weft_resource::decode_in_part(&document, weft_resource::Age::Written("x".into(), 0));
     let mut route = route(CART, "{}");
     (route.object, route.problems, route.dropped) = (decoded.object, decoded.problems, decoded.dropped);
     let Some(Spec::HttpRoute(spec)) = route.object.as_ref().map(|object| &object.spec) else { panic!() };
@@ -184,7 +184,7 @@ fn values_that_are_not_known_are_unsupported() {
             "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "cart"}], "rules": [rule]},
         });
         let decoded =
-            crate::resource::decode_in_part(&document, crate::resource::Age::Written("x".into(), 0));
+            weft_resource::decode_in_part(&document, weft_resource::Age::Written("x".into(), 0));
         let mut route = route(CART, "{}");
         (route.object, route.problems, route.dropped) = (decoded.object, decoded.problems, decoded.dropped);
         assert_eq!(said(&route)[0], ("False".to_owned(), "UnsupportedValue".to_owned()), "{document}");
@@ -212,9 +212,9 @@ fn conditions_of_others_and_of_a_newer_generation_stay() {
 fn what_is_wrong_with_a_route_is_told() {
     let mut wrong = route(CART, "{}");
     wrong.object = None;
-    let decoded = crate::resource::decode(
+    let decoded = weft_resource::decode(
         &json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "r"}}),
-        crate::resource::Age::Written("x".into(), 0),
+        weft_resource::Age::Written("x".into(), 0),
     );
     wrong.problems = decoded.problems;
     assert_eq!(said(&wrong)[0], ("False".to_owned(), "UnsupportedValue".to_owned()));

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::index::tests::object;
-use crate::resource::{Age, decode};
+use weft_resource::{Age, decode};
 
 fn route(name: &str, backend: &str) -> News {
     let resource = json!({

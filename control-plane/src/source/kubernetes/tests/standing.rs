@@ -97,7 +97,7 @@ fn an_endpoint_whose_pod_is_not_known_waits_and_is_never_plain_text() {
     );
     let mut of_next = slice().changes;
     let [Change::Put(object)] = &mut of_next[..] else { panic!("{of_next:?}") };
-    let crate::resource::Spec::EndpointSlice(spec) = &mut Arc::make_mut(object).spec else { panic!() };
+    let weft_resource::Spec::EndpointSlice(spec) = &mut Arc::make_mut(object).spec else { panic!() };
     spec.endpoints[0].target_ref.as_mut().unwrap().uid = Some("3".to_owned());
     index.apply(&of_next);
     assert_eq!(endpoint(&index), Some((ADDRESS.parse().unwrap(), Hop::Plain, None)));

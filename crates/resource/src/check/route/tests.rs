@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::resource::{Age, Severity, decode};
+use crate::{Age, Severity, decode};
 
 const CART: &str = "{group: '', kind: Service, name: cart}";
 
@@ -17,7 +17,7 @@ fn said(kind: &str, spec: &str) -> Vec<String> {
     });
     let problems = decode(&document, Age::Written("route.yaml".into(), 0)).problems;
     let severity = |severity| if severity == Severity::Error { "error" } else { "warning" };
-    let line = |problem: &crate::resource::Problem| {
+    let line = |problem: &crate::Problem| {
         format!("{} {}: {}", severity(problem.severity), problem.path, problem.reason)
     };
     problems.iter().map(line).collect()

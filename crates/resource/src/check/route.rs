@@ -4,9 +4,8 @@ use weft_mesh::route::HostPattern;
 
 use super::filter::{Around, filters};
 use super::{backend_reference, header_name, header_value, namespace, regex, shadow};
-use crate::compile::grpc_names;
-use crate::resource::problem::{At, Problems};
-use crate::resource::{
+use crate::problem::{At, Problems};
+use crate::{
     ConnectionRouteSpec, CookieLifetime, FilterType, GrpcMethodMatch, GrpcRouteSpec, HttpRouteMatch,
     HttpRouteRule, HttpRouteSpec, MatchType, ParentRef, PathMatch, PathMatchType, RouteBackend, RouteFilter,
     SessionPersistence, SessionType, ValueMatch,
@@ -306,7 +305,7 @@ fn grpc_method(condition: &GrpcMethodMatch, at: &At<'_>, problems: &mut Problems
         ("method", GrpcMethodMatch { service: None, ..condition.clone() }, condition.method.is_some()),
     ];
     for (field, condition, given) in alone {
-        if let (true, Err(error)) = (given, grpc_names(&condition).compile()) {
+        if let (true, Err(error)) = (given, condition.names().compile()) {
             problems.error(&at.field(field), error.to_string());
         }
     }

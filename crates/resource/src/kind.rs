@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use schemars::{Schema, schema_for};
+use serde_json::Value;
 
 use super::shape::Shape;
 use super::{
@@ -15,7 +16,7 @@ use super::{
 /// API group of Gateway API.
 pub(crate) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 /// API group of Weft's own kinds.
-pub(crate) const OWN_GROUP: &str = "mesh.weft.dev";
+pub const OWN_GROUP: &str = "mesh.weft.dev";
 
 /// A kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -106,7 +107,7 @@ impl Kind {
     }
 
     /// Whether what it says stands in `spec`, and not beside `metadata`.
-    pub(crate) fn has_spec(self) -> bool {
+    pub fn has_spec(self) -> bool {
         self != Self::EndpointSlice
     }
 
@@ -127,6 +128,11 @@ impl Kind {
             Self::RateLimitFilter => schema_for!(RateLimitFilterSpec),
             Self::ExternalService => schema_for!(ExternalServiceSpec),
         }
+    }
+
+    /// Takes away what resources of this kind may hold and Weft does not read, so that it costs no memory.
+    pub fn prune(self, value: &mut Value) {
+        self.shape().prune(value);
     }
 
     /// What its `spec` may look like, made at first use.

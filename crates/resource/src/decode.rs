@@ -308,7 +308,7 @@ fn read_created(metadata: &Map<String, Value>, at: &At<'_>, problems: &mut Probl
 }
 
 /// An RFC 1123 label.
-pub(crate) fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty()
         && text.len() <= 63
@@ -318,6 +318,6 @@ pub(crate) fn is_label(text: &str) -> bool {
 }
 
 /// An RFC 1123 subdomain.
-pub(crate) fn is_subdomain(text: &str) -> bool {
+pub(super) fn is_subdomain(text: &str) -> bool {
     text.len() <= NAME_MAX && text.split('.').all(is_label)
 }

@@ -3,9 +3,9 @@
 use weft_mesh::filter::{HeaderChanges, OriginPattern};
 
 use super::{backend_reference, header_name, header_value, repeated_name};
-use crate::resource::kind::OWN_GROUP;
-use crate::resource::problem::{At, Problems};
-use crate::resource::{
+use crate::kind::OWN_GROUP;
+use crate::problem::{At, Problems};
+use crate::{
     Cors, FaultFilterSpec, FilterType, GlobalRateLimit, HeaderField, HeaderModifier, Method, PathModifier,
     PathModifierType, RateLimitEntry, RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter,
 };
@@ -175,7 +175,7 @@ fn request_redirect(redirect: &RequestRedirect, around: Around, at: &At<'_>, pro
 
 fn host(name: Option<&str>, at: &At<'_>, problems: &mut Problems) {
     if let Some(name) = name
-        && !crate::resource::decode::is_subdomain(name)
+        && !crate::decode::is_subdomain(name)
     {
         problems.error(&at.field("hostname"), format!("is {name:?}; write a host name in lower case"));
     }
@@ -321,7 +321,7 @@ fn rate_limit_entry(entry: &RateLimitEntry, at: &At<'_>, problems: &mut Problems
 mod tests {
     use serde_json::json;
 
-    use crate::resource::{Age, decode};
+    use crate::{Age, decode};
 
     #[test]
     fn what_is_said_of_a_limit_for_all_proxies_can_be_done() {

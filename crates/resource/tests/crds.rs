@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use weft_control_plane::resource::custom_resource_definitions;
+use weft_resource::custom_resource_definitions;
 
 /// Set it to write the files instead of comparing them.
 const WRITE: &str = "WEFT_WRITE_CRDS";
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s/crds")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../k8s/crds")
 }
 
 /// YAML in which every scalar is written as in JSON.
@@ -57,7 +57,7 @@ fn the_files_are_what_follows_from_the_types() {
         assert_eq!(
             kept,
             text,
-            "{}: run `{WRITE}=1 cargo test -p weft-control-plane --test crds`",
+            "{}: run `{WRITE}=1 cargo test -p weft-resource --test crds`",
             file.display()
         );
     }

@@ -8,6 +8,9 @@ use serde_json::json;
 
 use super::rule::{LABEL_EXPECTED, LABEL_OR_NONE, rule, texts};
 
+/// Label by which an EndpointSlice names its Service.
+pub const SLICE_SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
 /// A Service's `spec` (`v1`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

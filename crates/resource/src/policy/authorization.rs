@@ -4,8 +4,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::blocks;
-use crate::resource::reference::Selector;
-use crate::resource::rule::{LABEL, LABEL_EXPECTED, TOKEN, texts};
+use crate::reference::Selector;
+use crate::rule::{LABEL, LABEL_EXPECTED, TOKEN, texts};
 
 /// An AuthorizationPolicy's `spec`: who may call the workloads that it selects.
 ///

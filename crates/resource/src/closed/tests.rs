@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::resource::{decode, decode_in_part};
+use crate::{decode, decode_in_part};
 
 fn document(kind: &str, spec: &Value) -> Value {
     json!({

@@ -2,9 +2,8 @@
 
 use weft_mesh::route::{self as mesh, HttpMatch};
 
-use crate::compile::grpc_names;
-use crate::resource::problem::{At, Problems};
-use crate::resource::{
+use crate::problem::{At, Problems};
+use crate::{
     GrpcRouteSpec, HttpRouteMatch, HttpRouteSpec, MatchType, PathMatch, PathMatchType, ValueMatch,
 };
 
@@ -20,7 +19,7 @@ pub(super) fn grpc(spec: &GrpcRouteSpec, rules: &At<'_>, problems: &mut Problems
     let of_rule = spec.rules.iter().map(|rule| {
         let made = rule.matches.iter().map(|condition| {
             let made = match &condition.method {
-                Some(method) => grpc_names(method).compile().ok()?,
+                Some(method) => method.names().compile().ok()?,
                 None => HttpMatch::path(mesh::PathMatch::Any),
             };
             condition.headers.iter().try_fold(made, header)

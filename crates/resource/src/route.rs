@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weft_mesh::route::{GrpcMatch, NameMatch};
 
 use super::duration::GatewayDuration;
 use super::filter::RouteFilter;
@@ -311,6 +312,17 @@ pub struct GrpcMethodMatch {
     /// Method; any when left out.
     #[schemars(length(max = 1024))]
     pub method: Option<String>,
+}
+
+impl GrpcMethodMatch {
+    /// The same, as `weft-mesh` has it.
+    pub fn names(&self) -> GrpcMatch<'_> {
+        let name = match self.r#type {
+            MatchType::Exact => NameMatch::Exact,
+            MatchType::RegularExpression => NameMatch::Regex,
+        };
+        GrpcMatch { service: self.service.as_deref().map(name), method: self.method.as_deref().map(name) }
+    }
 }
 
 /// A TCPRoute's or TLSRoute's `spec`.

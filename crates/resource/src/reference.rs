@@ -32,13 +32,13 @@ impl ParentRef {
     }
 
     /// Whether it means this port of the Service that it names.
-    pub(crate) fn means(&self, port: u16, name: &str) -> bool {
+    pub fn means(&self, port: u16, name: &str) -> bool {
         self.port.is_none_or(|number| number == port)
             && self.section_name.as_deref().is_none_or(|section| section == name)
     }
 
     /// The port that it means, as it is written.
-    pub(crate) fn described(&self) -> String {
+    pub fn described(&self) -> String {
         let number = self.port.map(|port| format!("port {port}"));
         let name = self.section_name.as_ref().map(|name| format!("a port named {name:?}"));
         number.into_iter().chain(name).collect::<Vec<_>>().join(" and ")

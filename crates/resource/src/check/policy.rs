@@ -5,9 +5,9 @@ use weft_mesh::authorization::{Rule, RuleSpec};
 use weft_mesh::name::{Identity, TrustDomain};
 
 use super::{method, selector, unique};
-use crate::resource::decode::is_label;
-use crate::resource::problem::{At, Problem, Problems, Segment, Severity};
-use crate::resource::{
+use crate::decode::is_label;
+use crate::problem::{At, Problem, Problems, Segment, Severity};
+use crate::{
     Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule,
     AuthorizationTo, BackendPolicySpec, Balancing, HashKey, MeshPolicySpec,
 };
@@ -16,8 +16,8 @@ pub(super) fn backend(spec: &BackendPolicySpec, at: &At<'_>, problems: &mut Prob
     let targets = at.field("targetRefs");
     for (index, target) in spec.target_refs.iter().enumerate() {
         let expected = match target.kind {
-            crate::resource::TargetKind::Service => "",
-            crate::resource::TargetKind::ExternalService => crate::resource::kind::OWN_GROUP,
+            crate::TargetKind::Service => "",
+            crate::TargetKind::ExternalService => crate::kind::OWN_GROUP,
         };
         if target.group != expected && !(expected.is_empty() && target.group == "core") {
             problems.error(
@@ -197,7 +197,7 @@ fn ip_blocks(blocks: &[String], at: &At<'_>, problems: &mut Problems) {
 mod tests {
     use serde_json::json;
 
-    use crate::resource::{Age, decode};
+    use crate::{Age, decode};
 
     #[test]
     fn what_is_said_of_the_proxy_protocol_can_be_done() {

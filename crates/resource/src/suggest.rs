@@ -1,7 +1,7 @@
 //! "Did you mean": the known name that is nearest to an unknown one.
 
 /// A hint that follows an unknown name: the nearest known one, or else all of them.
-pub(crate) fn hint<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub fn hint<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let nearest = known.iter().map(|name| (distance(unknown, name), *name)).min();
     // A third of the letters may be wrong: enough for a slip of the fingers, too little for another word.

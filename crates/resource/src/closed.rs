@@ -14,12 +14,12 @@ use super::{
 };
 
 /// Kinds that keep people out.
-pub(crate) fn restricts(kind: Kind) -> bool {
+pub fn restricts(kind: Kind) -> bool {
     matches!(kind, Kind::AuthorizationPolicy | Kind::MeshPolicy)
 }
 
 /// Gives a policy that can't be read the object that it counts as, and tells of it. Other resources stay as they are.
-pub(crate) fn closed(value: &Value, written: Age, mut decoded: Decoded) -> Decoded {
+pub fn closed(value: &Value, written: Age, mut decoded: Decoded) -> Decoded {
     let kind = Kind::ALL.into_iter().find(|kind| restricts(*kind) && kind.as_str() == decoded.head.kind);
     let Some(kind) = kind.filter(|_| decoded.object.is_none()) else { return decoded };
     let errors = Errors::of(&decoded.problems);

@@ -1,4 +1,4 @@
-//! Values that are typed on a command line.
+//! Values that are typed on a command line: how each is read, and what is said of a wrong one.
 
 use std::fmt;
 use std::str::FromStr;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub(crate) use closed::{closed, restricts};
+pub use closed::{closed, restricts};
 pub use decode::{Decoded, Head, decode, decode_in_part};
 pub use duration::GatewayDuration;
 pub use filter::{
@@ -33,7 +33,7 @@ pub use filter::{
     RateLimitFilterSpec, RequestMirror, RequestRedirect, RouteFilter, Scheme, UrlRewrite,
 };
 pub use kind::Kind;
-pub(crate) use kind::OWN_GROUP;
+pub use kind::OWN_GROUP;
 pub use policy::{
     Action, AdaptiveConcurrency, Algorithm, AuthorizationFrom, AuthorizationPolicySpec, AuthorizationRule,
     AuthorizationTo, BackendPolicySpec, BackendRetry, Balancing, ConnectionTimeouts, DefaultAuthorization,
@@ -53,7 +53,7 @@ pub use route::{
 };
 pub use service::{
     AddressType, EndpointSliceSpec, ExternalEndpoint, ExternalPort, ExternalServiceSpec, PortOrName,
-    ServicePort, ServiceSpec, ServiceType, SliceConditions, SliceEndpoint, SlicePort, TargetRef, Transport,
+    SLICE_SERVICE_LABEL, ServicePort, ServiceSpec, ServiceType, SliceConditions, SliceEndpoint, SlicePort, TargetRef, Transport,
 };
 
 /// What tells a resource from every other.
@@ -116,7 +116,7 @@ pub enum Spec {
     ExternalService(ExternalServiceSpec),
 }
 
-pub(crate) use suggest::hint;
+pub use suggest::hint;
 
 pub use crd::custom_resource_definitions;
 

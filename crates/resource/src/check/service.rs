@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::unique;
-use crate::index::SLICE_SERVICE_LABEL;
-use crate::resource::decode::{is_label, is_subdomain};
-use crate::resource::problem::{At, Problems};
-use crate::resource::{
+use crate::service::SLICE_SERVICE_LABEL;
+use crate::decode::{is_label, is_subdomain};
+use crate::problem::{At, Problems};
+use crate::{
     AddressType, EndpointSliceSpec, ExternalServiceSpec, PortOrName, ServiceSpec, ServiceType, Transport,
 };
 
@@ -151,7 +151,7 @@ pub(super) fn external(spec: &ExternalServiceSpec, at: &At<'_>, problems: &mut P
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::resource::{Age, Severity, decode};
+    use crate::{Age, Severity, decode};
 
     fn errors(resource: &Value) -> Vec<String> {
         let problems = decode(resource, Age::Written("test".into(), 0)).problems;
