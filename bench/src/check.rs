@@ -12,14 +12,15 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::certificates::Certificates;
-use crate::load::http1;
 use crate::options;
 use crate::sample;
-use crate::stage::{HopPorts, Setting, Stage};
-use crate::subject::Subject;
-use crate::workload::{Protocol, WorkloadName};
+use crate::workload::WorkloadName;
 use relay::Relay;
+use weft_harness::certificates::Certificates;
+use weft_harness::load::http1;
+use weft_harness::protocol::Protocol;
+use weft_harness::subject::Subject;
+use weft_harness::testbed::{HopPorts, Setting, Testbed};
 
 mod any_server;
 mod relay;
@@ -64,7 +65,7 @@ pub(crate) async fn verify(
         return Ok(None);
     };
     let ports = HopPorts::plain()?;
-    let stage = Stage::start(subject, protocol, setting, ports).await?;
+    let stage = Testbed::start(subject, protocol, setting, ports).await?;
     let alpn = pair.hop.alpn.as_deref().unwrap_or(protocol.alpn());
     refuses_strangers(ports.listens, alpn, &setting.certificates).await.with_context(context)?;
     stage.stop().await;
@@ -104,7 +105,7 @@ async fn load_briefly(
     setting: &Setting,
     ports: HopPorts,
 ) -> anyhow::Result<u64> {
-    let mut stage = Stage::start(subject, protocol, setting, ports).await?;
+    let mut stage = Testbed::start(subject, protocol, setting, ports).await?;
     let name = if protocol == Protocol::H1 { WorkloadName::H1 } else { WorkloadName::H2 };
     let sample = sample::measure(&mut stage, &name.workload(0), setting.cores, 0, 1).await?;
     stage.stop().await;

@@ -4,13 +4,14 @@ use anyhow::Context;
 
 use crate::check;
 use crate::h2load;
-use crate::host::{self, Host};
 use crate::options::{Compare, Generator};
-use crate::report::{self, Comparison, Entry, SubjectFacts, WorkloadResults};
+use crate::report::{Comparison, Entry, SubjectFacts, WorkloadResults};
 use crate::sample::{self, Sample};
-use crate::stage::{HopPorts, Setting, Stage};
-use crate::subject::Subject;
-use crate::workload::{Protocol, Workload, WorkloadName};
+use crate::workload::{Workload, WorkloadName};
+use weft_harness::host::{self, Host};
+use weft_harness::protocol::Protocol;
+use weft_harness::subject::Subject;
+use weft_harness::testbed::{HopPorts, Setting, Testbed};
 
 /// Checks every subject, measures in rounds, writes the results.
 pub(crate) async fn run(options: Compare) -> anyhow::Result<()> {
@@ -47,7 +48,13 @@ pub(crate) async fn run(options: Compare) -> anyhow::Result<()> {
         subjects: facts,
         results,
     };
-    report::write(options.name.as_deref(), "compare", &comparison, &comparison.markdown())?;
+    weft_harness::report::write(
+        &host::bench_folder().join("results"),
+        options.name.as_deref(),
+        "compare",
+        &comparison,
+        &comparison.markdown(),
+    )?;
     let failures = comparison.failures();
     anyhow::ensure!(failures.is_empty(), "results are void, requests failed: {}", failures.join("; "));
     Ok(())
@@ -89,7 +96,7 @@ async fn measure(
     setting: &Setting,
     options: &Compare,
 ) -> anyhow::Result<Sample> {
-    let mut stage = Stage::start(subject, workload.protocol, setting, HopPorts::plain()?).await?;
+    let mut stage = Testbed::start(subject, workload.protocol, setting, HopPorts::plain()?).await?;
     let (warmup, seconds) = (options.warmup, options.seconds);
     let sample = match options.generator {
         Generator::Own => sample::measure(&mut stage, workload, setting.cores, warmup, seconds).await?,

@@ -6,15 +6,14 @@ use anyhow::Context;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::host::{self, Host};
 use crate::idle::Growth;
 use crate::options;
-use crate::process::usage::Memory;
-use crate::report;
-use crate::stage::{HopPorts, Setting, Stage};
-use crate::subject::{Role, Subject};
-use crate::workload::Protocol;
 use clients::{Stream, Target};
+use weft_harness::host::{self, Host};
+use weft_harness::process::usage::Memory;
+use weft_harness::protocol::Protocol;
+use weft_harness::subject::{Role, Subject};
+use weft_harness::testbed::{HopPorts, Setting, Testbed};
 
 mod clients;
 mod markdown;
@@ -86,7 +85,13 @@ pub(crate) async fn run(options: options::Fairness) -> anyhow::Result<()> {
     }
     let command = host::command_line(env!("CARGO_PKG_NAME"));
     let report = FairnessReport { command, host, streams: options.streams, results };
-    report::write(options.name.as_deref(), "fairness", &report, &report.markdown())
+    weft_harness::report::write(
+        &host::bench_folder().join("results"),
+        options.name.as_deref(),
+        "fairness",
+        &report,
+        &report.markdown(),
+    )
 }
 
 async fn measure(subject: &Subject, setting: &Setting, streams: usize) -> anyhow::Result<FairnessResult> {
@@ -130,13 +135,13 @@ async fn measure(subject: &Subject, setting: &Setting, streams: usize) -> anyhow
 }
 
 /// Starts a fresh pair.
-async fn start(subject: &Subject, setting: &Setting) -> anyhow::Result<(Stage, Target)> {
-    let stage = Stage::start(subject, Protocol::H2, setting, HopPorts::plain()?).await?;
+async fn start(subject: &Subject, setting: &Setting) -> anyhow::Result<(Testbed, Target)> {
+    let stage = Testbed::start(subject, Protocol::H2, setting, HopPorts::plain()?).await?;
     let target = Target::of(&stage);
     Ok((stage, target))
 }
 
-async fn ended(stage: Stage, others: Others) -> Others {
+async fn ended(stage: Testbed, others: Others) -> Others {
     stage.stop().await;
     others
 }
@@ -161,6 +166,6 @@ async fn growth(
     })
 }
 
-fn memory(stage: &Stage) -> anyhow::Result<(Memory, Memory)> {
+fn memory(stage: &Testbed) -> anyhow::Result<(Memory, Memory)> {
     Ok((stage.memory(Role::ClientSidecar)?, stage.memory(Role::ServerSidecar)?))
 }

@@ -5,18 +5,20 @@ use std::ffi::OsStr;
 
 use anyhow::Context;
 
-use crate::host;
-use crate::load::{Failure, Latency, Outcome};
-use crate::process::Cores;
-use crate::process::{Launch, Process};
+use crate::load::{Latency, Outcome};
 use crate::sample::{Meter, Sample};
-use crate::server::BODY_LENGTH;
-use crate::stage::Stage;
-use crate::workload::{Protocol, Workload};
+use crate::workload::Workload;
+use weft_harness::host;
+use weft_harness::load::Failure;
+use weft_harness::process::Cores;
+use weft_harness::process::{Launch, Process};
+use weft_harness::protocol::Protocol;
+use weft_harness::server::BODY_LENGTH;
+use weft_harness::testbed::Testbed;
 
 /// Puts `workload` on `stage`: once to warm up, once to count. Processor time is that of the whole second run.
 pub(crate) async fn measure(
-    stage: &mut Stage,
+    stage: &mut Testbed,
     workload: &Workload,
     cores: Cores,
     warmup: u32,
@@ -34,7 +36,7 @@ pub(crate) async fn measure(
     begin.sample(&end, outcome, stage)
 }
 
-async fn run(stage: &Stage, workload: &Workload, core: usize, seconds: u32) -> anyhow::Result<String> {
+async fn run(stage: &Testbed, workload: &Workload, core: usize, seconds: u32) -> anyhow::Result<String> {
     let program = host::find_program("h2load").context("cross-checking needs it; install nghttp2-client")?;
     let mut words: Vec<String> = ["-t", "1", "-c"].map(str::to_owned).into();
     words.push(workload.connections.to_string());

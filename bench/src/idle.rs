@@ -15,14 +15,14 @@ use weft_identity::CertificateAuthority;
 use weft_mesh::name::Identity;
 
 use crate::check::peer_config;
-use crate::host::{self, Host};
-use crate::load::{Failure, Held};
 use crate::options::{self, Side};
-use crate::process::usage::Memory;
-use crate::report::{self, IdleReport};
-use crate::stage::{HopPorts, Setting, Stage};
-use crate::subject::{Role, Subject};
-use crate::workload::Protocol;
+use crate::report::IdleReport;
+use weft_harness::host::{self, Host};
+use weft_harness::load::{Failure, Held};
+use weft_harness::process::usage::Memory;
+use weft_harness::protocol::Protocol;
+use weft_harness::subject::{Role, Subject};
+use weft_harness::testbed::{HopPorts, Setting, Testbed};
 
 /// Requests before the first look, so that what is allocated once isn't charged to the connections.
 const WARMING_REQUESTS: u32 = 20;
@@ -81,7 +81,13 @@ pub(crate) async fn run(options: options::Idle) -> anyhow::Result<()> {
         parallel,
         results,
     };
-    report::write(options.name.as_deref(), "idle", &report, &report.markdown())
+    weft_harness::report::write(
+        &host::bench_folder().join("results"),
+        options.name.as_deref(),
+        "idle",
+        &report,
+        &report.markdown(),
+    )
 }
 
 async fn measure(
@@ -91,7 +97,7 @@ async fn measure(
     setting: &Setting,
     options: &options::Idle,
 ) -> anyhow::Result<IdleResult> {
-    let mut stage = Stage::start(subject, protocol, setting, HopPorts::plain()?).await?;
+    let mut stage = Testbed::start(subject, protocol, setting, HopPorts::plain()?).await?;
     let opener = Opener::new(&stage, side, protocol, setting)?;
     for _ in 0..WARMING_REQUESTS {
         opener.clone().open().await.map_err(failed)?;
@@ -131,7 +137,7 @@ struct Opener {
 }
 
 impl Opener {
-    fn new(stage: &Stage, side: Side, protocol: Protocol, setting: &Setting) -> anyhow::Result<Self> {
+    fn new(stage: &Testbed, side: Side, protocol: Protocol, setting: &Setting) -> anyhow::Result<Self> {
         let authority = stage.authority.clone();
         if side == Side::Outbound {
             return Ok(Self { protocol, address: stage.connect, authority, tls: None });

@@ -4,20 +4,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
+use weft_harness::load::Failure;
+use weft_harness::protocol::Protocol;
 
 use crate::options::Load;
-use crate::workload::Protocol;
 use pace::Pace;
 use tally::{Phase, Tally};
 
-mod held;
-pub(crate) mod http1;
-pub(crate) mod http2;
+mod http1;
+mod http2;
 mod pace;
 mod tally;
 
-pub(crate) use held::Held;
-pub(crate) use tally::{Failure, Latency, Outcome};
+pub(crate) use tally::{Latency, Outcome};
 
 /// The line that says that counting has begun. The [`Outcome`] as JSON follows when it has ended.
 pub(crate) const MEASURING: &str = "measuring";
@@ -32,7 +31,7 @@ pub(crate) async fn run(options: &Load) -> anyhow::Result<()> {
         Some(rate) => Pace::open(rate)?,
     };
     anyhow::ensure!(
-        http2::request(&options.authority).is_some(),
+        weft_harness::load::http2::request(&options.authority).is_some(),
         "{:?} isn't an authority",
         options.authority
     );

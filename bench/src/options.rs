@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::process::Cores;
-use crate::process::exec::Exec;
-use crate::workload::{Protocol, WorkloadName};
+use weft_harness::options::{Placing, Serve};
+use weft_harness::process::exec::Exec;
+use weft_harness::protocol::Protocol;
+
+use crate::workload::WorkloadName;
 
 /// Side-by-side benchmarks of pairs of sidecar proxies.
 #[derive(Debug, Parser)]
@@ -26,14 +28,6 @@ pub(crate) enum Command {
     Idle(Idle),
     /// Measure what clients that do not read, or cancel, take away from others, and of a pair's memory.
     Fairness(Fairness),
-    /// Let a pair of sidecars through all that makes memory grow, and see whether it does.
-    Churn(Churn),
-    /// Let applications and sidecars fail in every way under load, and explain every failure that clients see.
-    Chaos(Chaos),
-    /// Count the requests of splits at every place, and follow sessions and keys over restarts and changes.
-    Split(Split),
-    /// Send the same requests directly and through proxies, and explain what differs.
-    Differ(Differ),
     /// Measure what finding a rule costs, by the number of routes and the depth of paths.
     Routes(Routes),
     /// Measure what carrying bytes between two sockets costs, through a buffer and by `splice`.
@@ -42,12 +36,6 @@ pub(crate) enum Command {
     Load(Load),
     /// Answer every request with 1 KiB; prints the address it listens on.
     Serve(Serve),
-    /// Be an instance of a backend of `split`.
-    #[command(hide = true)]
-    Backend(Backend),
-    /// Be the application of an instance of `chaos`.
-    #[command(hide = true)]
-    Application(Application),
     /// Become another program, bound to a core and to the life of the parent.
     #[command(hide = true)]
     Exec(Exec),
@@ -176,125 +164,6 @@ pub(crate) struct Fairness {
 }
 
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Churn {
-    /// How long it lasts.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) minutes: u32,
-    /// Of these, how long nothing is measured yet, in seconds.
-    #[arg(long, default_value_t = 120)]
-    pub(crate) warmup: u32,
-    #[command(flatten)]
-    pub(crate) placing: Placing,
-    /// Names the results, as for `compare`.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Chaos {
-    /// What happens when, the same for the same seed; repeatable.
-    #[arg(long = "seed", default_values_t = [1, 2, 3])]
-    pub(crate) seeds: Vec<u64>,
-    /// Length of each run in seconds, the last 20 of which are without trouble.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(30..))]
-    pub(crate) seconds: u32,
-    /// Requests per second.
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rate: u32,
-    /// Instances of the application.
-    #[arg(long, default_value_t = 4)]
-    pub(crate) instances: usize,
-    #[command(flatten)]
-    pub(crate) placing: Placing,
-    /// Names the results, as for `compare`.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Split {
-    /// Requests with each set of weights.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) requests: u64,
-    /// Clients that come again and again.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) visitors: u32,
-    #[command(flatten)]
-    pub(crate) placing: Placing,
-    /// Names the results, as for `compare`.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Backend {
-    /// The backend that it is an instance of.
-    #[arg(long)]
-    pub(crate) name: String,
-    /// Its own name.
-    #[arg(long)]
-    pub(crate) instance: String,
-    /// Port of HTTP/2.
-    #[arg(long)]
-    pub(crate) port: u16,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Application {
-    /// Its name, and that of its files.
-    #[arg(long)]
-    pub(crate) name: String,
-    /// Port of HTTP/1.1.
-    #[arg(long)]
-    pub(crate) http1: u16,
-    /// Port of HTTP/2.
-    #[arg(long)]
-    pub(crate) http2: u16,
-    /// Where its mood is told and its journal written.
-    #[arg(long)]
-    pub(crate) folder: std::path::PathBuf,
-}
-
-/// Where everything runs.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Placing {
-    /// The core that clients, applications and what isn't measured share.
-    #[arg(long, default_value_t = 0)]
-    client_core: usize,
-    /// The core that the proxies share.
-    #[arg(long, default_value_t = 1)]
-    proxy_core: usize,
-}
-
-impl Placing {
-    /// The cores, as a stage takes them.
-    pub(crate) fn cores(self) -> Cores {
-        Cores { client: self.client_core, proxy: self.proxy_core }
-    }
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Differ {
-    /// Exchanges to try; every kind has come after some 400.
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) requests: u64,
-    /// What the exchanges are made of: the same ones for the same seed.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Try this one alone and print all that is seen of it.
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) only: Option<u64>,
-    /// A folder of `differential/`; repeatable, all by default.
-    #[arg(long = "subject", value_name = "NAME")]
-    pub(crate) subjects: Vec<String>,
-    #[command(flatten)]
-    pub(crate) placing: Placing,
-    /// Names the results, as for `compare`.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-}
-
-#[derive(Clone, Debug, Args)]
 pub(crate) struct Load {
     /// The address to connect to.
     #[arg(long)]
@@ -319,10 +188,4 @@ pub(crate) struct Load {
     /// Seconds of counting.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u32,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Serve {
-    #[arg(long, value_enum)]
-    pub(crate) protocol: Protocol,
 }

@@ -1,18 +1,16 @@
 //! Results: JSON with every sample, Markdown with medians and ratios.
 
 use std::collections::BTreeMap;
-use std::fs;
 
-use anyhow::Context;
 use serde::Serialize;
 
 use crate::check::HopFacts;
-use crate::host::{self, Host};
 use crate::idle::IdleResult;
 use crate::sample::Sample;
-use crate::workload::{Protocol, Workload};
-pub(crate) use markdown::preamble;
+use crate::workload::Workload;
 use spread::Spread;
+use weft_harness::host::Host;
+use weft_harness::protocol::Protocol;
 
 mod markdown;
 mod spread;
@@ -92,24 +90,4 @@ impl Comparison {
         }
         failures
     }
-}
-
-/// Writes both files, to `results/` if they have a name and else to `.work/results/<default>`.
-pub(crate) fn write(
-    name: Option<&str>,
-    default: &str,
-    report: &impl Serialize,
-    markdown: &str,
-) -> anyhow::Result<()> {
-    let parent = if name.is_some() { host::bench_folder() } else { host::work_folder() };
-    let folder = parent.join("results");
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    let json = serde_json::to_string_pretty(report)? + "\n";
-    for (extension, text) in [("json", json.as_str()), ("md", markdown)] {
-        let path = folder.join(format!("{}.{extension}", name.unwrap_or(default)));
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        eprintln!("wrote {}", path.display());
-    }
-    println!("{markdown}");
-    Ok(())
 }

@@ -7,12 +7,12 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::load::{MEASURING, Outcome};
-use crate::process::Cores;
-use crate::process::usage::{self, Memory};
-use crate::process::{Launch, Process};
-use crate::stage::Stage;
-use crate::subject::Role;
 use crate::workload::Workload;
+use weft_harness::process::Cores;
+use weft_harness::process::usage::{self, Memory};
+use weft_harness::process::{Launch, Process};
+use weft_harness::subject::Role;
+use weft_harness::testbed::Testbed;
 
 /// What one measurement found.
 #[derive(Clone, Debug, Serialize)]
@@ -53,7 +53,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn read(stage: &Stage, cores: Cores) -> anyhow::Result<Self> {
+    pub(crate) fn read(stage: &Testbed, cores: Cores) -> anyhow::Result<Self> {
         Ok(Self {
             at: Instant::now(),
             client_sidecar: stage.cpu_time(Role::ClientSidecar)?,
@@ -64,7 +64,7 @@ impl Meter {
     }
 
     /// The sample of the load that ran between `self` and `end`, while the stage still runs.
-    pub(crate) fn sample(&self, end: &Self, outcome: Outcome, stage: &Stage) -> anyhow::Result<Sample> {
+    pub(crate) fn sample(&self, end: &Self, outcome: Outcome, stage: &Testbed) -> anyhow::Result<Sample> {
         anyhow::ensure!(outcome.answered > 0, "no request was answered; failures: {:?}", outcome.failures);
         let elapsed = end.at - self.at;
         let pair =
@@ -85,7 +85,7 @@ impl Meter {
         end: &Self,
         elapsed: Duration,
         outcome: &Outcome,
-        stage: &Stage,
+        stage: &Testbed,
     ) -> anyhow::Result<PairUse> {
         let client = end.client_sidecar.saturating_sub(self.client_sidecar);
         let server = end.server_sidecar.saturating_sub(self.server_sidecar);
@@ -116,7 +116,7 @@ fn percent(part: Duration, whole: Duration) -> f64 {
 
 /// Puts `workload` on `stage` with the own generator.
 pub(crate) async fn measure(
-    stage: &mut Stage,
+    stage: &mut Testbed,
     workload: &Workload,
     cores: Cores,
     warmup: u32,

@@ -25,10 +25,10 @@ use crate::discovery::Discovery;
 use crate::follow::ConfigStatus;
 use crate::metrics::{KindLabels, Levels, Metrics};
 use crate::registry::Registry;
-use weft_resource::Kind;
 use crate::shares::{Shares, source};
 use crate::source::kubernetes::WatchHealth;
 use crate::traffic::Traffic;
+use weft_resource::Kind;
 
 /// Time for a request's head to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::index::Index;
-use weft_resource::{Key, Object, Severity};
 use crate::source::{Diagnostic, Folder, Registered, in_order, lint, read};
+use weft_resource::{Key, Object, Severity};
 
 /// What is wrong with a folder of resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

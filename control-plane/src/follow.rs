@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use crate::Error;
 use crate::discovery::Discovery;
 use crate::metrics::Metrics;
-use weft_resource::Severity;
 use crate::source::{Diagnostic, Folder, Outcome, Places, Registered, Watcher, claims, lint, read};
 use crate::state::StateDir;
+use weft_resource::Severity;
 
 /// Time that what is said of all resources together has to hold before it is logged.
 const SETTLED: Duration = Duration::from_secs(10);

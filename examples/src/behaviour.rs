@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-
 /// How a service misbehaves. By default it doesn't. Probes (`/healthz`, the gRPC health service) are never affected.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Behaviour {

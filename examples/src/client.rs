@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::Error;
-use weft_values::BaseUrl;
 use connector::Connector;
 use proxy::Proxy;
+use weft_values::BaseUrl;
 
 /// Shorter than any server's usual patience, so that it is this side that closes an idle connection.
 const IDLE: Duration = Duration::from_secs(30);

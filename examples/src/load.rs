@@ -17,9 +17,9 @@ use http::{HeaderMap, Uri};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::Error;
 use crate::client::{Client, ClientArgs};
 use crate::serving::{say, stop_on_signal};
-use crate::Error;
 use exchange::Sender;
 use pace::Plan;
 

@@ -17,8 +17,8 @@ use crate::behaviour::Behaviour;
 use crate::context::Context;
 use crate::http_server::{Answer, Service, json, number_after, problem, serve};
 use crate::serving::{Bound, Serving};
-use weft_values::BaseUrl;
 use crate::{Error, VERSION_HEADER};
+use weft_values::BaseUrl;
 
 /// A sidecar is on the same machine and any other destination close by; who doesn't accept by then is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -18,8 +18,8 @@ use crate::context::Context;
 use crate::http_server::{Answer, Service, html, json, number_after, problem, serve};
 use crate::reviews::Reviews;
 use crate::serving::{Bound, Serving};
-use weft_values::BaseUrl;
 use crate::{Error, VERSION_HEADER};
+use weft_values::BaseUrl;
 
 pub use product::Product;
 

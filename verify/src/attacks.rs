@@ -2,8 +2,6 @@
 
 use clap::Args;
 
-use crate::report::Report;
-
 mod authority;
 mod exhaustion;
 mod external;
@@ -14,9 +12,12 @@ mod paths;
 mod peer;
 mod policies;
 mod registration;
+mod report;
 mod revocation;
 mod stranger;
 mod upstream;
+
+use report::Report;
 
 /// What to attack.
 #[derive(Clone, Debug, Args)]

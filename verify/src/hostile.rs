@@ -8,9 +8,9 @@ use weft_harness::mesh::local;
 
 use weft_testkit::hostile::{AUTHORITY, Case, Version, cases};
 
+use crate::application::Application;
 use crate::hostile::application::Recorder;
-use crate::mesh::Target;
-use crate::testbed::Application;
+use crate::target::Target;
 
 mod application;
 mod client;

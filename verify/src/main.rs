@@ -1,20 +1,27 @@
 //! What must hold of Weft, tried with real processes.
 //!
-//! `attacks` runs a mesh and attacks it, as a hostile client, a compromised workload, a tenant and the holder of a stolen
+//! `chaos`, `split`, `churn` and `differential` let a mesh through what happens in the field and judge what clients, applications
+//! and the mesh itself saw of it. `attacks` runs a mesh and attacks it, as a hostile client, a compromised workload, a tenant and the holder of a stolen
 //! credential would, and says of each attempt what must be and what was seen. `hostile` sends octets of HTTP that a client must
 //! not send. `experiments` simulates what experiments are judged by.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use weft_harness::options::Serve;
 use weft_harness::process::exec::{self, Exec};
+use weft_harness::run::{local_runtime, supervised};
+use weft_harness::server;
 use weft_verify_experiments::Experiments;
 
+mod application;
 mod attacks;
+mod chaos;
+mod churn;
+mod differential;
 mod hostile;
-mod mesh;
-mod report;
-mod testbed;
+mod split;
+mod target;
 
 /// Tries what must hold of Weft with real processes.
 #[derive(Debug, Parser)]
@@ -36,30 +43,43 @@ enum Command {
     /// Simulate experiments: how often each method alarms where variants do not differ, and how soon where they do. Fails if a
     /// method exceeds its level.
     Experiments(Experiments),
+    /// Let applications and sidecars fail in every way under load, and explain every failure that clients see.
+    Chaos(chaos::Chaos),
+    /// Let a pair of sidecars through all that makes memory grow, and see whether it does.
+    Churn(churn::Churn),
+    /// Count the requests of splits at every place, and follow sessions and keys over restarts and changes.
+    Split(split::Split),
+    /// Send the same requests directly and through proxies, and explain what differs.
+    Differential(differential::Differential),
+    /// Be an instance of a backend of `split`.
+    #[command(hide = true)]
+    Backend(split::backend::Options),
+    /// Be the application of an instance of `chaos`.
+    #[command(hide = true)]
+    Application(chaos::application::Options),
+    /// Answer every request with 1 KiB; prints the address it listens on.
+    #[command(hide = true)]
+    Serve(Serve),
     /// Become another program, bound to a core and to the life of the parent.
     #[command(hide = true)]
     Exec(Exec),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    match Options::parse().command {
-        Command::Exec(arguments) => Err(exec::replace(&arguments)),
-        Command::Attacks(options) => judge(attacks::run(options)),
-        Command::Hostile(options) => judge(hostile::run(options)),
-        Command::Experiments(options) => {
-            Ok(verdict(weft_verify_experiments::run(&options).map_err(anyhow::Error::msg)?))
+    let held = match Options::parse().command {
+        Command::Exec(arguments) => return Err(exec::replace(&arguments)),
+        Command::Serve(serve) => local_runtime()?.block_on(server::serve(serve.protocol)).map(|()| true),
+        Command::Application(options) => {
+            local_runtime()?.block_on(chaos::application::run(options)).map(|()| true)
         }
-    }
-}
-
-/// Runs what says whether all held.
-fn judge(trial: impl Future<Output = anyhow::Result<bool>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())?;
-    Ok(verdict(runtime.block_on(trial)?))
-}
-
-fn verdict(held: bool) -> ExitCode {
-    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Command::Backend(options) => local_runtime()?.block_on(split::backend::run(options)).map(|()| true),
+        Command::Attacks(options) => supervised(attacks::run(options)),
+        Command::Hostile(options) => supervised(hostile::run(options)),
+        Command::Experiments(options) => weft_verify_experiments::run(&options).map_err(anyhow::Error::msg),
+        Command::Chaos(options) => supervised(chaos::run(options)).map(|()| true),
+        Command::Churn(options) => supervised(churn::run(options)).map(|()| true),
+        Command::Split(options) => supervised(split::run(options)).map(|()| true),
+        Command::Differential(options) => supervised(differential::run(options)).map(|()| true),
+    }?;
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

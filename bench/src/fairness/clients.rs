@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 use super::Others;
-use crate::load::Held;
-use crate::server::{BODY_LENGTH, HUGE, NEVER, PIECE, SINK};
-use crate::stage::Stage;
-use crate::workload::Protocol;
+use weft_harness::load::Held;
+use weft_harness::protocol::Protocol;
+use weft_harness::server::{BODY_LENGTH, HUGE, NEVER, PIECE, SINK};
+use weft_harness::testbed::Testbed;
 
 /// Time for the answer to a short request.
 const SOON: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn of(stage: &Stage) -> Self {
+    pub(super) fn of(stage: &Testbed) -> Self {
         Self { address: stage.connect, authority: stage.authority.clone() }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{CANCELLING, FairnessReport, Others, PairGrowth, STREAMS, UNREAD_ANSWERS, UNREAD_UPLOADS};
 use crate::idle::Growth;
-use crate::report::preamble;
+use weft_harness::report::preamble;
 
 impl FairnessReport {
     /// The report for people.

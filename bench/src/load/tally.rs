@@ -7,30 +7,11 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use weft_harness::load::Failure;
 
 /// A request that has no answer for so long when counting ends is reported as an error: a closed loop would
 /// otherwise only show it as a little less throughput.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
-
-/// Why a request isn't counted as answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Failure {
-    /// No TCP connection or HTTP/2 preface.
-    Connect,
-    /// The connection ended before the answer did.
-    Closed,
-    /// A status other than 200.
-    Status,
-    /// A body that isn't exactly as long as the application's.
-    Length,
-    /// Bytes that are no answer, or more bytes than the answer has.
-    Malformed,
-    /// The HTTP/2 stream was reset.
-    Reset,
-    /// No answer for two seconds at the end of counting.
-    Stalled,
-}
 
 /// Where the run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{Comparison, Entry, Figure, IdleReport, WorkloadResults};
-use crate::host::Host;
 use crate::options::Side;
+use weft_harness::report::preamble;
 
 /// A column: title, figure, digits after the point.
 type Column = (&'static str, Figure, usize);
@@ -156,12 +156,4 @@ impl IdleReport {
         }
         text
     }
-}
-
-pub(crate) fn preamble(text: &mut String, host: &Host, command: &str) {
-    let _infallible = writeln!(
-        text,
-        "{}; Linux {}, {} x {}, {:.0} GiB.\n\nTo repeat it:\n\n```sh\n{command}\n```\n",
-        host.date, host.kernel, host.cores, host.processor, host.memory_gib
-    );
 }

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-
 use crate::demo::scenario::Scenario;
 use crate::output::Format;
 use crate::runtime;

@@ -245,7 +245,10 @@ impl Index {
             Spec::EndpointSlice(slice)
                 if !service.is_external()
                     && *object.key.namespace == *name.namespace()
-                    && object.labels.get(weft_resource::SLICE_SERVICE_LABEL).is_some_and(|label| label == name.name()) =>
+                    && object
+                        .labels
+                        .get(weft_resource::SLICE_SERVICE_LABEL)
+                        .is_some_and(|label| label == name.name()) =>
             {
                 self.of_slice(slice, name, service)
             }

@@ -18,8 +18,8 @@ use crate::compile::Reader;
 use crate::discovery::Discovery;
 use crate::index::{Fact, Index};
 use crate::kubernetes::watched;
-use weft_resource::{Key, Kind};
 use crate::source::kubernetes::{decode_object, key_of_object, served};
+use weft_resource::{Key, Kind};
 
 /// Changes that come close after each other are looked at together.
 const TOGETHER: Duration = Duration::from_millis(50);

@@ -18,6 +18,11 @@ pub fn bench_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench")
 }
 
+/// The folder `verify` of the checkout, where verification has its definitions and results.
+pub fn verify_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../verify")
+}
+
 /// Where everything is written that isn't kept: `bench/.work`.
 pub fn work_folder() -> PathBuf {
     bench_folder().join(".work")

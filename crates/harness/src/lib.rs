@@ -4,7 +4,16 @@
 //! A program that starts processes through [`process::Process`] has a command `exec` that calls
 //! [`process::exec::replace`]: a child binds itself to its core and to its parent's life before it becomes the program.
 
+pub mod certificates;
 pub mod host;
+pub mod load;
 pub mod mesh;
+pub mod options;
 pub mod process;
+pub mod protocol;
+pub mod report;
+pub mod run;
+pub mod server;
+pub mod subject;
+pub mod testbed;
 pub mod wait;

@@ -53,7 +53,8 @@ pub use route::{
 };
 pub use service::{
     AddressType, EndpointSliceSpec, ExternalEndpoint, ExternalPort, ExternalServiceSpec, PortOrName,
-    SLICE_SERVICE_LABEL, ServicePort, ServiceSpec, ServiceType, SliceConditions, SliceEndpoint, SlicePort, TargetRef, Transport,
+    SLICE_SERVICE_LABEL, ServicePort, ServiceSpec, ServiceType, SliceConditions, SliceEndpoint, SlicePort,
+    TargetRef, Transport,
 };
 
 /// What tells a resource from every other.

@@ -54,12 +54,7 @@ fn the_files_are_what_follows_from_the_types() {
             std::fs::write(&file, &text).unwrap();
         }
         let kept = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(
-            kept,
-            text,
-            "{}: run `{WRITE}=1 cargo test -p weft-resource --test crds`",
-            file.display()
-        );
+        assert_eq!(kept, text, "{}: run `{WRITE}=1 cargo test -p weft-resource --test crds`", file.display());
     }
 }
 

@@ -8,8 +8,8 @@ use weft_harness::host::{find_program, free_port, run_folder};
 use weft_harness::mesh::local;
 use weft_identity::CaMaterial;
 
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed;
+use super::report::{Actor, Attempt, Report};
+use crate::application;
 
 pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     let trust_domain = "cluster.local".parse()?;
@@ -46,7 +46,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
             if process.try_wait()?.is_some() {
                 break;
             }
-            let answer = testbed::get(admin, "/ready", "admin").await;
+            let answer = application::get(admin, "/ready", "admin").await;
             if answer.status().is_some() {
                 seen = answer.summary();
                 break;

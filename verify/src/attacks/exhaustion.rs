@@ -3,9 +3,9 @@
 use tokio::net::TcpStream;
 use weft_harness::wait::wait_until;
 
-use crate::mesh::Target;
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::{self, Application};
+use super::report::{Actor, Attempt, Report};
+use crate::application::{self, Application};
+use crate::target::Target;
 
 /// Places for connections that the sidecar under attack has, and sockets that the attacker opens.
 const PLACES: usize = 100;
@@ -25,7 +25,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
         // One that is refused is what the attacker has to live with.
         silent.extend(TcpStream::connect(server.inbound).await.ok());
     }
-    let own = testbed::get(outbound, &format!("http://{}/", outside.address), "x").await;
+    let own = application::get(outbound, &format!("http://{}/", outside.address), "x").await;
     let attempt = Attempt {
         actor: Actor::Stranger,
         what: &format!(
@@ -36,9 +36,9 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     report.record(attempt, own.status() == Some(200), own.summary());
     let began = tokio::time::Instant::now();
     let freed = wait_until("a place", async || {
-        let mut answer = testbed::get(caller.outbound, "http://cart/", "cart").await;
+        let mut answer = application::get(caller.outbound, "http://cart/", "cart").await;
         if answer.status() != Some(200) {
-            answer = testbed::get(caller.outbound, "http://cart/", "cart").await;
+            answer = application::get(caller.outbound, "http://cart/", "cart").await;
         }
         Ok(answer.status() == Some(200))
     })

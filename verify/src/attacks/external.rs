@@ -1,8 +1,8 @@
 //! Hosts and addresses that an ExternalService of a foreign namespace claims.
 
-use crate::mesh::Target;
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::{self, Application};
+use super::report::{Actor, Attempt, Report};
+use crate::application::{self, Application};
+use crate::target::Target;
 
 pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     let mut target = Target::start("external", "").await?;
@@ -37,7 +37,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
         ("a service's short name", "http://cart/", Some("cart")),
     ];
     for (name, url, owner) in asked {
-        let answer = testbed::get(caller.outbound, url, "x").await;
+        let answer = application::get(caller.outbound, url, "x").await;
         let attempt = Attempt {
             actor: Actor::Tenant,
             what: &format!("an ExternalService of another namespace claims {name}"),

@@ -1,9 +1,9 @@
 //! A peer with a valid certificate that frames its requests so that an application on HTTP/1 reads others.
 
 use super::peer::Peer;
-use crate::mesh::Target;
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::Application;
+use super::report::{Actor, Attempt, Report};
+use crate::application::Application;
+use crate::target::Target;
 
 /// What must never be read as a request: it stands in a body.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: cart\r\nx-forwarded-client-cert: forged\r\n\r\n";

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::mesh::{Caller, Target};
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::{self, Application};
+use super::report::{Actor, Attempt, Report};
+use crate::application::{self, Application};
+use crate::target::{Caller, Target};
 
 /// Descriptors of an idle sidecar, and some: a loop takes thousands.
 const FEW_DESCRIPTORS: usize = 100;
@@ -39,7 +39,7 @@ async fn own_surfaces(report: &mut Report, caller: &Caller) {
             let request = format!("GET {url} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
             let tunnel = format!("CONNECT {host}:{port} HTTP/1.1\r\nhost: {host}:{port}\r\n\r\n");
             for (method, octets) in [("GET", request), ("CONNECT", tunnel)] {
-                let answer = testbed::send(caller.outbound, &octets).await;
+                let answer = application::send(caller.outbound, &octets).await;
                 let attempt = Attempt {
                     actor: Actor::Workload,
                     what: &format!("{method} {host}:{name} through the outbound listener"),
@@ -64,7 +64,7 @@ async fn own_surfaces(report: &mut Report, caller: &Caller) {
 async fn loops(report: &mut Report, target: &mut Target, caller: &Caller) -> anyhow::Result<()> {
     let listener = Application::at(caller.outbound);
     target.server("mirror", "mirror:80/http", &listener, &[]).await?;
-    let answer = testbed::get(caller.outbound, "http://mirror/", "mirror").await;
+    let answer = application::get(caller.outbound, "http://mirror/", "mirror").await;
     let open = fs::read_dir(format!("/proc/{}/fd", caller.process)).map_or(usize::MAX, Iterator::count);
     let attempt = Attempt {
         actor: Actor::Workload,

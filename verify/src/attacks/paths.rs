@@ -1,8 +1,8 @@
 //! Paths that a policy and the application behind it read in different ways.
 
-use crate::mesh::Target;
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::{self, Application};
+use super::report::{Actor, Attempt, Report};
+use crate::application::{self, Application};
+use crate::target::Target;
 
 /// `/admin` is denied, and `/public` is all that is allowed.
 const POLICIES: &str = "\
@@ -51,12 +51,12 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     let caller = target.caller("web", &[]).await?;
     target.wait_for(&caller, "http://cart/public/ready", "cart").await?;
     cart.forget();
-    let plain = testbed::get(caller.outbound, "http://cart/admin/x", "cart").await;
+    let plain = application::get(caller.outbound, "http://cart/admin/x", "cart").await;
     let attempt = Attempt { actor: Actor::Workload, what: "GET /admin/x, as it is denied", expected: "403" };
     report.record(attempt, plain.status() == Some(403), plain.summary());
     for path in PATHS {
         cart.forget();
-        let answer = testbed::get(caller.outbound, &format!("http://cart{path}"), "cart").await;
+        let answer = application::get(caller.outbound, &format!("http://cart{path}"), "cart").await;
         let attempt = Attempt {
             actor: Actor::Workload,
             what: &format!("GET {path}"),

@@ -15,7 +15,7 @@ use weft_hop::{Config, Connection, Event, RequestMetadata, Role, StreamId};
 use weft_identity::tls::{ALPN_WEFT, Generation};
 use weft_identity::{CertificateAuthority, ExpectedIdentities, KeyAndCsr};
 
-use crate::mesh::{Server, Target};
+use crate::target::{Server, Target};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use weft_harness::host::find_program;
 
-use crate::mesh::Target;
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::{self, Application};
+use super::report::{Actor, Attempt, Report};
+use crate::application::{self, Application};
+use crate::target::Target;
 
 /// Policies with a fault, and what is wrong.
 const POLICIES: [(&str, &str); 4] = [
@@ -30,12 +30,12 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
         let caller = target.caller("web", &[]).await?;
         for state in ["at the first start", "after a restart of the control plane"] {
             // What is asked at first can come before the destination is known; the verdict is on what it settles at.
-            let mut answer = testbed::get(caller.outbound, "http://cart/", "cart").await;
+            let mut answer = application::get(caller.outbound, "http://cart/", "cart").await;
             for _ in 0..20 {
                 if answer.status() != Some(503) && answer.status() != Some(502) {
                     break;
                 }
-                answer = testbed::get(caller.outbound, "http://cart/", "cart").await;
+                answer = application::get(caller.outbound, "http://cart/", "cart").await;
             }
             let attempt = Attempt {
                 actor: Actor::Operator,

@@ -1,8 +1,8 @@
 //! Endpoints of a service, offered by a workload that the service was not granted to.
 
-use crate::mesh::Target;
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::{self, Application};
+use super::report::{Actor, Attempt, Report};
+use crate::application::{self, Application};
+use crate::target::Target;
 
 /// Requests that are asked for the service under attack: half of its traffic would show in so many.
 const REQUESTS: usize = 40;
@@ -15,7 +15,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     target.wait_for(&caller, "http://cart/", "cart").await?;
     let (offered, log) = target.unsettled("evil", "cart:80/http", &evil).await?;
     for _ in 0..REQUESTS {
-        testbed::get(caller.outbound, "http://cart/", "cart").await;
+        application::get(caller.outbound, "http://cart/", "cart").await;
     }
     let attempt = Attempt {
         actor: Actor::Workload,
@@ -23,7 +23,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
         expected: "it gets none of cart's requests, and its sidecar says why",
     };
     let stolen = evil.requests().len();
-    let config = testbed::get(caller.admin, "/config", "admin").await;
+    let config = application::get(caller.admin, "/config", "admin").await;
     let known = config.has(&offered.to_string());
     let held = stolen == 0 && !known && log.has("cart");
     let seen =

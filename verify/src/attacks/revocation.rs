@@ -6,9 +6,9 @@ use weft_harness::host::find_program;
 use weft_harness::wait::wait_until;
 
 use super::peer::Peer;
-use crate::mesh::Target;
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::{self, Application};
+use super::report::{Actor, Attempt, Report};
+use crate::application::{self, Application};
+use crate::target::Target;
 
 pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     let mut target = Target::start("revocation", "").await?;
@@ -45,11 +45,11 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
 
     revoke(&target, "default/web")?;
     let ended = wait_until("an end", async || {
-        let answer = testbed::get(caller.outbound, "http://cart/", "cart").await;
+        let answer = application::get(caller.outbound, "http://cart/", "cart").await;
         Ok(answer.status() != Some(200))
     })
     .await;
-    let answer = testbed::get(caller.outbound, "http://cart/", "cart").await;
+    let answer = application::get(caller.outbound, "http://cart/", "cart").await;
     let attempt = Attempt {
         actor: Actor::Workload,
         what: "a workload whose identity was revoked calls another",

@@ -8,9 +8,9 @@ use weft_harness::host::free_port;
 use weft_testkit::namespace::Neighbour;
 
 use super::network;
-use crate::mesh::Target;
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::{self, Application};
+use super::report::{Actor, Attempt, Report};
+use crate::application::{self, Application};
+use crate::target::Target;
 
 /// The attacked machine and the attacker's.
 const HERE: &str = "10.213.7.1/24";
@@ -37,7 +37,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     let proxied = format!("GET http://{}/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", inside.address);
     let tunnel = format!("CONNECT {0} HTTP/1.1\r\nhost: {0}\r\n\r\n", inside.address);
     for (name, octets) in [("a request", proxied), ("a tunnel", tunnel)] {
-        let answer = testbed::send_on(connect(&neighbour, redirected)?, &octets).await;
+        let answer = application::send_on(connect(&neighbour, redirected)?, &octets).await;
         let attempt = Attempt {
             actor: Actor::Stranger,
             what: &format!("{name} by the listener of redirected connections, from another host"),
@@ -58,7 +58,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
         let _refused = stream.write_all(b"GET /hold/60 HTTP/1.1\r\nhost: x\r\n\r\n").await;
         held.push(stream);
     }
-    let answer = testbed::get(SocketAddr::from(([127, 0, 0, 1], monitor)), "/live", "kubelet").await;
+    let answer = application::get(SocketAddr::from(([127, 0, 0, 1], monitor)), "/live", "kubelet").await;
     let attempt = Attempt {
         actor: Actor::Stranger,
         what: &format!("{HELD} connections that a sidecar holds (/hold/60), and the kubelet's probe"),

@@ -4,9 +4,9 @@ use weft_harness::host::free_port;
 use weft_harness::mesh::local;
 use weft_harness::wait::wait_until;
 
-use crate::mesh::Target;
-use crate::report::{Actor, Attempt, Report};
-use crate::testbed::{self, Application};
+use super::report::{Actor, Attempt, Report};
+use crate::application::{self, Application};
+use crate::target::Target;
 
 pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     let mut target = Target::start("upstream", "").await?;
@@ -15,7 +15,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     target.server("vault", "vault:9000/http", &vault, &[]).await?;
     let port = local(free_port()?);
     let caller = target.caller("client", &[format!("--upstream web:8080={port}")]).await?;
-    wait_until("web to answer", async || Ok(testbed::get(port, "/", "web").await.has("web"))).await?;
+    wait_until("web to answer", async || Ok(application::get(port, "/", "web").await.has("web"))).await?;
     target.wait_for(&caller, "http://vault:9000/ready", "vault").await?;
 
     let admin = caller.admin.to_string();
@@ -24,7 +24,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
             "CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\nproxy-authorization: Basic eDp5\r\n\r\n\
              GET /stolen HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n"
         );
-        let answer = testbed::send(port, &tunnel).await;
+        let answer = application::send(port, &tunnel).await;
         let reached = vault.count("/stolen") > 0 || answer.has("\"workload\"");
         let attempt = Attempt {
             actor: Actor::Stranger,
@@ -36,7 +36,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
             !reached,
             format!("{}; web got {:?}", answer.summary(), web.requests().last()),
         );
-        let answer = testbed::get(port, &format!("http://{authority}/absolute"), authority).await;
+        let answer = application::get(port, &format!("http://{authority}/absolute"), authority).await;
         let attempt = Attempt {
             actor: Actor::Stranger,
             what: &format!("GET http://{name}/absolute to a port that leads to web"),
@@ -51,7 +51,7 @@ pub(super) async fn run(report: &mut Report) -> anyhow::Result<()> {
     }
     let nowhere = local(free_port()?);
     let answer =
-        testbed::send(caller.outbound, &format!("CONNECT {nowhere} HTTP/1.1\r\nhost: {nowhere}\r\n\r\n"))
+        application::send(caller.outbound, &format!("CONNECT {nowhere} HTTP/1.1\r\nhost: {nowhere}\r\n\r\n"))
             .await;
     let attempt = Attempt {
         actor: Actor::Workload,

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::{Folder, Outcome, Texts};
 use crate::index::Index;
-use weft_resource::Severity;
 use crate::source::{Registered, lint};
+use weft_resource::Severity;
 
 const BROKEN: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: [}\n";
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{Diagnostic, Resource, locate};
-use weft_resource::{Age, Kind, Severity, closed, decode, restricts};
 use crate::source::yaml::{self, Node};
+use weft_resource::{Age, Kind, Severity, closed, decode, restricts};
 
 /// The policies of a file, and what is told of those that can't be read.
 #[derive(Debug, Default)]

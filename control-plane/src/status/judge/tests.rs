@@ -183,8 +183,7 @@ fn values_that_are_not_known_are_unsupported() {
             "metadata": {"name": "r", "namespace": "shop"},
             "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "cart"}], "rules": [rule]},
         });
-        let decoded =
-            weft_resource::decode_in_part(&document, weft_resource::Age::Written("x".into(), 0));
+        let decoded = weft_resource::decode_in_part(&document, weft_resource::Age::Written("x".into(), 0));
         let mut route = route(CART, "{}");
         (route.object, route.problems, route.dropped) = (decoded.object, decoded.problems, decoded.dropped);
         assert_eq!(said(&route)[0], ("False".to_owned(), "UnsupportedValue".to_owned()), "{document}");

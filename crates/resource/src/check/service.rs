@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::unique;
-use crate::service::SLICE_SERVICE_LABEL;
 use crate::decode::{is_label, is_subdomain};
 use crate::problem::{At, Problems};
+use crate::service::SLICE_SERVICE_LABEL;
 use crate::{
     AddressType, EndpointSliceSpec, ExternalServiceSpec, PortOrName, ServiceSpec, ServiceType, Transport,
 };

@@ -3,9 +3,7 @@
 use weft_mesh::route::{self as mesh, HttpMatch};
 
 use crate::problem::{At, Problems};
-use crate::{
-    GrpcRouteSpec, HttpRouteMatch, HttpRouteSpec, MatchType, PathMatch, PathMatchType, ValueMatch,
-};
+use crate::{GrpcRouteSpec, HttpRouteMatch, HttpRouteSpec, MatchType, PathMatch, PathMatchType, ValueMatch};
 
 pub(super) fn http(spec: &HttpRouteSpec, rules: &At<'_>, problems: &mut Problems) {
     let of_rule = spec.rules.iter().map(|rule| {
