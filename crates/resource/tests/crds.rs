@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use weft_resource::custom_resource_definitions;
-
-/// Set it to write the files instead of comparing them.
-const WRITE: &str = "WEFT_WRITE_CRDS";
+use weft_testkit::generated::assert_follows;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../k8s/crds")
@@ -45,16 +43,9 @@ fn written(definition: &Value) -> String {
 
 #[test]
 fn the_files_are_what_follows_from_the_types() {
-    let write = std::env::var_os(WRITE).is_some();
     for (plural, definition) in custom_resource_definitions() {
         let file = folder().join(format!("{plural}.yaml"));
-        let text = written(&definition);
-        if write {
-            std::fs::create_dir_all(folder()).unwrap();
-            std::fs::write(&file, &text).unwrap();
-        }
-        let kept = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(kept, text, "{}: run `{WRITE}=1 cargo test -p weft-resource --test crds`", file.display());
+        assert_follows(&file, &written(&definition), "-p weft-resource --test crds");
     }
 }
 

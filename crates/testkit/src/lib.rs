@@ -1,5 +1,6 @@
 //! What the tests of Weft share.
 
+pub mod generated;
 pub mod hostile;
 pub mod http2;
 #[cfg(feature = "kubernetes")]
