@@ -246,4 +246,21 @@ mod tests {
         assert!(text.contains("weft_control_plane_admissions_total{outcome=\"Malformed\"} 0"), "{text}");
         assert!(text.contains("weft_control_plane_discovery_refusals_total{type=\"Inbound\"} 0"), "{text}");
     }
+
+    const REFERENCE: &str = "\
+# Metrics of the control plane
+
+Each family that `GET /metrics` of a control plane's admin server has. This page follows from the code.
+";
+
+    #[test]
+    fn the_reference_of_the_control_planes_metrics_names_each_of_them() {
+        let metrics = Metrics::default();
+        drop(metrics.watches_failing.get_or_create(&KindLabels { kind: "Service".to_owned() }));
+        let text = metrics.encode(Levels::default()).unwrap();
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference");
+        let page = weft_testkit::generated::metrics_page(REFERENCE, &text);
+        let file = folder.join("metrics-control-plane.md");
+        weft_testkit::generated::assert_follows(&file, &page, "-p weft-control-plane --lib reference");
+    }
 }

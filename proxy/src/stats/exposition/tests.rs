@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::*;
 use weft_mesh::reason::Reason;
+use weft_testkit::generated::{assert_follows, metrics_page};
 
 use crate::stats::{Cause, Direction, EdgeKey, LookupOutcome, Outcome, Security};
 
@@ -59,8 +60,13 @@ fn an_edge_has_its_labels_counts_and_buckets() {
     assert!(text.ends_with("# EOF\n"));
 }
 
-#[test]
-fn what_a_proxy_answered_is_told_with_its_reason_and_copies_are_apart() {
+/// The endpoint of [`key`], where there was none.
+fn nowhere() -> EdgeKey {
+    EdgeKey { workload: "".into(), version: "".into(), security: Security::Unknown, ..key() }
+}
+
+/// With a request, a connection and a copy that the proxy answered itself, and a request that left the mesh.
+fn refusing() -> Arc<Shared> {
     let shared = shared();
     let refused = Cause::Failed(Reason::NoEndpoints);
     let unavailable = Outcome {
@@ -69,11 +75,19 @@ fn what_a_proxy_answered_is_told_with_its_reason_and_copies_are_apart() {
         failed: true,
         elapsed: Duration::ZERO,
     };
-    let nowhere = EdgeKey { workload: "".into(), version: "".into(), security: Security::Unknown, ..key() };
-    shared.stats.edge(nowhere.clone()).request(&unavailable);
-    shared.stats.edge(nowhere.clone()).connection_refused(refused, true);
-    shared.stats.edge(EdgeKey { mirrored: true, ..nowhere }).request(&unavailable);
+    shared.stats.edge(nowhere()).request(&unavailable);
+    let edge = shared.stats.edge(nowhere());
+    edge.connection_refused(refused, true);
+    edge.retried();
+    edge.received(1);
+    shared.stats.edge(EdgeKey { mirrored: true, ..nowhere() }).request(&unavailable);
     shared.stats.edge(EdgeKey::outside(Direction::Outbound)).request(&ok(Duration::ZERO));
+    shared
+}
+
+#[test]
+fn what_a_proxy_answered_is_told_with_its_reason_and_copies_are_apart() {
+    let shared = refusing();
     let text = Exposition::new(&shared, || true).write(Format::OpenMetrics).unwrap();
     let nowhere = concat!(
         r#"direction="outbound",destination="shop/cart:80",backend="shop/cart-v2:80",route="shop/canary","#,
@@ -122,4 +136,18 @@ fn open_metrics_goes_only_to_who_asks_for_it() {
     ] {
         assert_eq!(Format::accepted(accept), expected, "{accept:?}");
     }
+}
+
+const REFERENCE: &str = "\
+# Metrics of the proxy
+
+Each family that `GET /metrics` of a proxy has. This page follows from the code; [metrics.md](../metrics.md) says what the labels
+mean and what is counted when. Histograms have `_bucket`, `_sum` and `_count`.
+";
+
+#[test]
+fn the_reference_of_the_proxys_metrics_names_each_of_them() {
+    let text = Exposition::new(&refusing(), || true).write(Format::OpenMetrics).unwrap();
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/metrics-proxy.md");
+    assert_follows(&file, &metrics_page(REFERENCE, &text), "-p weft-proxy --lib reference");
 }
