@@ -9,7 +9,7 @@ use weft_mesh::name::Identity;
 use weft_mesh::protocol::Protocol;
 
 use crate::access;
-use crate::http::replay::REPLAY_MEMORY;
+use crate::http::replay_memory::REPLAY_MEMORY;
 use crate::monitor::Probes;
 use crate::overload;
 use weft_mesh::proxy_protocol::Senders;

@@ -150,3 +150,15 @@ impl std::error::Error for Failure {
         matches!(self.reason, Reason::IdleTimeout | Reason::ClientTimeout).then_some(&*CANCEL as _)
     }
 }
+
+/// Whether an error of a socket only says that the peer went away.
+pub fn is_disconnect(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe
+            | ErrorKind::NotConnected
+            | ErrorKind::UnexpectedEof
+    )
+}

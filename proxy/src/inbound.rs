@@ -1,11 +1,8 @@
 //! What arrives at the workload: from a connection of a peer's proxy, or a plain one, to the application.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,67 +16,45 @@ use crate::access::Entry;
 use crate::config::Offer;
 use crate::http::client::Client;
 use crate::http::quiet::Patience;
-use crate::shared::Shared;
-use crate::snapshot::{InboundPort, Snapshot};
+use crate::snapshot::InboundPort;
 use crate::stats::{Direction, Edge, EdgeKey, Security};
+use crate::stream::caller::Caller;
 use crate::stream::door::{Entering, door};
 use crate::stream::own::OwnListeners;
 use crate::stream::strangers::{Standing, Strangers};
 use crate::stream::{listener, socket};
-use crate::upstream::connect::Connector;
+use crate::upstream::application::{Application, Applications};
 use crate::upstream::local::Local;
 use crate::worker::Worker;
 
-mod adaptive;
-pub(crate) mod caller;
 pub(crate) mod connection;
 mod live;
-mod load;
 pub(crate) mod request;
 
-use adaptive::Adaptive;
-use caller::{Caller, Proven};
 use live::Live;
-pub use load::{InFlight, Load};
 
-/// The applications that this worker forwards to.
-#[derive(Debug, Default)]
-pub struct Inbound {
-    strangers: Rc<Strangers>,
-    pub(crate) proven: Proven,
-    live: Live,
-    applications: RefCell<HashMap<Local, Rc<Application>>>,
-}
-
-/// One port of the application: the connections to it, and how loaded it is.
+/// What the inbound side of a worker has.
 #[derive(Debug)]
-pub struct Application {
-    client: Rc<Client>,
-    load: Load,
-    adaptive: Adaptive,
+pub struct Context {
+    /// The worker that it is a side of.
+    pub worker: Rc<Worker>,
+    strangers: Rc<Strangers>,
+    live: Live,
+    applications: Applications,
 }
 
-impl Inbound {
-    fn application(&self, local: Local, own: &OwnListeners) -> Rc<Application> {
-        let mut applications = self.applications.borrow_mut();
-        let application = applications.entry(local).or_insert_with(|| {
-            let client = Client::new(Connector::application(local, own));
-            Rc::new(Application { client, load: Load::default(), adaptive: Adaptive::default() })
-        });
-        Rc::clone(application)
+impl Context {
+    /// A side without connections.
+    pub fn new(worker: Rc<Worker>) -> Rc<Self> {
+        let (strangers, live, applications) = Default::default();
+        Rc::new(Self { worker, strangers, live, applications })
     }
 
-    /// Closes idle connections to the application, and those of peers that are believed, or let in, no longer.
-    pub fn sweep(&self, now: Instant, snapshot: &Snapshot, shared: &Shared) {
-        let (stats, idle) = (&shared.stats, shared.application_idle());
-        if let Some(tls) = &snapshot.tls {
-            self.proven.sweep(tls.generation(), SystemTime::now(), stats);
-        }
-        self.live.sweep(&snapshot.inbound, stats);
-        // A redirected connection is to whatever port its peer likes: what nobody uses is not kept.
-        self.applications.borrow_mut().retain(|_, application| {
-            application.client.sweep(now, idle, stats) || Rc::strong_count(application) > 1
-        });
+    /// Closes idle connections to the application, and those of peers that are let in no longer. To be called about every second.
+    pub fn sweep(&self, now: Instant) {
+        let shared = &self.worker.shared;
+        self.live.sweep(&self.worker.snapshot().inbound, &shared.stats);
+        self.applications.sweep(now, shared);
     }
 }
 
@@ -129,7 +104,7 @@ impl Arrival {
 ///
 /// `all` are all of the proxy's listeners, none of which is the application.
 pub fn listen_offer(
-    worker: &Rc<Worker>,
+    context: &Rc<Context>,
     listener: TcpListener,
     offer: &Offer,
     all: &OwnListeners,
@@ -141,13 +116,13 @@ pub fn listen_offer(
         application: Local::or_other_loopback(offer.application, all),
         protocol: Some(offer.protocol),
     };
-    accept(worker, listener, stop, move |_, _| Some(arrival.clone()));
+    accept(context, listener, stop, move |_, _| Some(arrival.clone()));
 }
 
 /// Serves the listener that the kernel redirects inbound connections to.
-pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: CancellationToken) {
-    let shared = Arc::clone(&worker.shared);
-    accept(worker, listener, stop, move |stream, peer| match socket::original_destination(stream) {
+pub fn listen_transparent(context: &Rc<Context>, listener: TcpListener, stop: CancellationToken) {
+    let shared = Arc::clone(&context.worker.shared);
+    accept(context, listener, stop, move |stream, peer| match socket::original_destination(stream) {
         Ok(Some(original)) if shared.redirection.arrived(Direction::Inbound, original, peer) => None,
         Ok(Some(original)) => {
             let application = Local::exactly(original);
@@ -165,12 +140,12 @@ pub fn listen_transparent(worker: &Rc<Worker>, listener: TcpListener, stop: Canc
 }
 
 /// Serves what the workload sends to itself.
-pub fn listen_own(worker: &Rc<Worker>, stop: CancellationToken) {
+pub fn listen_own(context: &Rc<Context>, stop: CancellationToken) {
     let (door, mut entering) = door();
-    if worker.door.set(door).is_err() {
+    if context.worker.door.set(door).is_err() {
         return;
     }
-    let worker = Rc::clone(worker);
+    let context = Rc::clone(context);
     tokio::task::spawn_local(stop.run_until_cancelled_owned(async move {
         while let Some(Entering { stream, destination }) = entering.recv().await {
             let arrival = Arrival {
@@ -182,28 +157,29 @@ pub fn listen_own(worker: &Rc<Worker>, stop: CancellationToken) {
             // A caller within the workload has its address, and no port of its own.
             let peer = SocketAddr::new(destination.ip(), 0);
             let standing = Standing::default();
-            tokio::task::spawn_local(connection::serve(Rc::clone(&worker), stream, peer, arrival, standing));
+            tokio::task::spawn_local(connection::serve(Rc::clone(&context), stream, peer, arrival, standing));
         }
     }));
 }
 
 fn accept(
-    worker: &Rc<Worker>,
+    context: &Rc<Context>,
     listener: TcpListener,
     stop: CancellationToken,
     arrival: impl Fn(&TcpStream, SocketAddr) -> Option<Arrival> + 'static,
 ) {
-    let worker = Rc::clone(worker);
+    let context = Rc::clone(context);
     tokio::task::spawn_local(async move {
-        let defers = || worker.shared.overload.defers_connections();
-        let enter = || worker.shared.place(Direction::Inbound);
+        let defers = || context.worker.shared.overload.defers_connections();
+        let enter = || context.worker.shared.place(Direction::Inbound);
         listener::accept(listener, stop.cancelled_owned(), defers, enter, |stream, peer| {
             if let Some(arrival) = arrival(stream.tcp(), peer) {
-                let strangers = &worker.inbound.strangers;
-                let stranger = strangers.enter(worker.shared.connections.strangers(worker.shared.workers));
+                let strangers = &context.strangers;
+                let stranger = strangers
+                    .enter(context.worker.shared.connections.strangers(context.worker.shared.workers));
                 let number = stranger.number();
                 let standing = Standing::of(stranger, Arc::clone(stream.places()));
-                let serving = connection::serve(Rc::clone(&worker), stream, peer, arrival, standing);
+                let serving = connection::serve(Rc::clone(&context), stream, peer, arrival, standing);
                 strangers.served_by(number, tokio::task::spawn_local(serving).abort_handle());
             }
         })
@@ -212,11 +188,12 @@ fn accept(
 }
 
 impl Upstream {
-    fn new(worker: &Worker, arrival: &Arrival, caller: &Caller) -> Rc<Self> {
+    fn new(context: &Context, arrival: &Arrival, caller: &Caller) -> Rc<Self> {
+        let worker = &context.worker;
         let (peer, identity) = (caller.peer.address, caller.identity.clone());
         let service = ServicePort::new(service_name(worker, arrival), arrival.port);
-        let edge = worker.edges.edge(&worker.shared.stats, edge_key(&service, identity.as_ref()));
-        let application = worker.inbound.application(arrival.application, &worker.own);
+        let edge = worker.recorder.edges.edge(&worker.shared.stats, edge_key(&service, identity.as_ref()));
+        let application = context.applications.at(arrival.application, &worker.own);
         let own = worker.with_snapshot(|snapshot| snapshot.tls.as_ref().map(|tls| tls.identity().clone()));
         let client = own.zip(identity.as_ref()).and_then(|(own, peer)| client_certificate(&own, peer, None));
         let announce = worker.with_snapshot(|snapshot| snapshot.inbound.port(arrival.port).announce);
@@ -244,7 +221,7 @@ impl Upstream {
     /// Where copies of requests are counted.
     fn edge_of_copies(&self, worker: &Worker) -> Arc<Edge> {
         let key = EdgeKey { mirrored: true, ..edge_key(&self.service, self.identity.as_ref()) };
-        worker.edges.edge(&worker.shared.stats, key)
+        worker.recorder.edges.edge(&worker.shared.stats, key)
     }
 
     /// Tells the access log whose connection it is and what for.

@@ -12,8 +12,10 @@ use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::proxy_protocol::Senders;
 use weft_mesh::violation::Violation;
 
+use crate::error::is_disconnect;
+use crate::http::limits::HEAD_TIMEOUT;
 use crate::http::quiet::Patience;
-use crate::http::server::{HEAD_TIMEOUT, ServerVersion, is_disconnect, serve};
+use crate::http::server::{ServerVersion, serve};
 use crate::http::witness::Witness;
 use crate::shared::Shared;
 use crate::stats::{Direction, EdgeKey, LookupOutcome};
@@ -32,13 +34,8 @@ mod explicit;
 mod loops;
 mod mirror;
 mod opaque;
-mod passthrough;
 pub(crate) mod request;
 mod session;
-mod way;
-
-pub use passthrough::Passthrough;
-pub use way::Way;
 
 /// What the requests of a connection are for.
 #[derive(Debug, Clone)]
@@ -315,7 +312,7 @@ where
     let (of, source) = (Rc::clone(&worker), downstream.source);
     let refused = move |violation: Violation| {
         let log = of.shared.access.unread(Direction::Outbound, source);
-        let edge = of.edges.edge(&of.shared.stats, EdgeKey::outside(Direction::Outbound));
+        let edge = of.recorder.edges.edge(&of.shared.stats, EdgeKey::outside(Direction::Outbound));
         of.shared.refused(Direction::Outbound, violation, &edge, log);
     };
     let handler = move |request| request::handle(Rc::clone(&worker), Rc::clone(&downstream), request);

@@ -22,8 +22,7 @@ use weft_mesh::shedding::{ShedPolicy, Shedder, StandingDelay, is_shed};
 use self::memory::Memory;
 use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
-use crate::stats::{ShedCause, resident_memory};
-use crate::worker::Worker;
+use crate::stats::{ShedCause, Stats, resident_memory};
 
 pub use self::memory::{Used, group_limit};
 
@@ -149,6 +148,7 @@ impl Overload {
 /// What one worker measures of itself.
 #[derive(Debug)]
 pub struct Watch {
+    overload: Arc<Overload>,
     own: Arc<Lateness>,
     looking: Cell<bool>,
     busy: Cell<bool>,
@@ -156,27 +156,28 @@ pub struct Watch {
 
 impl Watch {
     /// Nothing is measured yet.
-    pub fn new(overload: &Overload) -> Self {
+    pub fn new(overload: &Arc<Overload>) -> Rc<Self> {
         let own = Arc::<Lateness>::default();
         overload.workers.lock().push(Arc::clone(&own));
-        Self { own, looking: Cell::new(false), busy: Cell::new(false) }
+        let overload = Arc::clone(overload);
+        Rc::new(Self { overload, own, looking: Cell::new(false), busy: Cell::new(false) })
     }
 }
 
-/// Refuses a request or a connection that is to be shed.
-pub(crate) fn admit(worker: &Rc<Worker>) -> Result<(), BoxFailure> {
-    let overload = &worker.shared.overload;
+/// Refuses a request or a connection that is to be shed, by what a worker sees.
+pub(crate) fn admit(watch: &Rc<Watch>, stats: &Stats) -> Result<(), BoxFailure> {
+    let overload = &watch.overload;
     if !overload.is_on() {
         return Ok(());
     }
-    worker.watch.busy.set(true);
-    if !worker.watch.looking.replace(true) {
+    watch.busy.set(true);
+    if !watch.looking.replace(true) {
         if let Some(memory) = overload.memory.get() {
             memory.look(now());
         }
-        tokio::task::spawn_local(look(Rc::clone(worker)));
+        tokio::task::spawn_local(look(Rc::clone(watch)));
     }
-    let (memory, late) = (overload.memory_part(), worker.watch.own.part.get());
+    let (memory, late) = (overload.memory_part(), watch.own.part.get());
     if memory <= 0.0 && late <= 0.0 {
         return Ok(());
     }
@@ -188,7 +189,7 @@ pub(crate) fn admit(worker: &Rc<Worker>) -> Result<(), BoxFailure> {
     if !is_shed(part, fastrand::u64(..)) {
         return Ok(());
     }
-    worker.shared.stats.shed(cause);
+    stats.shed(cause);
     Err(Failure::internal(
         Reason::Overloaded,
         format!("this proxy {what}; another endpoint may take the request"),
@@ -196,13 +197,13 @@ pub(crate) fn admit(worker: &Rc<Worker>) -> Result<(), BoxFailure> {
 }
 
 /// As [`admit`], for a request with this path: health checks are never shed.
-pub(crate) fn admit_request(worker: &Rc<Worker>, path: &str) -> Result<(), BoxFailure> {
-    if path.starts_with(HEALTH_CHECKS) { Ok(()) } else { admit(worker) }
+pub(crate) fn admit_request(watch: &Rc<Watch>, stats: &Stats, path: &str) -> Result<(), BoxFailure> {
+    if path.starts_with(HEALTH_CHECKS) { Ok(()) } else { admit(watch, stats) }
 }
 
 /// Looks at how late timers are, and at the memory, until there has been no request for a while.
-async fn look(worker: Rc<Worker>) {
-    let (overload, watch) = (&worker.shared.overload, &worker.watch);
+async fn look(watch: Rc<Watch>) {
+    let overload = &watch.overload;
     let mut shedder = overload.delay.get().copied().map(Shedder::new);
     let mut standing = StandingDelay::default();
     let mut idle = 0;

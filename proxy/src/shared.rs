@@ -20,8 +20,7 @@ use weft_mesh::violation::Violation;
 
 use crate::access::{AccessLog, Open};
 use crate::clock::Seldom;
-use crate::http::quiet::looks;
-use crate::http::replay::ReplayMemory;
+use crate::http::replay_memory::ReplayMemory;
 use crate::overload::Overload;
 use crate::redirection::Redirection;
 use crate::snapshot::Snapshot;
@@ -45,6 +44,15 @@ pub const STREAM_IDLE: Duration = Duration::from_mins(5);
 /// Time after which an unused connection to the application is closed. Servers that give up connections earlier, as many do
 /// after 5 s, close them themselves: no request is lost by that.
 pub const APPLICATION_IDLE: Duration = Duration::from_mins(1);
+
+/// A time as looks, of which there is one a minute; zero is without end.
+pub(crate) const fn looks(idle: Duration) -> u32 {
+    match idle.as_secs().div_ceil(60) {
+        0 => u32::MAX,
+        minutes if minutes > u32::MAX as u64 => u32::MAX,
+        minutes => minutes as u32,
+    }
+}
 
 /// A question for a destination; the answer is sent once a snapshot that knows it is in force.
 #[derive(Debug)]
@@ -71,7 +79,7 @@ pub struct Shared {
     /// Which endpoints workers have ejected.
     pub ejected: Ejected,
     /// What is shed when there is too much of everything.
-    pub overload: Overload,
+    pub overload: Arc<Overload>,
     /// Whether the kernel leads connections here.
     pub redirection: Redirection,
     /// How many connections of clients there may be.
@@ -107,7 +115,7 @@ impl Shared {
             access: AccessLog::default(),
             replays: ReplayMemory::default(),
             ejected: Ejected::default(),
-            overload: Overload::default(),
+            overload: Arc::default(),
             redirection: Redirection::default(),
             connections: ConnectionLimit::default(),
             drain: CancellationToken::new(),

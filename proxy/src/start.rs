@@ -13,11 +13,13 @@ use weft_mesh::proxy_protocol::Senders;
 use crate::access;
 use crate::config::{Offer, ProxyConfig, Upstream};
 use crate::control::{self, ControlHandle};
+use crate::descriptors;
 use crate::shared::Shared;
 use crate::stats::Direction;
 use crate::stream::listener::Bound;
 use crate::stream::own::OwnListeners;
-use crate::{descriptors, worker};
+
+mod worker;
 
 /// Time for the control plane to tell the clients that this workload is about to end, before requests are only awaited.
 const SETTLE: Duration = Duration::from_millis(500);

@@ -2,6 +2,7 @@
 //! were meant to go.
 
 pub(crate) mod announced;
+pub(crate) mod caller;
 pub mod door;
 pub mod gathered;
 pub mod limit;

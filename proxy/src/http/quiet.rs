@@ -17,15 +17,6 @@ pub(crate) const TUNNEL_LOOKS: u32 = 60;
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-/// A time as looks, of which there is one a minute; zero is without end.
-pub(crate) const fn looks(idle: Duration) -> u32 {
-    match idle.as_secs().div_ceil(60) {
-        0 => u32::MAX,
-        minutes if minutes > u32::MAX as u64 => u32::MAX,
-        minutes => minutes as u32,
-    }
-}
-
 /// For how long the requests of one client's connection may stand still, and whether the client shows that it is there.
 #[derive(Debug, Default)]
 pub struct Patience {

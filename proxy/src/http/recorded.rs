@@ -18,20 +18,30 @@ use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use super::body::Body;
-use super::quiet::{Patience, TUNNEL_LOOKS, looks};
+use super::quiet::{Patience, TUNNEL_LOOKS, Waiting};
 use super::upload::{Upload, Uploading};
 use crate::access::Open;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
-use crate::inbound::InFlight;
-use crate::outbound::Way;
-use crate::shared::UnderWay;
-use crate::stats::{Cause, Direction, Edge, Outcome};
+use crate::shared::{Shared, UnderWay, looks};
+use crate::stats::{Cause, Direction, Edge, KeptEdges, Outcome};
+use crate::upstream::load::InFlight;
 use crate::upstream::service::Attempt;
-use crate::worker::Worker;
+use crate::upstream::way::Way;
 
 /// What takes the answer's body once an upgrade is agreed to.
 pub type Tunnel = Box<dyn FnOnce(Body)>;
+
+/// What the exchanges of one worker are recorded with.
+#[derive(Debug)]
+pub struct Recorder {
+    /// What the worker shares with the other threads.
+    pub shared: Arc<Shared>,
+    /// The requests that clients wait for, so that those on which nothing moves are found.
+    pub waiting: Waiting,
+    /// Where what the worker carries is counted.
+    pub edges: KeptEdges,
+}
 
 /// A request and its answer. Dropped before the answer's end, it was cancelled by its client. It is the answer's body in the
 /// end, so that all of it is moved as one pointer.
@@ -40,7 +50,7 @@ pub type Tunnel = Box<dyn FnOnce(Body)>;
     reason = "each is a fact of its own about the request, in any combination"
 )]
 pub struct Exchange {
-    worker: Rc<Worker>,
+    recorder: Rc<Recorder>,
     direction: Direction,
     /// When the request's head arrived.
     pub began: Instant,
@@ -95,9 +105,9 @@ impl fmt::Debug for Exchange {
 
 impl Exchange {
     /// A request whose head has arrived.
-    pub fn new(worker: &Rc<Worker>, direction: Direction) -> Box<Self> {
+    pub fn new(recorder: &Rc<Recorder>, direction: Direction) -> Box<Self> {
         Box::new(Self {
-            worker: Rc::clone(worker),
+            recorder: Rc::clone(recorder),
             direction,
             began: now(),
             way: Way::default(),
@@ -110,7 +120,7 @@ impl Exchange {
             in_flight: None,
             ends: None,
             tunnel: None,
-            under_way: Some(worker.shared.enter(direction)),
+            under_way: Some(recorder.shared.enter(direction)),
             waiting: None,
             edge: None,
             upload: None,
@@ -140,7 +150,7 @@ impl Exchange {
     pub fn upload(&mut self, body: Body) -> Body {
         let (body, upload) = Uploading::over(body);
         if let (Some(key), Some(upload)) = (self.waiting, &upload) {
-            self.worker.waiting.uploads(key, upload);
+            self.recorder.waiting.uploads(key, upload);
         }
         self.upload = upload;
         body
@@ -149,7 +159,7 @@ impl Exchange {
     /// Has it given up once nothing moves for as long as the proxy is set to, unless [`Exchange::allow_quiet`] says otherwise.
     /// `patience` is that of the connection that it came on.
     pub fn watch(&mut self, patience: &Arc<Patience>) -> usize {
-        let key = self.worker.waiting.enter(self.worker.shared.stream_looks(), patience);
+        let key = self.recorder.waiting.enter(self.recorder.shared.stream_looks(), patience);
         self.waiting = Some(key);
         key
     }
@@ -157,26 +167,26 @@ impl Exchange {
     /// Has it given up after this time without anything that moves; never if it is zero.
     pub fn allow_quiet(&self, idle: Option<Duration>) {
         if let (Some(key), Some(idle)) = (self.waiting, idle) {
-            self.worker.waiting.allow(key, looks(idle));
+            self.recorder.waiting.allow(key, looks(idle));
         }
     }
 
     /// It may become a tunnel, on which nothing may move for longer.
     pub fn allow_tunnel(&self) {
         if let Some(key) = self.waiting {
-            self.worker.waiting.allow(key, self.worker.shared.stream_looks().max(TUNNEL_LOOKS));
+            self.recorder.waiting.allow(key, self.recorder.shared.stream_looks().max(TUNNEL_LOOKS));
         }
     }
 
     /// An attempt beyond the first is made at an endpoint.
     pub fn retried(&self) {
-        self.way.edge(&self.worker, self.mirrored).retried();
+        self.way.edge(&self.recorder, self.mirrored).retried();
     }
 
     /// This proxy answers, for a cause.
     pub fn answered_here(&mut self, cause: Cause) {
         self.cause = Some(cause);
-        self.worker.shared.stats.answered(self.direction, cause);
+        self.recorder.shared.stats.answered(self.direction, cause);
     }
 
     /// This proxy answers that the request failed. A client that went away while it was sending gets no answer.
@@ -205,17 +215,17 @@ impl Exchange {
         self.failed = failing && !self.excused;
         if self.edge.is_none() {
             // The endpoint may be another one by the end, or its proxy have another certificate.
-            self.edge = Some(self.way.edge(&self.worker, self.mirrored));
+            self.edge = Some(self.way.edge(&self.recorder, self.mirrored));
         }
         if let Some(log) = self.log.as_mut().filter(|_| is_got) {
             log.answered(head.status, &head.headers);
         }
         let tunnel = self.tunnel.take();
         if let Some(key) = self.waiting {
-            self.worker.waiting.moved(key);
+            self.recorder.waiting.moved(key);
             if tunnel.is_some() {
                 // A tunnel knows itself when nothing moves.
-                self.worker.waiting.leave(key);
+                self.recorder.waiting.leave(key);
                 self.waiting = None;
             }
         }
@@ -252,7 +262,7 @@ impl Exchange {
         let frame = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(frame) => {
                 if let Some(key) = self.waiting {
-                    self.worker.waiting.moved(key);
+                    self.recorder.waiting.moved(key);
                 }
                 frame
             }
@@ -308,19 +318,19 @@ impl Exchange {
             return Poll::Ready(Failure::upstream(reason, "the answer did not end in time"));
         }
         let Some(key) = self.waiting else { return Poll::Pending };
-        self.worker.waiting.poll_over(key, cx).map(|()| stood_still(&self.worker, self.direction, key))
+        self.recorder.waiting.poll_over(key, cx).map(|()| stood_still(&self.recorder, self.direction, key))
     }
 
     fn end(&mut self, cut_off: bool) {
         if let Some(key) = self.waiting.take() {
-            self.worker.waiting.leave(key);
+            self.recorder.waiting.leave(key);
         }
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         let cause = self.cause.or(cut_off.then_some(Cause::Cancelled));
         if !self.uncounted {
-            let edge = self.edge.take().unwrap_or_else(|| self.way.edge(&self.worker, self.mirrored));
+            let edge = self.edge.take().unwrap_or_else(|| self.way.edge(&self.recorder, self.mirrored));
             let elapsed = since(self.began);
             edge.request(&Outcome { status: self.status, cause, failed: self.failed, elapsed });
             edge.received(self.received);
@@ -336,7 +346,7 @@ impl Exchange {
             log.entry.bytes_received = self.upload.as_ref().map_or(0, |upload| upload.bytes());
             log.entry.bytes_sent = self.received;
             log.ended(cause, self.failed);
-            log.end(&self.worker.shared);
+            log.end(&self.recorder.shared);
         }
         self.attempt = None;
         self.place = None;
@@ -367,9 +377,9 @@ impl Drop for Exchange {
 
 /// What a request is answered on which nothing has moved for too long: if it is its content that did not come, it was its
 /// client that stopped (RFC 9110, section 15.5.9).
-fn stood_still(worker: &Worker, direction: Direction, key: usize) -> BoxFailure {
-    if worker.waiting.is_for_client(key) {
-        worker.shared.stats.violated(direction, Violation::Idle);
+fn stood_still(recorder: &Recorder, direction: Direction, key: usize) -> BoxFailure {
+    if recorder.waiting.is_for_client(key) {
+        recorder.shared.stats.violated(direction, Violation::Idle);
         return Failure::downstream(Violation::Idle.reason(), Violation::Idle.detail());
     }
     let detail = "nothing moved for too long; see timeouts.streamIdle and --stream-idle-timeout";
@@ -378,13 +388,15 @@ fn stood_still(worker: &Worker, direction: Direction, key: usize) -> BoxFailure 
 
 /// How `forwarding` a request ends, which [`Exchange::watch`] has given a key; it fails once nothing has moved for too long.
 pub async fn unless_still(
-    worker: &Worker,
+    recorder: &Recorder,
     direction: Direction,
     key: usize,
     mut forwarding: Pin<&mut impl Future<Output = Result<Response<Body>, BoxFailure>>>,
 ) -> Result<Response<Body>, BoxFailure> {
     std::future::poll_fn(|cx| match forwarding.as_mut().poll(cx) {
-        Poll::Pending => worker.waiting.poll_over(key, cx).map(|()| Err(stood_still(worker, direction, key))),
+        Poll::Pending => {
+            recorder.waiting.poll_over(key, cx).map(|()| Err(stood_still(recorder, direction, key)))
+        }
         forwarded @ Poll::Ready(_) => forwarded,
     })
     .await

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,54 +11,10 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::body::Body;
+use super::replay_memory::REPLAY_LIMIT;
 use crate::error::{BoxFailure, Failure};
 use crate::shared::Shared;
 use weft_mesh::reason::Reason;
-
-/// A longer body goes on streaming and is merely not sent again: no request fails because of what is kept.
-pub const REPLAY_LIMIT: usize = 64 * 1024;
-
-/// Bytes of bodies that a proxy keeps at once: of 512 requests whose bodies are as long as can be kept. Beyond that, bodies
-/// go on streaming and are merely not sent again.
-pub const REPLAY_MEMORY: usize = 512 * REPLAY_LIMIT;
-
-/// How much is kept of all bodies together, by all workers.
-#[derive(Debug)]
-pub struct ReplayMemory {
-    taken: AtomicUsize,
-    limit: AtomicUsize,
-}
-
-impl Default for ReplayMemory {
-    fn default() -> Self {
-        Self { taken: AtomicUsize::new(0), limit: AtomicUsize::new(REPLAY_MEMORY) }
-    }
-}
-
-impl ReplayMemory {
-    /// Bytes that are kept.
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    /// Lets no more than `limit` bytes be kept from now on.
-    pub fn set_limit(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Relaxed);
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let fits = self.taken.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
-            <= self.limit.load(Ordering::Relaxed);
-        if !fits {
-            self.give_back(bytes);
-        }
-        fits
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.taken.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
 
 /// A request's body of which several attempts can take a copy: one after the other while it still comes, and at once when
 /// it is there as a whole.

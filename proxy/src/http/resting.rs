@@ -17,9 +17,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::body::Body;
+use super::drive::drive;
 use super::guard::{GuardedRequests, REST, Signals};
 use super::interim::Interposed;
-use super::server::drive;
 use crate::stream::transport::Transport;
 
 /// A client's connection as hyper gets it.

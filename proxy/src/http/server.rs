@@ -2,61 +2,38 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::io;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::ext::Protocol;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::{MAX_FIELDS, MAX_HEAD, MAX_RESETS_OF_PROXY};
-pub use weft_mesh::wire::{host_from_authority, host_of_target, join_cookies};
+use weft_mesh::wire::{MAX_FIELDS, MAX_HEAD};
 
 use super::answer::ends_connection;
 use super::body::Body;
 use super::client::MAX_SEND_BUFFER;
+use super::drive::drive;
 use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
 use super::interim::{self, Interim, Interposed};
+use super::limits::{
+    HEAD_TIMEOUT, MAX_PENDING_RESETS, MAX_PENDING_RESETS_OF_PROXY, MAX_STREAMS, SMALL_WINDOW, STREAM_WINDOW,
+    STREAM_WINDOW_OF_PROXY, STREAMS_IN_WINDOW,
+};
 use super::local::LocalExecutor;
 use super::quiet::TUNNEL_LOOKS;
-use super::upgrade::{has_connection_option, leads_to_http};
+use super::upgrade::has_connection_option;
 use super::witness::{ClientKind, Witness};
 use super::{expectation, resting, spelling};
 use crate::stream::gathered::Gathered;
 use crate::stream::transport::Transport;
 use crate::unread;
-
-/// Time for a request's head to arrive, from its first octet on.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// Streams of one HTTP/2 connection.
-const MAX_STREAMS: u32 = 1000;
-/// The window of a stream of HTTP/2. A client on the same machine needs no more, as its window is opened again at once.
-const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for a proxy of the mesh, which is elsewhere.
-const STREAM_WINDOW_OF_PROXY: u32 = 256 * 1024;
-/// The same on connections that are accepted while too much is held for readers that do not take it.
-const SMALL_WINDOW: u32 = 16 * 1024;
-/// The window of a connection is that of so many streams: as many bodies that are not read take nothing away from the others.
-/// More would let whoever opens connections fill the memory.
-const STREAMS_IN_WINDOW: u32 = 256;
-/// Streams that the client may reset before they are served: rapid resets (CVE-2023-44487) end the connection.
-const MAX_PENDING_RESETS: usize = 50;
-/// The same for a proxy of the mesh, which passes on what its clients do: reading from it pauses before there are as many.
-const MAX_PENDING_RESETS_OF_PROXY: usize = 4 * MAX_RESETS_OF_PROXY as usize;
-/// How long a request may stand still is counted in looks: a timer for each would cost every request for what hardly one
-/// needs.
-const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// The version of HTTP on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,101 +252,4 @@ where
     let served =
         drive(connection.as_mut(), http2::Connection::graceful_shutdown, drain.cancelled(), look).await;
     served.unwrap_or(Ok(()))
-}
-
-/// Drives a connection to its end, which begins when `draining` is ready. Once a minute it is looked at; `None`: it was
-/// given up then.
-pub(super) async fn drive<C: Future>(
-    mut connection: Pin<&mut C>,
-    shut_down: impl Fn(Pin<&mut C>),
-    draining: impl Future<Output = ()>,
-    look: impl Fn() -> bool,
-) -> Option<C::Output> {
-    let mut draining = pin!(draining);
-    let mut drains = false;
-    let mut looks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            served = connection.as_mut() => return Some(served),
-            () = draining.as_mut(), if !drains => {
-                drains = true;
-                shut_down(connection.as_mut());
-            }
-            _ = looks.tick() => if look() {
-                return None;
-            },
-        }
-    }
-}
-
-/// What is wrong with a request that its parser takes: as [`weft_mesh::wire::objection`] says, or an extended CONNECT to a
-/// protocol whose requests nobody would decide on.
-pub fn objection<B>(request: &Request<B>) -> Option<Violation> {
-    if request.method() == Method::CONNECT {
-        let taken = if let Some(protocol) = request.extensions().get::<Protocol>() {
-            !leads_to_http(protocol.as_str().as_bytes())
-        } else {
-            // A tunnel leads to a port (RFC 9110 section 9.3.6).
-            let port = request.uri().authority().and_then(Authority::port_u16);
-            request.uri().path_and_query().is_none() && port.is_some_and(|port| port > 0)
-        };
-        if !taken {
-            return Some(Violation::RequestLine);
-        }
-    }
-    weft_mesh::wire::objection(request)
-}
-
-/// The host and port that a request is for: the authority of its target, or its Host field.
-pub fn authority<B>(request: &Request<B>) -> Option<Authority> {
-    if let Some(authority) = request.uri().authority() {
-        return Some(authority.clone());
-    }
-    Authority::try_from(request.headers().get(header::HOST)?.as_bytes()).ok()
-}
-
-/// Makes the target of a request that goes to HTTP/2 absolute, with the authority that its Host field names
-/// (RFC 9113 section 8.3.1). A client of HTTP/1.0 may name none: then it is the other one.
-pub fn authority_from_host<B>(request: &mut Request<B>, otherwise: impl FnOnce() -> Option<Authority>) {
-    if request.uri().authority().is_some() {
-        return;
-    }
-    let Some(authority) = authority(request).or_else(otherwise) else { return };
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(authority);
-    parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    request.headers_mut().remove(header::HOST);
-}
-
-/// Whether an error of a socket only says that the peer went away.
-pub fn is_disconnect(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::NotConnected
-            | io::ErrorKind::UnexpectedEof
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_authority_moves_between_target_and_host() {
-        let mut request = Request::get("/a?b=c").header("host", "reviews:9080").body(()).unwrap();
-        authority_from_host(&mut request, || None);
-        assert_eq!(request.uri(), "http://reviews:9080/a?b=c");
-        assert!(request.headers().get("host").is_none());
-        host_from_authority(&mut request);
-        assert_eq!(request.uri(), "/a?b=c");
-        assert_eq!(request.headers()["host"], "reviews:9080");
-    }
 }

@@ -9,7 +9,6 @@ use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
 use super::body::Body;
-use super::server::{host_from_authority, join_cookies};
 use crate::error::{BoxFailure, Failure};
 
 mod content;
@@ -139,8 +138,8 @@ fn extended(request: &mut Request<Incoming>, protocol: &Protocol) -> Option<Aske
     let connection = Upgrade::of_request(request);
     *request.method_mut() = Method::GET;
     *request.version_mut() = Version::HTTP_11;
-    host_from_authority(request);
-    join_cookies(request.headers_mut());
+    weft_mesh::wire::host_from_authority(request);
+    weft_mesh::wire::join_cookies(request.headers_mut());
     if token.as_bytes().eq_ignore_ascii_case(b"websocket") {
         request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, websocket_key());
     }

@@ -14,31 +14,31 @@ use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
-use super::caller::Caller;
-use super::{Arrival, Upstream, live, request};
+use super::{Arrival, Context, Upstream, live, request};
 use crate::clock::{now, since};
 use crate::error::Failure;
-use crate::http::server::{ServerVersion, is_disconnect, serve as serve_http};
+use crate::error::is_disconnect;
+use crate::http::server::{ServerVersion, serve as serve_http};
 use crate::http::witness::{ClientKind, Witness};
 use crate::outbound::{first_bytes, first_bytes_of_http};
 use crate::overload;
 use crate::snapshot::{InboundPort, TlsMode};
 use crate::stats::{AuthorizationOutcome, Cause, Direction};
 use crate::stream::announced::{self, Peer};
+use crate::stream::caller::Caller;
 use crate::stream::prefixed::{FIRST_BYTE, Prefixed, read_ahead_within};
 use crate::stream::race::{First, Lost, race};
 use crate::stream::relay::{Carried, Ended, relay};
 use crate::stream::strangers::Standing;
 use crate::stream::transport::Transport;
 use crate::upstream::connect::{HANDSHAKE_TIMEOUT, Stream};
-use crate::worker::Worker;
 
 /// Time without a byte after which an opaque connection is given up.
 const IDLE: Duration = Duration::from_hours(1);
 
 /// Serves one connection.
 pub(crate) async fn serve<S>(
-    worker: Rc<Worker>,
+    context: Rc<Context>,
     stream: S,
     peer: SocketAddr,
     arrival: Arrival,
@@ -46,13 +46,13 @@ pub(crate) async fn serve<S>(
 ) where
     S: Transport + Send + 'static,
 {
-    let _open = worker.shared.stats.connection(Direction::Inbound);
-    let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(arrival.port)));
+    let _open = context.worker.shared.stats.connection(Direction::Inbound);
+    let port = context.worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(arrival.port)));
     let (peer, stream) = if port.announced_by.contains(peer.ip()) {
         match announced::read(stream, peer).await {
             Ok(read) => read,
             Err(problem) => {
-                worker.shared.stats.answered(Direction::Inbound, Cause::Failed(Reason::BadRequest));
+                context.worker.shared.stats.answered(Direction::Inbound, Cause::Failed(Reason::BadRequest));
                 tracing::info!(%peer, port = arrival.port, problem, "connection without a header of the PROXY protocol");
                 return;
             }
@@ -61,13 +61,13 @@ pub(crate) async fn serve<S>(
         (Peer { address: peer, announced: false }, Prefixed::untouched(stream))
     };
     if port.tls_mode == TlsMode::Disabled {
-        if !standing.unproven(&worker.shared) {
+        if !standing.unproven(&context.worker.shared) {
             return;
         }
-        return Box::pin(opaque(&worker, stream, None, &arrival, &Caller::plain(peer))).await;
+        return Box::pin(opaque(&context, stream, None, &arrival, &Caller::plain(peer))).await;
     }
     if port.tls_mode == TlsMode::Permissive && !arrival.protocol(&port).is_http() {
-        return Box::pin(undeclared(&worker, stream, peer, &arrival, &port, standing)).await;
+        return Box::pin(undeclared(&context, stream, peer, &arrival, &port, standing)).await;
     }
     let (is_tls, stream) = match read_ahead_within(stream, HANDSHAKE_TIMEOUT, is_client_hello).await {
         Ok(read) => read,
@@ -80,13 +80,13 @@ pub(crate) async fn serve<S>(
     };
     match (is_tls, port.tls_mode) {
         // Each way takes only the memory that it needs itself, for as long as the connection lives.
-        (true, _) => Box::pin(meshed(&worker, stream, peer, &arrival, &port, standing)).await,
+        (true, _) => Box::pin(meshed(&context, stream, peer, &arrival, &port, standing)).await,
         (false, TlsMode::Strict) => {
             let detail = "plain text, where only mesh TLS is let in";
-            worker.shared.stats.refused(peer.address, RefusalReason::NoCertificate, &detail);
+            context.worker.shared.stats.refused(peer.address, RefusalReason::NoCertificate, &detail);
         }
-        (false, _) if !standing.unproven(&worker.shared) => {}
-        (false, _) => Box::pin(detected(&worker, stream, None, &arrival, &Caller::plain(peer))).await,
+        (false, _) if !standing.unproven(&context.worker.shared) => {}
+        (false, _) => Box::pin(detected(&context, stream, None, &arrival, &Caller::plain(peer))).await,
     }
 }
 
@@ -124,7 +124,7 @@ fn opening(bytes: &[u8], ended: bool, protocol: Protocol) -> Option<Opening> {
 
 /// A connection to a port where the application may be the one that speaks first, and where not all TLS is the mesh's.
 async fn undeclared<S>(
-    worker: &Rc<Worker>,
+    context: &Rc<Context>,
     stream: S,
     peer: Peer,
     arrival: &Arrival,
@@ -136,8 +136,8 @@ async fn undeclared<S>(
     let caller = Caller::plain(peer);
     let protocol = arrival.protocol(port);
     let open = async {
-        let upstream = Upstream::new(worker, arrival, &caller);
-        if !is_allowed(worker, &upstream) {
+        let upstream = Upstream::new(context, arrival, &caller);
+        if !is_allowed(context, &upstream) {
             // What it may do depends on what it asks for, or it is told why not in the protocol that it speaks.
             tokio::time::sleep(FIRST_BYTE).await;
             return Err(Failure::internal(Reason::Denied, "it asked for nothing"));
@@ -147,27 +147,27 @@ async fn undeclared<S>(
     match race(stream, |bytes, ended| opening(bytes, ended, protocol), open).await {
         Ok(First::Client(Opening::Mesh, near, far)) => {
             drop(far);
-            meshed(worker, near, peer, arrival, port, standing).await;
+            meshed(context, near, peer, arrival, port, standing).await;
         }
-        Ok(First::Client(..) | First::Server(..)) if !standing.unproven(&worker.shared) => {}
+        Ok(First::Client(..) | First::Server(..)) if !standing.unproven(&context.worker.shared) => {}
         Ok(First::Client(Opening::Other, near, far)) => {
             let far = far.map(|(far, _)| far);
             if protocol == Protocol::Detect {
-                detected(worker, near, far, arrival, &caller).await;
+                detected(context, near, far, arrival, &caller).await;
             } else {
-                opaque(worker, near, far, arrival, &caller).await;
+                opaque(context, near, far, arrival, &caller).await;
             }
         }
         Ok(First::Server(near, far, upstream)) => {
-            let _under_way = worker.shared.enter(Direction::Inbound);
-            if may_connect(worker, &upstream) {
-                carry(worker, &caller, &upstream, near, far).await;
+            let _under_way = context.worker.shared.enter(Direction::Inbound);
+            if may_connect(context, &upstream) {
+                carry(context, &caller, &upstream, near, far).await;
             } else {
                 near.abort();
             }
         }
         Err(Lost::Unreachable(failure, near)) => {
-            refused(worker, &Upstream::new(worker, arrival, &caller), &failure, near);
+            refused(context, &Upstream::new(context, arrival, &caller), &failure, near);
         }
         Err(Lost::Broken(error)) if is_disconnect(&error) => {}
         Err(Lost::Broken(error)) => {
@@ -177,7 +177,7 @@ async fn undeclared<S>(
 }
 
 async fn meshed<S>(
-    worker: &Rc<Worker>,
+    context: &Rc<Context>,
     stream: Prefixed<S>,
     peer: Peer,
     arrival: &Arrival,
@@ -186,7 +186,7 @@ async fn meshed<S>(
 ) where
     S: Transport + Send + 'static,
 {
-    let Some(tls) = worker.with_snapshot(|snapshot| snapshot.tls.clone()) else {
+    let Some(tls) = context.worker.with_snapshot(|snapshot| snapshot.tls.clone()) else {
         tracing::warn!(%peer, "a connection came before this proxy had a certificate");
         return;
     };
@@ -196,7 +196,11 @@ async fn meshed<S>(
         Ok(Err(error)) => {
             match Refusal::of_io(&error) {
                 Some(refusal) if refusal.origin == Origin::Local => {
-                    worker.shared.stats.refused(peer.address, refusal.reason, &Refusal::explain(&error));
+                    context.worker.shared.stats.refused(
+                        peer.address,
+                        refusal.reason,
+                        &Refusal::explain(&error),
+                    );
                 }
                 _ => tracing::debug!(%peer, %error, "the TLS handshake was not finished"),
             }
@@ -211,23 +215,23 @@ async fn meshed<S>(
     let identity = match peer_identity(session.peer_certificates().unwrap_or_default()) {
         Ok(identity) => identity,
         Err(refused) => {
-            worker.shared.stats.refused(peer.address, refused.reason(), &refused);
+            context.worker.shared.stats.refused(peer.address, refused.reason(), &refused);
             return;
         }
     };
     standing.proven();
     let chain = session.peer_certificates().unwrap_or_default();
-    let drain = &worker.shared.drain;
-    let caller = worker.inbound.proven.caller(peer, identity, chain, tls.generation(), drain);
+    let drain = &context.worker.shared.drain;
+    let caller = context.worker.proven.caller(peer, identity, chain, tls.generation(), drain);
     let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
     drop(tls);
     // Large, and handed on from one future to the next, each of which would have room for all of it.
     let stream = Box::new(stream);
-    caller.serve(by_alpn(worker, stream, arrival, port, &caller, alpn.as_deref())).await;
+    caller.serve(by_alpn(context, stream, arrival, port, &caller, alpn.as_deref())).await;
 }
 
 async fn by_alpn<S>(
-    worker: &Rc<Worker>,
+    context: &Rc<Context>,
     stream: Box<TlsStream<Prefixed<S>>>,
     arrival: &Arrival,
     port: &Arc<InboundPort>,
@@ -239,52 +243,57 @@ async fn by_alpn<S>(
     let protocol = arrival.protocol(port);
     match alpn {
         Some(ALPN_WEFT) => {
-            let upstream = Upstream::new(worker, arrival, caller);
-            let worker = Rc::clone(worker);
-            let drain = caller.drain(&worker.shared.drain);
-            let close = worker.shared.close.clone();
-            let witness = Witness::new(&worker.shared, Direction::Inbound);
+            let upstream = Upstream::new(context, arrival, caller);
+            let context = Rc::clone(context);
+            let drain = caller.drain(&context.worker.shared.drain);
+            let close = context.worker.shared.close.clone();
+            let witness = Witness::new(&context.worker.shared, Direction::Inbound);
             let serving =
                 crate::hop::server::serve(stream, drain, close, witness, move |request, metadata| {
-                    request::from_hop(Rc::clone(&worker), Rc::clone(&upstream), request, metadata)
+                    request::from_hop(Rc::clone(&context.worker), Rc::clone(&upstream), request, metadata)
                 });
             Box::pin(serving).await;
         }
-        Some(ALPN_H2) => Box::pin(http(worker, stream, ServerVersion::Http2, arrival, caller)).await,
-        Some(ALPN_HTTP11) => Box::pin(http(worker, stream, ServerVersion::Http1, arrival, caller)).await,
+        Some(ALPN_H2) => Box::pin(http(context, stream, ServerVersion::Http2, arrival, caller)).await,
+        Some(ALPN_HTTP11) => Box::pin(http(context, stream, ServerVersion::Http1, arrival, caller)).await,
         Some(ALPN_WEFT_TCP) if !protocol.is_http() => {
-            Box::pin(opaque(worker, stream, None, arrival, caller)).await;
+            Box::pin(opaque(context, stream, None, arrival, caller)).await;
         }
         _ if matches!(protocol, Protocol::Tcp | Protocol::Tls) => {
-            Box::pin(opaque(worker, stream, None, arrival, caller)).await;
+            Box::pin(opaque(context, stream, None, arrival, caller)).await;
         }
-        _ => Box::pin(detected(worker, stream, None, arrival, caller)).await,
+        _ => Box::pin(detected(context, stream, None, arrival, caller)).await,
     }
 }
 
-fn is_http(worker: &Worker, arrival: &Arrival) -> bool {
-    worker.with_snapshot(|snapshot| arrival.protocol(snapshot.inbound.port(arrival.port)).is_http())
+fn is_http(context: &Context, arrival: &Arrival) -> bool {
+    context.worker.with_snapshot(|snapshot| arrival.protocol(snapshot.inbound.port(arrival.port)).is_http())
 }
 
 /// Plain text, or what was in TLS of a peer that did not say what it is; `far` is open already where the client was slow.
-async fn detected<S>(worker: &Rc<Worker>, stream: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)
-where
+async fn detected<S>(
+    context: &Rc<Context>,
+    stream: S,
+    far: Option<Stream>,
+    arrival: &Arrival,
+    caller: &Caller,
+) where
     S: Transport + Send + 'static,
 {
-    let is_http = is_http(worker, arrival);
+    let is_http = is_http(context, arrival);
     let read = if is_http { first_bytes_of_http(stream).await } else { first_bytes(stream).await };
     match read {
         Ok((Some(version), stream)) => {
             drop(far);
-            Box::pin(http(worker, stream, version, arrival, caller)).await;
+            Box::pin(http(context, stream, version, arrival, caller)).await;
         }
         // Declared as HTTP: what is not HTTP must not reach the application past the policies on requests; the parser of
         // HTTP/1 answers what is wrong with it.
         Ok((None, stream)) if is_http => {
             drop(far);
-            Box::pin(http(worker, stream, ServerVersion::Http1, arrival, caller)).await;
+            Box::pin(http(context, stream, ServerVersion::Http1, arrival, caller)).await;
         }
-        Ok((None, stream)) => Box::pin(opaque(worker, stream, far, arrival, caller)).await,
+        Ok((None, stream)) => Box::pin(opaque(context, stream, far, arrival, caller)).await,
         Err(error) if is_disconnect(&error) => {}
         Err(error) => {
             tracing::debug!(peer = %caller.peer, %error, "connection lost before its protocol was known");
@@ -292,16 +301,17 @@ where
     }
 }
 
-async fn http<S>(worker: &Rc<Worker>, stream: S, version: ServerVersion, arrival: &Arrival, caller: &Caller)
+async fn http<S>(context: &Rc<Context>, stream: S, version: ServerVersion, arrival: &Arrival, caller: &Caller)
 where
     S: Transport + Send + 'static,
 {
-    let upstream = Upstream::new(worker, arrival, caller);
-    let drain = caller.drain(&worker.shared.drain);
-    let worker = Rc::clone(worker);
+    let upstream = Upstream::new(context, arrival, caller);
+    let drain = caller.drain(&context.worker.shared.drain);
+    let context = Rc::clone(context);
     let kind = if caller.identity.is_some() { ClientKind::MeshProxy } else { ClientKind::Single };
-    let witness = Witness::new(&worker.shared, Direction::Inbound).of(kind).sharing(&upstream.patience);
-    let (shared, of) = (Arc::clone(&worker.shared), Rc::clone(&upstream));
+    let witness =
+        Witness::new(&context.worker.shared, Direction::Inbound).of(kind).sharing(&upstream.patience);
+    let (shared, of) = (Arc::clone(&context.worker.shared), Rc::clone(&upstream));
     let refused = move |violation: Violation| {
         let mut log = shared.access.unread(Direction::Inbound, of.peer);
         if let Some(log) = &mut log {
@@ -309,78 +319,79 @@ where
         }
         shared.refused(Direction::Inbound, violation, &of.edge, log);
     };
-    let handler = move |request| request::from_http(Rc::clone(&worker), Rc::clone(&upstream), request);
+    let handler =
+        move |request| request::from_http(Rc::clone(&context.worker), Rc::clone(&upstream), request);
     serve_http(stream, version, drain, witness, handler, refused).await;
 }
 
-async fn opaque<S>(worker: &Rc<Worker>, near: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)
+async fn opaque<S>(context: &Rc<Context>, near: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)
 where
     S: Transport,
 {
-    let upstream = Upstream::new(worker, arrival, caller);
-    if !may_connect(worker, &upstream) {
+    let upstream = Upstream::new(context, arrival, caller);
+    if !may_connect(context, &upstream) {
         return near.abort();
     }
-    if let Err(failure) = overload::admit(worker) {
-        return refused(worker, &upstream, &failure, near);
+    if let Err(failure) = overload::admit(&context.worker.watch, &context.worker.shared.stats) {
+        return refused(context, &upstream, &failure, near);
     }
-    let _under_way = worker.shared.enter(Direction::Inbound);
+    let _under_way = context.worker.shared.enter(Direction::Inbound);
     let far = match far {
         Some(far) => Ok(far),
         None => upstream.forward.connector().connect().await,
     };
     match far {
-        Ok(far) => carry(worker, caller, &upstream, near, far).await,
-        Err(failure) => refused(worker, &upstream, &failure, near),
+        Ok(far) => carry(context, caller, &upstream, near, far).await,
+        Err(failure) => refused(context, &upstream, &failure, near),
     }
 }
 
 /// Rejects a connection that is not carried anywhere, and counts it. Its client sees that nobody took it.
-fn refused<S: Transport>(worker: &Worker, upstream: &Upstream, failure: &Failure, near: S) {
+fn refused<S: Transport>(context: &Context, upstream: &Upstream, failure: &Failure, near: S) {
     near.abort();
     drop(near);
-    count_refused(worker, upstream, failure.reason, failure.counts());
+    count_refused(context, upstream, failure.reason, failure.counts());
     tracing::info!(peer = %upstream.peer, %failure, "connection refused");
 }
 
-fn may_connect(worker: &Worker, upstream: &Upstream) -> bool {
-    if is_allowed(worker, upstream) {
-        worker.shared.stats.authorized(AuthorizationOutcome::Allowed);
+fn may_connect(context: &Context, upstream: &Upstream) -> bool {
+    if is_allowed(context, upstream) {
+        context.worker.shared.stats.authorized(AuthorizationOutcome::Allowed);
         return true;
     }
-    worker.shared.stats.authorized(AuthorizationOutcome::Denied);
-    count_refused(worker, upstream, Reason::Denied, false);
+    context.worker.shared.stats.authorized(AuthorizationOutcome::Denied);
+    count_refused(context, upstream, Reason::Denied, false);
     tracing::info!(peer = %upstream.peer, port = upstream.port, "connection denied by policy");
     false
 }
 
-fn is_allowed(worker: &Worker, upstream: &Upstream) -> bool {
-    worker.with_snapshot(|snapshot| live::is_allowed(&snapshot.inbound, upstream))
+fn is_allowed(context: &Context, upstream: &Upstream) -> bool {
+    context.worker.with_snapshot(|snapshot| live::is_allowed(&snapshot.inbound, upstream))
 }
 
 /// Carries bytes both ways until both sides have ended, or the caller is let in no longer: of bytes that nothing is known
 /// of, no moment is better than another.
-async fn carry<S, F>(worker: &Worker, caller: &Caller, upstream: &Rc<Upstream>, near: S, far: F)
+async fn carry<S, F>(context: &Context, caller: &Caller, upstream: &Rc<Upstream>, near: S, far: F)
 where
     S: Transport,
     F: Transport,
 {
     let began = now();
     upstream.edge.connection_opened();
-    let mut log = worker.shared.access.connection(Direction::Inbound, upstream.peer);
+    let mut log = context.worker.shared.access.connection(Direction::Inbound, upstream.peer);
     if let Some(log) = &mut log {
         upstream.describe(&mut log.entry);
     }
     let mut carried = Carried::default();
-    let policies = worker.with_snapshot(|snapshot| Arc::clone(&snapshot.inbound));
-    let admitted = worker.inbound.admit(upstream, policies);
+    let policies = context.worker.with_snapshot(|snapshot| Arc::clone(&snapshot.inbound));
+    let admitted = context.admit(upstream, policies);
     let cut = async {
         tokio::select! {
             () = caller.disbelieved() => {}
             () = admitted.banned() => {}
         }
     };
-    let ended = relay(near, far, IDLE, &worker.pipes, &mut carried, cut).await;
+    let ended = relay(near, far, IDLE, &context.worker.pipes, &mut carried, cut).await;
     let cause = matches!(ended, Err(Ended::Cut)).then_some(Cause::Failed(Reason::Denied));
     let failed = ended.is_err();
     upstream.edge.sent(carried.forth);
@@ -389,19 +400,21 @@ where
     if let Some(mut log) = log {
         log.relayed(&carried, failed);
         log.ended(cause, failed);
-        log.end(&worker.shared);
+        log.end(&context.worker.shared);
     }
 }
 
 /// Counts, and logs, a connection that is not carried anywhere.
-fn count_refused(worker: &Worker, upstream: &Upstream, reason: Reason, failed: bool) {
+fn count_refused(context: &Context, upstream: &Upstream, reason: Reason, failed: bool) {
     let cause = Cause::Failed(reason);
-    worker.shared.stats.answered(Direction::Inbound, cause);
+    context.worker.shared.stats.answered(Direction::Inbound, cause);
     upstream.edge.connection_refused(cause, failed);
-    let Some(mut log) = worker.shared.access.connection(Direction::Inbound, upstream.peer) else { return };
+    let Some(mut log) = context.worker.shared.access.connection(Direction::Inbound, upstream.peer) else {
+        return;
+    };
     upstream.describe(&mut log.entry);
     log.failed(reason);
-    log.end(&worker.shared);
+    log.end(&context.worker.shared);
 }
 
 /// What a request of a peer that is not Weft says beside itself: nothing.

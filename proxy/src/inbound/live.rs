@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use weft_mesh::authorization::Call;
 
-use super::{Inbound, Upstream};
+use super::{Context, Upstream};
 use crate::snapshot;
 use crate::stats::{Retirement, Stats};
 
@@ -55,7 +55,7 @@ impl Live {
     }
 }
 
-impl Inbound {
+impl Context {
     /// Watches over an opaque connection that `policies` have let in, for as long as what is given is held.
     pub(super) fn admit(&self, upstream: &Rc<Upstream>, policies: Arc<snapshot::Inbound>) -> Rc<Admitted> {
         let admitted = Rc::new(Admitted {

@@ -22,17 +22,18 @@ use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::hop::server::Answer;
 use crate::http::answer::{answer, answer_to_last, is_grpc};
+use crate::http::authority::objection;
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::deadline;
 use crate::http::recorded::{Exchange, unless_still};
-use crate::http::server::{host_of_target, objection};
 use crate::http::upgrade::{self, Upgrading};
 use crate::limit::{self, Added};
 use crate::overload;
 use crate::snapshot::{Backend, InboundPort};
 use crate::stats::{AuthorizationOutcome, Cause, Direction};
 use crate::worker::Worker;
+use weft_mesh::wire::host_of_target;
 
 /// Who sent a request, and through whom it came: the nearest is the last (what all proxies take it for).
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -111,7 +112,7 @@ pub(crate) async fn from_http(
     let metadata = super::connection::no_metadata();
     let forwarded = {
         let forwarding = pin!(forward(&worker, &upstream, Box::new(request), &metadata, &mut exchange));
-        unless_still(&worker, Direction::Inbound, key, forwarding).await
+        unless_still(&worker.recorder, Direction::Inbound, key, forwarding).await
     };
     let response = match forwarded {
         Ok(response) => match start {
@@ -141,7 +142,7 @@ async fn forward(
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, BoxFailure> {
     let began = exchange.began;
-    overload::admit_request(worker, request.uri().path())?;
+    overload::admit_request(&worker.watch, &worker.shared.stats, request.uri().path())?;
     let port = worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(upstream.port)));
     if let Some(violation) = objection(&request) {
         worker.shared.stats.violated(Direction::Inbound, violation);
@@ -244,7 +245,7 @@ async fn asked(
 
 /// A request of a connection whose peer is known.
 fn begin(worker: &Rc<Worker>, upstream: &Upstream, request: &Request<Body>, mirrored: bool) -> Box<Exchange> {
-    let mut exchange = Exchange::new(worker, Direction::Inbound);
+    let mut exchange = Exchange::new(&worker.recorder, Direction::Inbound);
     exchange.grpc = is_grpc(request.headers());
     exchange.mirrored = mirrored;
     if mirrored {

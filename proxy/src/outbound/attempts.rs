@@ -115,7 +115,7 @@ impl Plan {
             0 => None,
             limit => Some(service.usage().requests.enter(limit).ok_or_else(|| breaker_open(backend, limit))?),
         };
-        service.count_request(worker, began);
+        service.count_request(worker.number, began);
         let caller = deadline::told(&parts.headers);
         let timeouts = rule.map(|rule| rule.rule.timeouts).unwrap_or_default();
         let route_retry = rule.and_then(|rule| rule.rule.retry.as_ref());

@@ -11,8 +11,8 @@ use weft_mesh::reason::Reason;
 
 use super::{Downstream, Target, connection, destination::peek, opaque, undeclared};
 use crate::error::{BoxFailure, Failure};
+use crate::http::authority::authority;
 use crate::http::body::Body;
-use crate::http::server::authority;
 use crate::http::upgrade::Upgrade;
 use crate::worker::Worker;
 

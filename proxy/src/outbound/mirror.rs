@@ -15,7 +15,7 @@ use weft_mesh::filter::Filters;
 use weft_mesh::reason::Reason;
 
 use super::attempts::{answered_by_proxy, version_for};
-use super::{Way, loops};
+use super::loops;
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::is_grpc;
 use crate::http::body::Body;
@@ -23,6 +23,7 @@ use crate::http::interim::Interim;
 use crate::http::recorded::Exchange;
 use crate::snapshot::Backend;
 use crate::stats::{Cause, Direction};
+use crate::upstream::way::Way;
 use crate::worker::Worker;
 
 /// Time for the whole answer to a copy.
@@ -60,7 +61,7 @@ pub(super) fn send(worker: &Rc<Worker>, way: &Way, copy: Copy, body: Body) {
         tracing::debug!(service = %backend.service, limit, "a copy is left out: too many are under way");
         return;
     };
-    let mut exchange = Exchange::new(worker, Direction::Outbound);
+    let mut exchange = Exchange::new(&worker.recorder, Direction::Outbound);
     exchange.mirrored = true;
     exchange.place = Some(place);
     exchange.grpc = is_grpc(&parts.headers);

@@ -14,19 +14,20 @@ use weft_mesh::reason::Reason;
 use weft_mesh::retry::{Happened, UNPROCESSED_RETRIES};
 
 use super::destination::{Found, peek};
-use super::{Downstream, Target, Way};
+use super::{Downstream, Target};
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
-use crate::inbound::caller::Caller;
 use crate::overload;
 use crate::snapshot::{Destination, Tls};
 use crate::stats::{Cause, Direction, Edge, EdgeKey, LookupOutcome, Security};
 use crate::stream::announced::Peer;
+use crate::stream::caller::Caller;
 use crate::stream::prefixed::{Prefixed, read_ahead};
 use crate::stream::relay::{Carried, Ended, relay as copy};
 use crate::stream::transport::Transport;
 use crate::upstream::connect::Stream;
 use crate::upstream::service::Attempt;
+use crate::upstream::way::Way;
 use crate::worker::Worker;
 
 /// Time without a byte after which an opaque connection is given up.
@@ -125,11 +126,11 @@ pub(super) async fn open(
     let mut way = Way::default();
     match reach(worker, downstream, opening, &mut way).await {
         Ok((far, to)) => {
-            let edge = worker.edges.edge(&worker.shared.stats, key(&way, to.security.clone()));
+            let edge = worker.recorder.edges.edge(&worker.shared.stats, key(&way, to.security.clone()));
             Ok((far, Place { edge, way, to }))
         }
         Err(failure) => {
-            let edge = worker.edges.edge(&worker.shared.stats, key(&way, Security::Unknown));
+            let edge = worker.recorder.edges.edge(&worker.shared.stats, key(&way, Security::Unknown));
             edge.connection_refused(Cause::Failed(failure.reason), failure.counts());
             Err(failure)
         }
@@ -161,7 +162,7 @@ async fn reach(
     opening: &Opening,
     way: &mut Way,
 ) -> Result<(Stream, Reached), BoxFailure> {
-    overload::admit(worker)?;
+    overload::admit(&worker.watch, &worker.shared.stats)?;
     let Target::Fixed(name) = &downstream.target else {
         let detail = "the connection is not HTTP, and nothing else says where it is meant to go";
         return Err(Failure::downstream(Reason::BadRequest, detail));
@@ -237,7 +238,7 @@ fn proof(
 ) -> Option<Caller> {
     let (tls, identity, chain) = (tls?, identity?.clone(), far.peer_certificates()?);
     let peer = Peer { address, announced: false };
-    Some(worker.inbound.proven.caller(peer, identity, chain, tls.generation(), &worker.shared.drain))
+    Some(worker.proven.caller(peer, identity, chain, tls.generation(), &worker.shared.drain))
 }
 
 /// Carries bytes both ways until both sides have ended, or who is at the far one is believed no longer.

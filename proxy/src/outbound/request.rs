@@ -12,15 +12,16 @@ use super::destination::{Found, find, known};
 use super::{Downstream, Target, exchange, explicit, loops};
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{answer, answer_to_last, is_grpc};
+use crate::http::authority::objection;
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::recorded::{Exchange, unless_still};
-use crate::http::server::{host_from_authority, host_of_target, objection};
 use crate::http::upgrade::{self, Upgrading, is_tunnel};
 use crate::overload;
 use crate::snapshot::Destination;
 use crate::stats::{Cause, Direction};
 use crate::worker::Worker;
+use weft_mesh::wire::{host_from_authority, host_of_target};
 
 /// Answers one request.
 pub(crate) async fn handle(
@@ -29,13 +30,13 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let http1 = request.version() != Version::HTTP_2;
-    let mut exchange = Exchange::new(&worker, Direction::Outbound);
+    let mut exchange = Exchange::new(&worker.recorder, Direction::Outbound);
     exchange.grpc = is_grpc(request.headers());
     exchange.log = worker.shared.access.request(Direction::Outbound, downstream.source, &request);
     let key = exchange.watch(&downstream.patience);
     let forwarded = {
         let forwarding = pin!(forward(&worker, &downstream, request, &mut exchange));
-        unless_still(&worker, Direction::Outbound, key, forwarding).await
+        unless_still(&worker.recorder, Direction::Outbound, key, forwarding).await
     };
     let response = match forwarded {
         Ok(response) => response,
@@ -117,7 +118,7 @@ fn admit(worker: &Rc<Worker>, request: &mut Request<Incoming>) -> Result<(), Box
         worker.shared.stats.violated(Direction::Outbound, violation);
         return Err(Failure::downstream(violation.reason(), violation.detail()));
     }
-    overload::admit_request(worker, request.uri().path())?;
+    overload::admit_request(&worker.watch, &worker.shared.stats, request.uri().path())?;
     loops::check(worker, request)
 }
 

@@ -11,7 +11,7 @@ use weft_mesh::balance::Locality;
 use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
 
-use super::world::{local, put_inbound};
+use super::world::{inbound_of, local, put_inbound};
 use crate::config::Offer;
 use crate::shared::Shared;
 use crate::stats::Direction;
@@ -97,7 +97,8 @@ async fn who_proves_nothing_leaves_places_to_others() {
         let (inbound, services) = (bound.address(), vec!["web".to_owned()]);
         let offer = Offer { services, port: 80, protocol: Protocol::Http1, listen: inbound, application };
         let all = OwnListeners::default();
-        inbound::listen_offer(&worker, bound.listener().unwrap(), &offer, &all, CancellationToken::new());
+        let stop = CancellationToken::new();
+        inbound::listen_offer(&inbound_of(&worker), bound.listener().unwrap(), &offer, &all, stop);
         let mut silent = Vec::new();
         for _ in 0..20 {
             silent.extend(TcpStream::connect(inbound).await.ok());

@@ -380,7 +380,7 @@ async fn workers_share_one_budget_of_retries() {
             let later = now + Duration::from_secs(1);
             for _ in 0..50 {
                 for (service, worker) in services.iter().zip(&workers) {
-                    service.count_request(worker, later);
+                    service.count_request(worker.number, later);
                 }
             }
             let requests = services.len() * 50;

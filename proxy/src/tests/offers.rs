@@ -7,7 +7,7 @@ use weft_mesh::balance::Locality;
 use weft_mesh::protocol::Protocol;
 use weft_proto::v1;
 
-use super::world::{local, put_inbound};
+use super::world::{inbound_of, local, put_inbound};
 use crate::config::Offer;
 use crate::inbound;
 use crate::shared::Shared;
@@ -36,7 +36,8 @@ async fn services_with_one_port_number_speak_what_each_of_them_declares() {
                 application: application.local_addr().unwrap(),
             };
             let all = OwnListeners::default();
-            inbound::listen_offer(&worker, bound.listener().unwrap(), &offer, &all, CancellationToken::new());
+            let stop = CancellationToken::new();
+            inbound::listen_offer(&inbound_of(&worker), bound.listener().unwrap(), &offer, &all, stop);
             let mut client = TcpStream::connect(bound.address()).await.unwrap();
             client.write_all(NO_HTTP).await.unwrap();
             if declared == Protocol::Tcp {

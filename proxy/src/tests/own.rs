@@ -14,7 +14,7 @@ use crate::snapshot::convert;
 /// A mesh whose client is the only endpoint of `reviews:9080`, with policies of its own.
 pub(super) fn calling_itself(own: v1::InboundPort) -> Mesh {
     let mesh = Mesh::new(&destination(), &[]);
-    inbound::listen_own(&mesh.worker, CancellationToken::new());
+    inbound::listen_own(&inbound_of(&mesh.worker), CancellationToken::new());
     let wire = v1::Endpoint {
         address: application_at(1).ip().to_string(),
         port: application_at(1).port().into(),

@@ -146,7 +146,7 @@ async fn nothing_is_left_of_requests_that_have_ended() {
         for _ in 0..50 {
             side.answers(b"GET / HTTP/1.1\r\nhost: reviews:9080\r\nconnection: close\r\n\r\n").await;
         }
-        assert_eq!(side.worker.waiting.places(), 1);
+        assert_eq!(side.worker.recorder.waiting.places(), 1);
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! What the tests are made of.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -223,7 +223,7 @@ impl Mesh {
             application: Local::exactly(application_at(host)),
             protocol: None,
         };
-        let listening = Rc::clone(&worker);
+        let listening = inbound_of(&worker);
         network::listen(self::inbound(host), move |stream| {
             let standing = Standing::default();
             inbound::connection::serve(
@@ -243,13 +243,33 @@ impl Mesh {
     }
 }
 
+thread_local! {
+    /// The inbound sides of the test's sidecars.
+    static INBOUND: RefCell<Vec<Rc<inbound::Context>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The inbound side of a sidecar, which is swept with it.
+pub(super) fn inbound_of(worker: &Rc<Worker>) -> Rc<inbound::Context> {
+    let context = inbound::Context::new(Rc::clone(worker));
+    INBOUND.with_borrow_mut(|all| all.push(Rc::clone(&context)));
+    context
+}
+
+/// Closes what is idle or out of use, on either side.
+pub(super) fn sweep_once(worker: &Rc<Worker>, now: tokio::time::Instant) {
+    worker.sweep(now);
+    let own = |context: &&Rc<inbound::Context>| Rc::ptr_eq(&context.worker, worker);
+    INBOUND.with_borrow(|all| all.iter().filter(own).for_each(|context| context.sweep(now)));
+}
+
 /// Lets a sidecar look after its connections, as it does when it runs.
 pub(super) fn sweep(worker: &Rc<Worker>) {
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
-            worker.sweep(ticks.tick().await);
+            let now = ticks.tick().await;
+            sweep_once(&worker, now);
         }
     });
 }

@@ -19,13 +19,23 @@ use super::room::Room;
 use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::shared::Shared;
-use crate::snapshot::Backend;
+use crate::snapshot::{Backend, Snapshot};
 use crate::stream::door::Door;
 use crate::stream::own::OwnListeners;
-use crate::worker::Worker;
 
 /// Time after which a worker forgets a service that nobody asks for.
 const FORGET_AFTER: Duration = Duration::from_mins(10);
+
+/// What a service takes from the worker that uses it.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// What the worker shares with the other threads.
+    pub shared: &'a Arc<Shared>,
+    /// The way to the inbound side of the own proxy, where there is one.
+    pub door: Option<&'a Door>,
+    /// Where the proxy listens itself.
+    pub own: &'a OwnListeners,
+}
 
 /// One service port.
 #[derive(Debug)]
@@ -51,10 +61,10 @@ pub struct Service {
 
 impl Service {
     /// The service as the snapshot in force has it.
-    pub fn new(worker: &Worker, backend: &Arc<Backend>) -> Rc<Self> {
+    pub fn new(place: &Place<'_>, backend: &Arc<Backend>, snapshot: &Snapshot) -> Rc<Self> {
         let now = now();
         let mut picker = Picker::new(backend.policy.balance.clone());
-        picker.set_locality(worker.shared.locality.clone());
+        picker.set_locality(place.shared.locality.clone());
         let service = Self {
             picker: RefCell::new(picker),
             backend: RefCell::new(Arc::clone(backend)),
@@ -63,44 +73,42 @@ impl Service {
             peers: RefCell::default(),
             leaving: RefCell::default(),
             used: Cell::new(now),
-            shared: Arc::clone(&worker.shared),
-            door: worker.door.get().cloned(),
-            own: worker.own.clone(),
-            room: Room::new(backend.service.clone(), worker.shared.usage(&backend.service)),
+            shared: Arc::clone(place.shared),
+            door: place.door.cloned(),
+            own: place.own.clone(),
+            room: Room::new(backend.service.clone(), place.shared.usage(&backend.service)),
             label: backend.service.service.to_string().into(),
-            ejections: worker.shared.ejected.number(),
+            ejections: place.shared.ejected.number(),
             told: Cell::default(),
         };
         service.room.limit(&backend.policy);
-        service.update(worker);
+        service.update(snapshot);
         Rc::new(service)
     }
 
     /// Takes over what has changed in the snapshot in force. A request may have waited since an earlier one: what that says of
     /// the service is none of the service's business any more.
-    pub fn update(&self, worker: &Worker) {
-        worker.with_snapshot(|snapshot| {
-            if self.seen.replace(Some(snapshot.number)) == Some(snapshot.number) {
-                return;
-            }
-            let service = self.backend.borrow().service.clone();
-            if let Some(backend) = snapshot.backends.get(&service)
-                && !Arc::ptr_eq(&self.backend.borrow(), backend)
-            {
-                self.picker.borrow_mut().set_policy(backend.policy.balance.clone());
-                self.room.limit(&backend.policy);
-                *self.backend.borrow_mut() = Arc::clone(backend);
-            }
-            let set = snapshot.endpoints.get(&service);
-            let same = match (&*self.set.borrow(), set) {
-                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-                (None, None) => true,
-                _ => false,
-            };
-            if !same {
-                self.replace(set.cloned());
-            }
-        });
+    pub fn update(&self, snapshot: &Snapshot) {
+        if self.seen.replace(Some(snapshot.number)) == Some(snapshot.number) {
+            return;
+        }
+        let service = self.backend.borrow().service.clone();
+        if let Some(backend) = snapshot.backends.get(&service)
+            && !Arc::ptr_eq(&self.backend.borrow(), backend)
+        {
+            self.picker.borrow_mut().set_policy(backend.policy.balance.clone());
+            self.room.limit(&backend.policy);
+            *self.backend.borrow_mut() = Arc::clone(backend);
+        }
+        let set = snapshot.endpoints.get(&service);
+        let same = match (&*self.set.borrow(), set) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.replace(set.cloned());
+        }
     }
 
     fn replace(&self, set: Option<Arc<EndpointSet>>) {
@@ -156,9 +164,9 @@ impl Service {
         &self.shared
     }
 
-    /// Counts a request, of which retries are a share.
-    pub fn count_request(&self, worker: &Worker, now: Instant) {
-        self.room.retries().request(worker.number, now);
+    /// Counts a request of a worker, of which retries are a share.
+    pub fn count_request(&self, worker: usize, now: Instant) {
+        self.room.retries().request(worker, now);
     }
 
     /// Takes a retry from the budget, if the policy in force leaves one.

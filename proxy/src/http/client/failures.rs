@@ -2,8 +2,8 @@
 
 use weft_mesh::reason::Reason;
 
+use crate::error::is_disconnect;
 use crate::error::{BoxFailure, Failure};
-use crate::http::server::is_disconnect;
 
 pub(super) fn unsent(error: &hyper::Error) -> BoxFailure {
     Failure::unprocessed(

@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::http::body::Body;
 use crate::http::guard::WAKING;
 use crate::http::interim::Interim;
-use crate::http::server::{HEAD_TIMEOUT, ServerVersion, serve};
+use crate::http::limits::HEAD_TIMEOUT;
+use crate::http::server::{ServerVersion, serve};
 use crate::http::witness::Witness;
 use crate::stream::transport::Transport;
 

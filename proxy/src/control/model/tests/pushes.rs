@@ -219,7 +219,7 @@ async fn agrees(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Request(stale) => {
                 let backend = Arc::clone(&it.seen[stale % it.seen.len()].backend);
                 let now = now();
-                it.worker.service(&backend).count_request(&it.worker, now);
+                it.worker.service(&backend).count_request(it.worker.number, now);
                 it.requests.push(now);
             }
             Step::Retry => {

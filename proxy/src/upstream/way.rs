@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::access::Entry;
+use crate::http::recorded::Recorder;
 use crate::snapshot::{Backend, Destination};
 use crate::stats::{Direction, Edge, EdgeKey};
 use crate::upstream::peer::{Peer, Sent};
-use crate::worker::Worker;
 
 /// The way of a request out of the workload. It is counted, and logged, by what is known of it when it ends.
 #[derive(Debug, Default)]
@@ -34,15 +34,15 @@ impl Way {
     }
 
     /// Where it is counted.
-    pub fn edge(&self, worker: &Worker, mirrored: bool) -> Arc<Edge> {
-        let stats = &worker.shared.stats;
+    pub fn edge(&self, recorder: &Recorder, mirrored: bool) -> Arc<Edge> {
+        let stats = &recorder.shared.stats;
         if let (Some(destination), Some(backend), Some(peer)) = (&self.destination, &self.backend, &self.peer)
         {
             let route = self.route.as_ref();
             let sent = Sent { destination: &destination.service, backend: &backend.service, route, mirrored };
             return peer.edge(stats, &sent);
         }
-        worker.edges.edge(stats, self.key(mirrored))
+        recorder.edges.edge(stats, self.key(mirrored))
     }
 
     /// The names under which it is counted, but for those of its endpoint.

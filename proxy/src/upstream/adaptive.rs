@@ -10,12 +10,12 @@ use crate::error::{BoxFailure, Failure};
 
 /// What one worker has found out about how much the application can work on.
 #[derive(Debug, Default)]
-pub(super) struct Adaptive(RefCell<Option<AdaptiveLimit>>);
+pub(crate) struct Adaptive(RefCell<Option<AdaptiveLimit>>);
 
 impl Adaptive {
     /// Lets one more request in, besides those in flight, if that is within the limit. What was found out under other
     /// bounds stays.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &self,
         policy: ConcurrencyPolicy,
         in_flight: u32,
@@ -33,7 +33,7 @@ impl Adaptive {
     }
 
     /// Takes note of an answer, or of a wait that ended without one, with the requests in flight then.
-    pub(super) fn answered(&self, now: Instant, latency: Duration, in_flight: u32) {
+    pub(crate) fn answered(&self, now: Instant, latency: Duration, in_flight: u32) {
         if let Some(limit) = &mut *self.0.borrow_mut() {
             limit.observe(now, latency, in_flight);
         }
