@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use weft_xds::server::Server;
 
 use crate::authority;
+use crate::config_watcher::ConfigStatus;
 use crate::discovery::Discovery;
-use crate::follow::ConfigStatus;
 use crate::metrics::{KindLabels, Levels, Metrics};
 use crate::registry::Registry;
 use crate::shares::{Shares, source};

@@ -14,8 +14,8 @@ use weft_xds::server::{Identify, Peer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::compile::SYSTEM_NAMESPACE;
+use crate::handshake_errors::HandshakeErrors;
 use crate::metrics::Refused;
-use crate::refusals::Refusals;
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
@@ -58,14 +58,14 @@ impl Certified {
 /// Authenticates calls and tells of those that were refused. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Authenticator {
-    refusals: Arc<Refusals>,
+    refusals: Arc<HandshakeErrors>,
     revoked: watch::Receiver<Arc<Revoked>>,
 }
 
 // A status is tonic's one way to refuse a call.
 #[allow(clippy::result_large_err)]
 impl Authenticator {
-    pub(crate) fn new(refusals: Arc<Refusals>, revoked: watch::Receiver<Arc<Revoked>>) -> Self {
+    pub(crate) fn new(refusals: Arc<HandshakeErrors>, revoked: watch::Receiver<Arc<Revoked>>) -> Self {
         Self { refusals, revoked }
     }
 

@@ -1,6 +1,6 @@
 //! From what there is to the resources that proxies get.
 //!
-//! Everything here is a function of the index. Each reads it through a [`Reader`], which notes the facts that the
+//! Everything here is a function of the index. Each reads it through a [`Reader`], which notes the dependencies that the
 //! result rests on: a change of none of them can't change the result.
 
 mod backend;

@@ -20,7 +20,7 @@ use weft_xds::server::{ClientContext, Lookup, Members, Notifier, ResourceSource}
 use self::cache::{Cache, Cached};
 use crate::compile::{self, Found, Reader, Target};
 use crate::index::{
-    Change, Changes, Endpoint, EndpointId, Fact, Index, Workload, direct_name, parse_direct_name,
+    Change, Changes, DependencyKey, Endpoint, EndpointId, Index, Workload, direct_name, parse_direct_name,
 };
 use weft_resource::{Key, Object};
 
@@ -39,7 +39,7 @@ pub(crate) struct FactsChanged(Arc<Heard>);
 
 #[derive(Debug, Default)]
 struct Heard {
-    facts: Mutex<HashSet<Fact>>,
+    dependencies: Mutex<HashSet<DependencyKey>>,
     wake: Notify,
 }
 
@@ -50,8 +50,8 @@ impl FactsChanged {
     }
 
     /// What has changed since this was last called.
-    pub(crate) fn take(&self) -> HashSet<Fact> {
-        std::mem::take(&mut self.0.facts.lock())
+    pub(crate) fn take(&self) -> HashSet<DependencyKey> {
+        std::mem::take(&mut self.0.dependencies.lock())
     }
 }
 
@@ -66,7 +66,7 @@ struct State {
 
 /// The names that a change concerns, by type.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Touched {
+pub(crate) struct Affected {
     pub(crate) destinations: BTreeSet<Arc<str>>,
     pub(crate) inbounds: BTreeSet<Arc<str>>,
     /// Endpoints, and collections that appeared or disappeared.
@@ -112,22 +112,22 @@ impl Discovery {
     }
 
     /// Makes the resources of the configuration the given ones.
-    pub(crate) fn set_objects(&self, objects: &BTreeMap<Key, Arc<Object>>) -> Touched {
+    pub(crate) fn set_objects(&self, objects: &BTreeMap<Key, Arc<Object>>) -> Affected {
         self.change(|index| index.set_objects(objects))
     }
 
     /// Applies changes of resources and pods.
-    pub(crate) fn apply(&self, batch: &[Change]) -> Touched {
+    pub(crate) fn apply(&self, batch: &[Change]) -> Affected {
         self.change(|index| index.apply(batch))
     }
 
     /// Adds a workload or changes it.
-    pub(crate) fn set_workload(&self, workload: &Arc<Workload>) -> Touched {
+    pub(crate) fn set_workload(&self, workload: &Arc<Workload>) -> Affected {
         self.change(|index| index.set_workload(workload))
     }
 
     /// Removes a workload.
-    pub(crate) fn remove_workload(&self, id: &str) -> Touched {
+    pub(crate) fn remove_workload(&self, id: &str) -> Affected {
         self.change(|index| index.remove_workload(id))
     }
 
@@ -168,23 +168,23 @@ impl Discovery {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Index) -> Changes) -> Touched {
+    fn change(&self, change: impl FnOnce(&mut Index) -> Changes) -> Affected {
         let mut state = self.state.lock();
         let changes = change(&mut state.index);
-        let touched = state.touched(&changes);
+        let affected = state.affected(&changes);
         drop(state);
-        self.tell(&changes.facts);
-        self.notifier.changed(v1::Destination::TYPE_URL, touched.destinations.iter().map(|name| &**name));
-        self.notifier.changed(v1::Inbound::TYPE_URL, touched.inbounds.iter().map(|name| &**name));
-        self.notifier.changed(v1::Endpoint::TYPE_URL, touched.endpoints.iter().map(String::as_str));
-        touched
+        self.tell(&changes.dependencies);
+        self.notifier.changed(v1::Destination::TYPE_URL, affected.destinations.iter().map(|name| &**name));
+        self.notifier.changed(v1::Inbound::TYPE_URL, affected.inbounds.iter().map(|name| &**name));
+        self.notifier.changed(v1::Endpoint::TYPE_URL, affected.endpoints.iter().map(String::as_str));
+        affected
     }
 
-    fn tell(&self, facts: &HashSet<Fact>) {
+    fn tell(&self, dependencies: &HashSet<DependencyKey>) {
         self.listeners.lock().retain(|listener| {
             let Some(heard) = listener.upgrade() else { return false };
-            if !facts.is_empty() {
-                heard.facts.lock().extend(facts.iter().cloned());
+            if !dependencies.is_empty() {
+                heard.dependencies.lock().extend(dependencies.iter().cloned());
                 heard.wake.notify_one();
             }
             true
@@ -218,7 +218,7 @@ impl Discovery {
             Some(Arc::new(EncodedResource::new(v1::Destination::TYPE_URL, name, &message)))
         };
         let build = || lookup(build());
-        // Callers of other namespaces may have had it built; its facts are the same then, and were noted.
+        // Callers of other namespaces may have had it built; its dependencies are the same then, and were noted.
         let variant = (target.clone(), consumer.clone());
         let found = cache.variant(name, &variant).unwrap_or_else(build);
         cache.insert_destination(name, namespace, Some(variant), found.clone(), reader.into_facts());
@@ -339,27 +339,27 @@ impl State {
     }
 
     /// Forgets what rests on what changed, and says who is to be told.
-    fn touched(&mut self, changes: &Changes) -> Touched {
-        let mut touched = Touched::default();
-        for cached in self.cache.invalidate(&changes.facts) {
+    fn affected(&mut self, changes: &Changes) -> Affected {
+        let mut affected = Affected::default();
+        for cached in self.cache.invalidate(&changes.dependencies) {
             match cached {
-                Cached::Destination(name) => touched.destinations.insert(name),
-                Cached::Inbound(id) => touched.inbounds.insert(Workload::name_of(&id).into()),
+                Cached::Destination(name) => affected.destinations.insert(name),
+                Cached::Inbound(id) => affected.inbounds.insert(Workload::name_of(&id).into()),
             };
         }
         for ((port, id), addresses) in &changes.endpoints {
-            touched.endpoints.insert(format!("{port}/{id}"));
+            affected.endpoints.insert(format!("{port}/{id}"));
             for direct in
                 addresses.iter().filter(|_| self.direct).filter_map(|address| direct_port(port, *address))
             {
-                touched.endpoints.insert(format!("{direct}/{id}"));
-                touched.endpoints.insert(format!("{direct}/*"));
+                affected.endpoints.insert(format!("{direct}/{id}"));
+                affected.endpoints.insert(format!("{direct}/*"));
             }
         }
         for port in &changes.ports {
-            touched.endpoints.insert(format!("{port}/*"));
+            affected.endpoints.insert(format!("{port}/*"));
         }
-        touched
+        affected
     }
 }
 

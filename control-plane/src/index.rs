@@ -1,7 +1,7 @@
 //! What there is: resources and workloads in compact form, and what follows from them.
 //!
-//! Every change yields exactly what it touched: facts that compiled resources may rest on, and endpoints. The
-//! compiler notes the facts that it reads, so that a change reaches the resources it concerns and no others.
+//! Every change yields exactly what it affected: dependencies that compiled resources may rest on, and endpoints. The
+//! compiler notes the dependencies that it reads, so that a change reaches the resources it concerns and no others.
 
 mod address;
 mod claim;
@@ -31,7 +31,7 @@ pub(crate) use workload::{Health, Locality, Offer, Workload};
 
 /// Something that a compiled resource may rest on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Fact {
+pub(crate) enum DependencyKey {
     /// Whether a service exists, its ports and what is spoken on them.
     Service(ServiceName),
     /// The routes that belong to a service.
@@ -65,10 +65,10 @@ pub(crate) enum Change {
     RemovePod(Arc<str>),
 }
 
-/// What a change touched.
+/// What a change affected.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
-    pub(crate) facts: HashSet<Fact>,
+    pub(crate) dependencies: HashSet<DependencyKey>,
     /// Endpoints that appeared, changed or disappeared, with the addresses that they have or had.
     pub(crate) endpoints: HashMap<(ServicePort, EndpointId), HashSet<SocketAddr>>,
     /// Service ports that appeared or disappeared.
@@ -76,8 +76,8 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    fn fact(&mut self, fact: Fact) {
-        self.facts.insert(fact);
+    fn dependency(&mut self, fact: DependencyKey) {
+        self.dependencies.insert(fact);
     }
 }
 

@@ -5,10 +5,10 @@ mod annotations;
 mod containers;
 mod exempt;
 mod existing;
-mod hold;
+mod pod_validation;
+mod pre_stop;
 mod probes;
 pub(crate) mod resources;
-mod shape;
 
 use serde_json::{Map, Value, json};
 use weft_xds::Version;
@@ -66,7 +66,7 @@ const GRACE: u64 = 30;
 /// Gives a pod (a `Pod`, or the template of one) its sidecar. That its namespace or the pod itself asks for one is known
 /// already; `namespace` is where it is made, where that is known.
 pub fn inject(pod: &Value, namespace: Option<&str>, settings: &Settings, cluster: Cluster) -> Outcome {
-    if let Err(problem) = shape::check(pod) {
+    if let Err(problem) = pod_validation::check(pod) {
         return Outcome::Refused(format!("{problem}, so this is no pod"));
     }
     if let Some(reason) = left_alone(pod, namespace) {
@@ -185,7 +185,7 @@ impl Injection<'_> {
         self.check_conflicts(annotations.redirect)?;
         let grace = self.grace();
         let mut probes = Map::new();
-        let held = hold::seconds(annotations.pre_stop_seconds, grace);
+        let held = pre_stop::seconds(annotations.pre_stop_seconds, grace);
         if annotations.redirect != Redirect::None {
             probes = probes::take(&mut self.pod["spec"], grace)?;
         }
@@ -212,7 +212,7 @@ impl Injection<'_> {
         if annotations.redirect == Redirect::None {
             containers::point_to_proxy(spec);
         } else {
-            hold::add(spec, held);
+            pre_stop::add(spec, held);
         }
         for volume in containers::volumes() {
             insert(spec, "volumes", usize::MAX, volume);
@@ -252,7 +252,7 @@ impl Injection<'_> {
             if !probes.is_empty() {
                 containers::add_probes(spec, probes);
             }
-            hold::add(spec, held);
+            pre_stop::add(spec, held);
         }
         if self.pod == before {
             return Ok(Outcome::Complete);

@@ -2,11 +2,11 @@
 //! Secrets, the mesh's roots in a `ConfigMap` of every namespace, and whom a service account's token belongs to.
 
 mod accounts;
-mod pace;
 mod revoked;
 mod roots;
 mod secrets;
 mod trust;
+mod watch_backoff;
 mod watched;
 
 use std::pin::Pin;
@@ -21,11 +21,11 @@ use weft_identity::{TokenIssuer, TrustBundle};
 use weft_mesh::name::TrustDomain;
 
 pub(crate) use self::accounts::{AUDIENCE, Accounts, Problem};
-use self::pace::Pace;
 pub(crate) use self::roots::NAME as ROOTS;
 use self::secrets::Secrets;
 pub(crate) use self::secrets::{Material, Shared as SharedAuthority};
 pub(crate) use self::trust::Trust;
+use self::watch_backoff::WatchBackoff;
 pub(crate) use self::watched::watched;
 use crate::Error;
 use crate::compile::SYSTEM_NAMESPACE;
@@ -65,7 +65,7 @@ impl Cluster {
         config.connect_timeout = Some(REQUEST_TIMEOUT);
         config.read_timeout = Some(SILENCE);
         let client = ClientBuilder::try_from(config).map_err(|error| none(&error))?;
-        Self::with(client.with_layer(&Pace::default()).build(), settings, trust_domain).await
+        Self::with(client.with_layer(&WatchBackoff::default()).build(), settings, trust_domain).await
     }
 
     async fn with(

@@ -22,8 +22,8 @@ use weft_identity::{Refusal, Revoked};
 use weft_mesh::name::Identity;
 
 use crate::caller::{Caller, Certified};
+use crate::handshake_errors::HandshakeErrors;
 use crate::metrics::{Metrics, Refused};
-use crate::refusals::Refusals;
 use crate::shares::{Share, Shares, source};
 
 /// Longest TLS handshake.
@@ -54,7 +54,7 @@ pub(crate) struct Listener {
     /// What is revoked, now and later.
     pub(crate) revoked: watch::Receiver<Arc<Revoked>>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) handshake_errors: Arc<HandshakeErrors>,
     /// Cuts every connection off.
     pub(crate) cut: CancellationToken,
 }
@@ -169,7 +169,7 @@ impl Listener {
             let first = match places.first(address.ip()) {
                 Ok(first) => first,
                 Err(problem) => {
-                    self.refusals.refuse(address.ip(), Refused::TooManyConnections, problem);
+                    self.handshake_errors.refuse(address.ip(), Refused::TooManyConnections, problem);
                     continue;
                 }
             };
@@ -180,7 +180,7 @@ impl Listener {
                 first,
                 counted: Counted::new(&self.metrics),
                 places: Arc::clone(&places),
-                refusals: Arc::clone(&self.refusals),
+                handshake_errors: Arc::clone(&self.handshake_errors),
                 revoked: self.revoked.clone(),
                 cut: self.cut.clone(),
             };
@@ -201,7 +201,7 @@ struct Handshake {
     first: First,
     counted: Counted,
     places: Arc<Places>,
-    refusals: Arc<Refusals>,
+    handshake_errors: Arc<HandshakeErrors>,
     revoked: watch::Receiver<Arc<Revoked>>,
     cut: CancellationToken,
 }
@@ -216,11 +216,11 @@ impl Handshake {
             Ok(Err(error)) => {
                 let detail =
                     Refusal::of_io(&error).map_or_else(|| error.kind().to_string(), |_| error.to_string());
-                self.refusals.refuse(ip, Refused::Handshake, &detail);
+                self.handshake_errors.refuse(ip, Refused::Handshake, &detail);
                 return None;
             }
             Err(_) => {
-                self.refusals.refuse(ip, Refused::HandshakeTimeout, "no handshake in time");
+                self.handshake_errors.refuse(ip, Refused::HandshakeTimeout, "no handshake in time");
                 return None;
             }
         };
@@ -228,7 +228,7 @@ impl Handshake {
         let (held, life) = match self.places.admit(certified.as_ref(), self.first) {
             Ok(admitted) => admitted,
             Err(problem) => {
-                self.refusals.refuse(ip, Refused::TooManyConnections, &problem);
+                self.handshake_errors.refuse(ip, Refused::TooManyConnections, &problem);
                 return None;
             }
         };

@@ -29,16 +29,16 @@ use crate::admin::{Admin, Surface};
 use crate::authority::{Authority, Source};
 use crate::caller::Authenticator;
 use crate::config::ControlPlaneConfig;
+use crate::config_watcher::{ConfigFolder, ConfigStatus, tell_together};
 use crate::discovery::Discovery;
-use crate::follow::{ConfigFolder, ConfigStatus, tell_together};
+use crate::grpc::{Issuer, Registrar, TrafficService};
+use crate::handshake_errors::HandshakeErrors;
 use crate::inject;
 use crate::kubernetes::{Accounts, Cluster};
 use crate::listener::Listener;
 use crate::metrics::Metrics;
-use crate::refusals::Refusals;
 use crate::registry::Registry;
 use crate::revocations::Revocations;
-use crate::service::{Issuer, Registrar, TrafficService};
 use crate::settings::Settings;
 use crate::state::{Announcement, StateDir};
 use crate::traffic::Traffic;
@@ -153,7 +153,7 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     let parts = Parts {
         status: Arc::clone(folder.status()),
         traffic: Arc::new(Traffic::new(Arc::clone(&metrics))),
-        refusals: Arc::new(Refusals::new(Arc::clone(&metrics))),
+        handshake_errors: Arc::new(HandshakeErrors::new(Arc::clone(&metrics))),
         revocations,
         authority: Arc::new(authority),
         retire: CancellationToken::new(),
@@ -259,7 +259,7 @@ struct Parts {
     traffic: Arc<Traffic>,
     status: Arc<Mutex<ConfigStatus>>,
     metrics: Arc<Metrics>,
-    refusals: Arc<Refusals>,
+    handshake_errors: Arc<HandshakeErrors>,
     revocations: Arc<Revocations>,
     announcing: Announcing,
     cluster: Option<Cluster>,
@@ -277,7 +277,7 @@ impl Parts {
         let mut tasks = JoinSet::new();
         let stop = self.stop.clone();
         let until_stopped = |work| until_stopped(&stop, work);
-        let authenticator = Authenticator::new(Arc::clone(&self.refusals), self.revocations.watch());
+        let authenticator = Authenticator::new(Arc::clone(&self.handshake_errors), self.revocations.watch());
         let observer = Watched(Arc::clone(&self.metrics));
         let notifier = self.discovery.notifier().clone();
         let source = Arc::clone(&self.discovery);
@@ -290,10 +290,10 @@ impl Parts {
             max_connections: self.config.max_connections,
             revoked: self.revocations.watch(),
             metrics: Arc::clone(&self.metrics),
-            refusals: Arc::clone(&self.refusals),
+            handshake_errors: Arc::clone(&self.handshake_errors),
             cut: self.cut.clone(),
         };
-        let (authority, facts) = (Arc::clone(&self.authority), Arc::clone(&self.discovery));
+        let (authority, dependencies) = (Arc::clone(&self.authority), Arc::clone(&self.discovery));
         let (state, announcing) = (Arc::clone(&self.state), self.announcing.clone());
         let registered = Arc::clone(&self.registry);
         if self.cluster.is_none() {
@@ -302,7 +302,7 @@ impl Parts {
         }
         let Joined { accounts, roots, mut synced, watches } = self.join_cluster(&mut tasks);
         let changed = move |bundle: &TrustBundle| {
-            facts.set_bundle(bundle);
+            dependencies.set_bundle(bundle);
             registered.revoke(bundle.revoked());
             if let Some(roots) = &roots {
                 roots.set(bundle);

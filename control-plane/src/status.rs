@@ -5,7 +5,7 @@
 mod judge;
 mod lease;
 mod mesh;
-mod own;
+mod policy_status;
 mod writer;
 
 pub(crate) use lease::Lease;

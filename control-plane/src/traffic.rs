@@ -11,7 +11,7 @@ use weft_mesh::name::Identity;
 use weft_mesh::statistics::{BUCKETS, Histogram};
 use weft_proto::v1::{self, CauseCount, EdgeReport, MeshSummary, TelemetryReport};
 
-use crate::follow::ConfigStatus;
+use crate::config_watcher::ConfigStatus;
 use crate::metrics::Metrics;
 use crate::registry::Registered;
 

@@ -1,4 +1,4 @@
-//! Compiled resources, and which facts they rest on.
+//! Compiled resources, and which dependencies they rest on.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use weft_xds::EncodedResource;
 use weft_xds::server::Lookup;
 
 use crate::compile::Target;
-use crate::index::Fact;
+use crate::index::DependencyKey;
 
 /// Below this many entries, those that nobody subscribes to any more are left where they are.
 const SWEEP_MIN: usize = 4096;
@@ -32,8 +32,8 @@ type Resource = Option<Arc<EncodedResource>>;
 #[derive(Default)]
 pub(super) struct Cache {
     destinations: HashMap<Arc<str>, Names>,
-    inbounds: HashMap<Arc<str>, (Resource, HashSet<Fact>)>,
-    resting_on: HashMap<Fact, HashSet<Cached>>,
+    inbounds: HashMap<Arc<str>, (Resource, HashSet<DependencyKey>)>,
+    resting_on: HashMap<DependencyKey, HashSet<Cached>>,
     sweep_at: usize,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Cache {
 struct Names {
     by_caller: HashMap<Arc<str>, Lookup>,
     variants: HashMap<Variant, Lookup>,
-    facts: HashSet<Fact>,
+    dependencies: HashSet<DependencyKey>,
 }
 
 impl Cache {
@@ -71,31 +71,36 @@ impl Cache {
         namespace: &Arc<str>,
         variant: Option<Variant>,
         resource: Lookup,
-        facts: HashSet<Fact>,
+        dependencies: HashSet<DependencyKey>,
     ) {
         let name: Arc<str> =
             self.destinations.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
         let cached = Cached::Destination(Arc::clone(&name));
-        for fact in &facts {
+        for fact in &dependencies {
             self.resting_on.entry(fact.clone()).or_default().insert(cached.clone());
         }
         let names = self.destinations.entry(name).or_default();
         names.by_caller.insert(Arc::clone(namespace), resource.clone());
         names.variants.extend(variant.map(|variant| (variant, resource)));
-        names.facts.extend(facts);
+        names.dependencies.extend(dependencies);
     }
 
-    pub(super) fn insert_inbound(&mut self, id: &str, resource: Resource, facts: HashSet<Fact>) {
+    pub(super) fn insert_inbound(
+        &mut self,
+        id: &str,
+        resource: Resource,
+        dependencies: HashSet<DependencyKey>,
+    ) {
         let id: Arc<str> = id.into();
-        for fact in &facts {
+        for fact in &dependencies {
             self.resting_on.entry(fact.clone()).or_default().insert(Cached::Inbound(Arc::clone(&id)));
         }
-        self.inbounds.insert(id, (resource, facts));
+        self.inbounds.insert(id, (resource, dependencies));
     }
 
-    /// Removes what rests on any of these facts, and says what that was.
-    pub(super) fn invalidate(&mut self, facts: &HashSet<Fact>) -> HashSet<Cached> {
-        let resting = facts.iter().filter_map(|fact| self.resting_on.get(fact)).flatten();
+    /// Removes what rests on any of these dependencies, and says what that was.
+    pub(super) fn invalidate(&mut self, dependencies: &HashSet<DependencyKey>) -> HashSet<Cached> {
+        let resting = dependencies.iter().filter_map(|fact| self.resting_on.get(fact)).flatten();
         let removed: HashSet<Cached> = resting.cloned().collect();
         for cached in &removed {
             self.remove(cached);
@@ -118,11 +123,11 @@ impl Cache {
     }
 
     fn remove(&mut self, cached: &Cached) {
-        let facts = match cached {
-            Cached::Destination(name) => self.destinations.remove(name).map(|names| names.facts),
-            Cached::Inbound(id) => self.inbounds.remove(id).map(|(_, facts)| facts),
+        let dependencies = match cached {
+            Cached::Destination(name) => self.destinations.remove(name).map(|names| names.dependencies),
+            Cached::Inbound(id) => self.inbounds.remove(id).map(|(_, dependencies)| dependencies),
         };
-        for fact in facts.into_iter().flatten() {
+        for fact in dependencies.into_iter().flatten() {
             if let Some(resting) = self.resting_on.get_mut(&fact) {
                 resting.remove(cached);
                 if resting.is_empty() {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use weft_proto::{Resource, v1};
 use weft_xds::server::{ClientContext, Lookup, Members, ResourceSource};
 
-use super::{Discovery, Touched};
+use super::{Affected, Discovery};
 use crate::index::tests::{Step, endpoint_names, names, steps};
 use crate::index::{Index, Workload};
 use weft_resource::{Key, Object};
@@ -59,11 +59,11 @@ fn everything(
     seen
 }
 
-fn is_told(touched: &Touched, kind: &str, name: &str) -> bool {
+fn is_told(affected: &Affected, kind: &str, name: &str) -> bool {
     match kind.split(' ').next() {
-        Some("destination") => touched.destinations.contains(name),
-        Some("inbound") => touched.inbounds.contains(name),
-        _ => touched.endpoints.contains(name),
+        Some("destination") => affected.destinations.contains(name),
+        Some("inbound") => affected.inbounds.contains(name),
+        _ => affected.endpoints.contains(name),
     }
 }
 
@@ -79,7 +79,7 @@ proptest! {
         let mut left: Vec<Arc<Workload>> = Vec::new();
         for step in steps {
             let before = everything(&kept, &workloads);
-            let touched = match step {
+            let affected = match step {
                 Step::Put(object) => {
                     objects.insert(object.key.clone(), Arc::new(*object));
                     kept.set_objects(&objects)
@@ -110,10 +110,10 @@ proptest! {
             }
             prop_assert_eq!(&after, &everything(&fresh, &workloads));
             for (key, value) in before.iter().filter(|(key, value)| after.get(*key) != Some(*value)) {
-                prop_assert!(is_told(&touched, &key.0, &key.1), "{:?} was {} and is {:?}", key, value, after.get(key));
+                prop_assert!(is_told(&affected, &key.0, &key.1), "{:?} was {} and is {:?}", key, value, after.get(key));
             }
             for key in after.keys().filter(|key| !before.contains_key(*key) && key.0 == "endpoint") {
-                prop_assert!(is_told(&touched, &key.0, &key.1), "{:?} appeared", key);
+                prop_assert!(is_told(&affected, &key.0, &key.1), "{:?} appeared", key);
             }
         }
     }
@@ -129,12 +129,12 @@ fn a_changed_endpoint_touches_no_destination() {
         panic!("cart:80 is there");
     };
     let second = crate::index::tests::workload("shop", "cart-2", &[("cart", 80)], 2);
-    let touched = discovery.set_workload(&Arc::new(second));
+    let affected = discovery.set_workload(&Arc::new(second));
     assert_eq!(
-        touched.endpoints.iter().map(String::as_str).collect::<Vec<_>>(),
+        affected.endpoints.iter().map(String::as_str).collect::<Vec<_>>(),
         ["shop/cart:80/shop.w~cart-2"]
     );
-    assert!(touched.destinations.is_empty());
+    assert!(affected.destinations.is_empty());
     let Lookup::Found(again) = discovery.resource(&client, v1::Destination::TYPE_URL, "cart:80") else {
         panic!("cart:80 is still there");
     };

@@ -13,7 +13,7 @@ use weft_mesh::name::{ServiceName, ServicePort};
 
 use super::service::Claim;
 use super::workload::set_in;
-use super::{Changes, Endpoint, EndpointId, Fact, Index, Origin, Pod};
+use super::{Changes, DependencyKey, Endpoint, EndpointId, Index, Origin, Pod};
 use weft_resource::{Age, Key, Object, SliceEndpoint, Spec};
 
 /// How it is known who is at an endpoint's address.
@@ -159,7 +159,7 @@ impl Index {
         }
         for ip in own(old).symmetric_difference(&own(new)).chain(nodes(old).symmetric_difference(&nodes(new)))
         {
-            changes.fact(Fact::Ip(*ip));
+            changes.dependency(DependencyKey::Ip(*ip));
         }
         own(old).into_iter().chain(own(new)).collect()
     }

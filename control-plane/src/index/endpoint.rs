@@ -10,7 +10,7 @@ use weft_xds::EncodedResource;
 use super::claim::{Behind, Standing, Withheld};
 use super::service::{MembersOf, Port, Service};
 use super::workload::set_in;
-use super::{Changes, Fact, Health, Index, Locality, Offer, Origin, Workload};
+use super::{Changes, DependencyKey, Health, Index, Locality, Offer, Origin, Workload};
 use weft_resource::{
     AddressType, EndpointSliceSpec, ExternalServiceSpec, Object, PortOrName, SliceEndpoint, Spec, Transport,
 };
@@ -180,7 +180,7 @@ impl Index {
             for (endpoint, present) in [(old, false), (new, true)] {
                 let Some(endpoint) = endpoint else { continue };
                 set_in(&mut self.addresses, &endpoint.address, at, present);
-                changes.fact(Fact::Address(endpoint.address));
+                changes.dependency(DependencyKey::Address(endpoint.address));
             }
         }
         if new.is_some_and(|endpoint| !endpoint.is_told()) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weft_mesh::name::ServiceName;
 
 use super::workload::set_in;
-use super::{Changes, Fact, Index, Origin};
+use super::{Changes, DependencyKey, Index, Origin};
 use weft_resource::{Key, Kind, Object, ParentRef, Spec};
 
 impl Index {
@@ -45,29 +45,29 @@ impl Index {
                     &key,
                     new,
                     |name| {
-                        changes.facts.insert(Fact::Routes(name));
+                        changes.dependencies.insert(DependencyKey::Routes(name));
                     },
                 );
             }
             Kind::BackendPolicy => {
                 list_in(&mut self.policies, &targets(old), &targets(new), &key, new, |name| {
-                    changes.facts.insert(Fact::Policies(name));
+                    changes.dependencies.insert(DependencyKey::Policies(name));
                 });
             }
             Kind::ReferenceGrant => {
                 let at = BTreeSet::from([Arc::clone(namespace)]);
                 list_in(&mut self.grants, &at, &at, &key, new, |namespace| {
-                    changes.facts.insert(Fact::Grants(namespace));
+                    changes.dependencies.insert(DependencyKey::Grants(namespace));
                 });
             }
             Kind::AuthorizationPolicy | Kind::MeshPolicy => {
                 let at = BTreeSet::from([Arc::clone(namespace)]);
                 list_in(&mut self.workload_policies, &at, &at, &key, new, |namespace| {
-                    changes.facts.insert(Fact::WorkloadPolicies(namespace));
+                    changes.dependencies.insert(DependencyKey::WorkloadPolicies(namespace));
                 });
             }
             Kind::FaultFilter | Kind::RateLimitFilter => {
-                changes.facts.insert(Fact::Filter(key));
+                changes.dependencies.insert(DependencyKey::Filter(key));
             }
             Kind::Namespace => {}
         }

@@ -8,7 +8,7 @@ use weft_mesh::name::{Identity, ServiceName};
 use weft_mesh::protocol::Protocol;
 
 use super::workload::set_in;
-use super::{Changes, Fact, Index, Origin, selects};
+use super::{Changes, DependencyKey, Index, Origin, selects};
 use weft_resource::{Key, Kind, Object, PortOrName, Spec};
 
 /// What matters of a pod.
@@ -81,7 +81,7 @@ impl Index {
 
     fn pod_changed(&mut self, old: Option<&Pod>, new: Option<&Pod>, changes: &mut Changes) {
         let Some(id) = new.or(old).map(|pod| Arc::clone(&pod.id)) else { return };
-        changes.fact(Fact::Workload(Arc::clone(&id)));
+        changes.dependency(DependencyKey::Workload(Arc::clone(&id)));
         let mut slices = self.slices_of_pod.get(&id).cloned().unwrap_or_default();
         for ip in self.set_pod_ips(old, new, changes) {
             slices.extend(self.claimants.get(&ip).into_iter().flatten().cloned());

@@ -8,7 +8,7 @@ use weft_mesh::name::{ServiceName, ServicePort};
 use weft_mesh::protocol::Protocol;
 
 use super::workload::set_in;
-use super::{Changes, Fact, Index, Origin, Workload};
+use super::{Changes, DependencyKey, Index, Origin, Workload};
 use weft_resource::{
     Age, ExternalServiceSpec, Key, Kind, PortOrName, ServiceSpec, ServiceType, Spec, Transport,
 };
@@ -159,15 +159,15 @@ impl Index {
             let Some(service) = service else { continue };
             for host in &service.hosts {
                 set_in(&mut self.hosts, host, name, present);
-                changes.fact(Fact::Host(Arc::clone(host)));
+                changes.dependency(DependencyKey::Host(Arc::clone(host)));
             }
             for ip in &service.ips {
                 set_in(&mut self.ips, ip, name, present);
-                changes.fact(Fact::Ip(*ip));
+                changes.dependency(DependencyKey::Ip(*ip));
             }
             if service.selects() {
                 set_in(&mut self.selecting, &namespace, name, present);
-                changes.fact(Fact::Selecting(Arc::clone(&namespace)));
+                changes.dependency(DependencyKey::Selecting(Arc::clone(&namespace)));
             }
         }
         let ports = |service: &Option<Arc<Service>>| -> BTreeSet<u16> {
@@ -184,7 +184,7 @@ impl Index {
             Some(new) => self.services.insert(name.clone(), new),
             None => self.services.remove(name),
         };
-        changes.fact(Fact::Service(name.clone()));
+        changes.dependency(DependencyKey::Service(name.clone()));
         for origin in self.origins(name, selecting) {
             self.give(&origin, name, changes);
         }

@@ -9,7 +9,7 @@ use weft_identity::Grants;
 use weft_mesh::name::{Identity, ServiceName};
 use weft_mesh::protocol::Protocol;
 
-use super::{Changes, Fact, Index, Origin};
+use super::{Changes, DependencyKey, Index, Origin};
 
 /// Stands between identity and name in the id of a workload that registered. No name has it, nor has the id of a pod or of
 /// an address, so that a registration can't take the place of either.
@@ -129,7 +129,7 @@ impl Index {
     ) {
         let Some(any) = new.or(old) else { return };
         let id = &any.id;
-        changes.fact(Fact::Workload(Arc::clone(id)));
+        changes.dependency(DependencyKey::Workload(Arc::clone(id)));
         let mut affected = Vec::new();
         for (workload, present) in old.map(|old| (old, false)).into_iter().chain(new.map(|new| (new, true))) {
             let namespace: Arc<str> = workload.identity.namespace().into();

@@ -5,7 +5,7 @@
 //! last right, as long as this process lives.
 
 mod health;
-mod kept;
+mod store;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -27,11 +27,11 @@ use tokio::task::JoinSet;
 use weft_mesh::name::TrustDomain;
 
 pub(crate) use self::health::WatchHealth;
-use self::kept::{Kept, News};
+use self::store::{News, Store};
 pub(crate) use self::translate::{decode_object, key as key_of_object};
 use super::Diagnostic;
+use crate::config_watcher::ConfigStatus;
 use crate::discovery::Discovery;
-use crate::follow::ConfigStatus;
 use crate::index::Change;
 use crate::kubernetes::{REQUEST_TIMEOUT, watched};
 use crate::metrics::Metrics;
@@ -154,8 +154,8 @@ impl Watches {
             return;
         }
         self.metrics.config_loads.inc();
-        let touched = self.discovery.apply(&changes);
-        tracing::debug!(changes = changes.len(), destinations = touched.destinations.len(), "applied");
+        let affected = self.discovery.apply(&changes);
+        tracing::debug!(changes = changes.len(), destinations = affected.destinations.len(), "applied");
     }
 
     /// Tells once of what is wrong.
@@ -293,9 +293,9 @@ async fn objects(
     news: mpsc::Sender<(Watched, News)>,
 ) {
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
-    let kept = Kept::new(move |object: &DynamicObject| translate::key(kind, object));
+    let store = Store::new(move |object: &DynamicObject| translate::key(kind, object));
     let translate = |key, object| translate::object(key, &resource, object);
-    follow(Watched::Kind(kind), api, kept, translate, Change::Remove, health, news).await;
+    follow(Watched::Kind(kind), api, store, translate, Change::Remove, health, news).await;
 }
 
 /// Watches pods.
@@ -306,14 +306,14 @@ async fn pods(
     news: mpsc::Sender<(Watched, News)>,
 ) {
     let translate = |id, pod: ClusterPod| translate::pod(id, &pod, &trust_domain);
-    let kept = Kept::new(translate::pod_id);
-    follow(Watched::Pods, Api::all(client), kept, translate, Change::RemovePod, health, news).await;
+    let store = Store::new(translate::pod_id);
+    follow(Watched::Pods, Api::all(client), store, translate, Change::RemovePod, health, news).await;
 }
 
 async fn follow<K, Id, F>(
     what: Watched,
     api: Api<K>,
-    mut kept: Kept<Id, K, F>,
+    mut store: Store<Id, K, F>,
     translate: impl Fn(Id, K) -> News,
     gone: impl Fn(Id) -> Change,
     health: WatchHealth,
@@ -343,7 +343,7 @@ async fn follow<K, Id, F>(
                 continue;
             }
         };
-        let Some(told) = kept.take(event, &translate, &gone) else { continue };
+        let Some(told) = store.take(event, &translate, &gone) else { continue };
         read |= told.whole;
         if news.send((what, told)).await.is_err() {
             return;

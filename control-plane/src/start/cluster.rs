@@ -106,11 +106,11 @@ impl Parts {
                 }
             };
             tasks.spawn(until_stopped(&self.stop, Box::pin(lease.hold(work))));
-            if let Some((listener, facts)) = self.injector.webhook.take() {
+            if let Some((listener, dependencies)) = self.injector.webhook.take() {
                 let webhook = Webhook {
                     authority: Arc::clone(&self.authority),
                     settings: Arc::clone(&self.injector.settings),
-                    cluster: facts,
+                    cluster: dependencies,
                     metrics: Arc::clone(&self.metrics),
                     life: self.config.certificate_life,
                 };

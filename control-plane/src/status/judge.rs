@@ -46,7 +46,7 @@ pub(super) fn field(kind: Kind) -> &'static str {
 /// That field as it should be; none when it is so already. Other controllers' entries stay.
 pub(super) fn wanted(route: &Judged, reader: &Reader<'_>, now: &str) -> Option<Vec<Value>> {
     if route.key.kind.group() == OWN_GROUP {
-        return super::own::wanted(route, reader, now);
+        return super::policy_status::wanted(route, reader, now);
     }
     let (ours, others): (Vec<&Value>, Vec<&Value>) =
         route.status.iter().partition(|status| status["controllerName"] == CONTROLLER);

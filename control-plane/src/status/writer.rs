@@ -16,7 +16,7 @@ use super::judge::{Judged, field, wanted};
 use super::mesh;
 use crate::compile::Reader;
 use crate::discovery::Discovery;
-use crate::index::{Fact, Index};
+use crate::index::{DependencyKey, Index};
 use crate::kubernetes::watched;
 use crate::source::kubernetes::{decode_object, key_of_object, served};
 use weft_resource::{Key, Kind};
@@ -52,8 +52,8 @@ pub(crate) struct Writer {
 #[derive(Default)]
 struct Known {
     routes: HashMap<Key, Judged>,
-    facts: HashMap<Key, HashSet<Fact>>,
-    resting_on: HashMap<Fact, HashSet<Key>>,
+    dependencies: HashMap<Key, HashSet<DependencyKey>>,
+    resting_on: HashMap<DependencyKey, HashSet<Key>>,
     /// To be judged.
     due: HashSet<Key>,
     /// Could not be written; to be judged again after a while.
@@ -82,13 +82,13 @@ impl Known {
     }
 
     /// These have changed.
-    fn changed(&mut self, facts: &HashSet<Fact>) {
-        let resting = facts.iter().filter_map(|fact| self.resting_on.get(fact));
+    fn changed(&mut self, dependencies: &HashSet<DependencyKey>) {
+        let resting = dependencies.iter().filter_map(|fact| self.resting_on.get(fact));
         self.due.extend(resting.flatten().cloned());
     }
 
-    fn rest_on(&mut self, key: &Key, facts: HashSet<Fact>) {
-        for fact in self.facts.remove(key).into_iter().flatten() {
+    fn rest_on(&mut self, key: &Key, dependencies: HashSet<DependencyKey>) {
+        for fact in self.dependencies.remove(key).into_iter().flatten() {
             if let Some(resting) = self.resting_on.get_mut(&fact) {
                 resting.remove(key);
                 if resting.is_empty() {
@@ -96,11 +96,11 @@ impl Known {
                 }
             }
         }
-        for fact in &facts {
+        for fact in &dependencies {
             self.resting_on.entry(fact.clone()).or_default().insert(key.clone());
         }
-        if !facts.is_empty() {
-            self.facts.insert(key.clone(), facts);
+        if !dependencies.is_empty() {
+            self.dependencies.insert(key.clone(), dependencies);
         }
     }
 

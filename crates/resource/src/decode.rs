@@ -101,7 +101,7 @@ fn decode_object(value: &Value, written: Age, head: &mut Head, problems: &mut Pr
     let kind = kind?;
     let body = body_of(document, kind, problems)?;
     let at = if kind.has_spec() { root.field("spec") } else { root };
-    kind.shape().check(&body, &at, problems);
+    kind.field_schema().check(&body, &at, problems);
     // What can be read all the same is checked too, so that everything is told at once.
     let spec = match read_spec(kind, body) {
         Ok(spec) => spec,

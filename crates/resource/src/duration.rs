@@ -50,7 +50,7 @@ impl JsonSchema for GatewayDuration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": PATTERN, super::shape::EXPECTED: EXPECTED })
+        json_schema!({ "type": "string", "pattern": PATTERN, super::schema::EXPECTED: EXPECTED })
     }
 }
 

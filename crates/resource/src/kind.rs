@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use schemars::{Schema, schema_for};
 use serde_json::Value;
 
-use super::shape::Shape;
+use super::schema::FieldSchema;
 use super::{
     AuthorizationPolicySpec, BackendPolicySpec, ConnectionRouteSpec, EndpointSliceSpec, ExternalServiceSpec,
     FaultFilterSpec, GrpcRouteSpec, HttpRouteSpec, MeshPolicySpec, RateLimitFilterSpec, ReferenceGrantSpec,
@@ -132,26 +132,27 @@ impl Kind {
 
     /// Takes away what resources of this kind may hold and Weft does not read, so that it costs no memory.
     pub fn prune(self, value: &mut Value) {
-        self.shape().prune(value);
+        self.field_schema().prune(value);
     }
 
     /// What its `spec` may look like, made at first use.
-    pub(crate) fn shape(self) -> &'static Shape {
-        static SHAPES: [OnceLock<Shape>; Kind::ALL.len()] = [const { OnceLock::new() }; Kind::ALL.len()];
+    pub(crate) fn field_schema(self) -> &'static FieldSchema {
+        static SHAPES: [OnceLock<FieldSchema>; Kind::ALL.len()] =
+            [const { OnceLock::new() }; Kind::ALL.len()];
         let make = || match self {
-            Self::Service => Shape::of::<ServiceSpec>(),
-            Self::EndpointSlice => Shape::of::<EndpointSliceSpec>(),
-            Self::HttpRoute => Shape::of::<HttpRouteSpec>(),
-            Self::GrpcRoute => Shape::of::<GrpcRouteSpec>(),
-            Self::TlsRoute | Self::TcpRoute => Shape::of::<ConnectionRouteSpec>(),
-            Self::ReferenceGrant => Shape::of::<ReferenceGrantSpec>(),
-            Self::Namespace => Shape::Any,
-            Self::BackendPolicy => Shape::of::<BackendPolicySpec>(),
-            Self::AuthorizationPolicy => Shape::of::<AuthorizationPolicySpec>(),
-            Self::MeshPolicy => Shape::of::<MeshPolicySpec>(),
-            Self::FaultFilter => Shape::of::<FaultFilterSpec>(),
-            Self::RateLimitFilter => Shape::of::<RateLimitFilterSpec>(),
-            Self::ExternalService => Shape::of::<ExternalServiceSpec>(),
+            Self::Service => FieldSchema::of::<ServiceSpec>(),
+            Self::EndpointSlice => FieldSchema::of::<EndpointSliceSpec>(),
+            Self::HttpRoute => FieldSchema::of::<HttpRouteSpec>(),
+            Self::GrpcRoute => FieldSchema::of::<GrpcRouteSpec>(),
+            Self::TlsRoute | Self::TcpRoute => FieldSchema::of::<ConnectionRouteSpec>(),
+            Self::ReferenceGrant => FieldSchema::of::<ReferenceGrantSpec>(),
+            Self::Namespace => FieldSchema::Any,
+            Self::BackendPolicy => FieldSchema::of::<BackendPolicySpec>(),
+            Self::AuthorizationPolicy => FieldSchema::of::<AuthorizationPolicySpec>(),
+            Self::MeshPolicy => FieldSchema::of::<MeshPolicySpec>(),
+            Self::FaultFilter => FieldSchema::of::<FaultFilterSpec>(),
+            Self::RateLimitFilter => FieldSchema::of::<RateLimitFilterSpec>(),
+            Self::ExternalService => FieldSchema::of::<ExternalServiceSpec>(),
         };
         match SHAPES.get(self as usize) {
             Some(cell) => cell.get_or_init(make),
@@ -171,9 +172,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_a_shape() {
+    fn every_kind_has_a_field_schema() {
         for kind in Kind::ALL {
-            let _ = kind.shape();
+            let _ = kind.field_schema();
             assert_eq!(Kind::ALL.get(kind as usize), Some(&kind));
         }
     }

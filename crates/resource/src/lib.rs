@@ -14,8 +14,8 @@ mod problem;
 mod reference;
 mod route;
 mod rule;
+mod schema;
 mod service;
-mod shape;
 mod suggest;
 
 use std::collections::BTreeMap;

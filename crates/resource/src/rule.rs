@@ -25,6 +25,6 @@ pub(super) fn texts(most: usize, longest: usize, pattern: &str, expected: &str) 
     json_schema!({
         "type": "array",
         "maxItems": most,
-        "items": { "type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern, super::shape::EXPECTED: expected },
+        "items": { "type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern, super::schema::EXPECTED: expected },
     })
 }

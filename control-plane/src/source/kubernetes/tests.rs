@@ -163,10 +163,10 @@ fn a_pod_that_has_ended_is_none() {
 
 #[test]
 fn a_list_that_is_read_anew_says_what_has_gone() {
-    let mut kept = Kept::new(translate::pod_id);
+    let mut store = Store::new(translate::pod_id);
     let mut take = |event| {
         let translate = |id, pod: ClusterPod| translate::pod(id, &pod, &trust_domain());
-        kept.take(event, translate, Change::RemovePod)
+        store.take(event, translate, Change::RemovePod)
     };
     for name in ["a", "b"] {
         assert!(take(Event::InitApply(pod(name, &json!({})))).is_none());

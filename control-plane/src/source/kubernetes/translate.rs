@@ -10,7 +10,7 @@ use kube::api::{ApiResource, DynamicObject};
 use serde_json::{Map, Value, json};
 use weft_mesh::name::{Identity, TrustDomain};
 
-use super::kept::News;
+use super::store::News;
 use crate::index::{Change, Pod};
 use crate::inject;
 use weft_resource::{Age, Decoded, Key, Kind, OWN_GROUP, decode_in_part};

@@ -63,7 +63,7 @@ fn only_what_rests_on_a_change_is_judged_again() {
     discovery.apply(&[crate::index::Change::Remove(service.key)]);
     known.changed(&changed.take());
     assert_eq!(judged(&mut known, &discovery), [""; 0]);
-    assert!(known.resting_on.is_empty() && known.facts.is_empty());
+    assert!(known.resting_on.is_empty() && known.dependencies.is_empty());
 }
 
 #[test]

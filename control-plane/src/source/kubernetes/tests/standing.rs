@@ -80,12 +80,12 @@ fn an_endpoint_whose_pod_is_not_known_waits_and_is_never_plain_text() {
     index.apply(&service().changes);
     index.apply(&slice().changes);
     assert_eq!((endpoint(&index), withheld(&index)), (None, vec![Withheld::PodUnknown]));
-    let touched = index.apply(&news_of(&meshed()).changes);
-    assert_eq!(touched.endpoints.len(), 1, "proxies are told");
+    let affected = index.apply(&news_of(&meshed()).changes);
+    assert_eq!(affected.endpoints.len(), 1, "proxies are told");
     assert_eq!(endpoint(&index), Some((ADDRESS.parse().unwrap(), Hop::Weft, Some(identity()))));
     // A pod that goes before its slice does.
-    let touched = index.apply(&[Change::RemovePod("cart-1.shop".into())]);
-    assert_eq!(touched.endpoints.len(), 1, "proxies are told");
+    let affected = index.apply(&[Change::RemovePod("cart-1.shop".into())]);
+    assert_eq!(affected.endpoints.len(), 1, "proxies are told");
     assert_eq!((endpoint(&index), withheld(&index)), (None, vec![Withheld::PodGone]));
     // Another one of its name and address, without a sidecar: that is a change that says so.
     let next = changed(&pod("cart-1", &json!({})), |pod| pod["metadata"]["uid"] = json!("3"));
@@ -262,11 +262,11 @@ fn overlapping_slices_hold_an_address_together() {
     let first = object.key.clone();
     Arc::make_mut(object).key.name = "cart-y".into();
     let second = object.key.clone();
-    let touched = index.apply(&twin);
-    assert!(touched.endpoints.is_empty(), "nothing changed for proxies: {touched:?}");
+    let affected = index.apply(&twin);
+    assert!(affected.endpoints.is_empty(), "nothing changed for proxies: {affected:?}");
     let there = Some((ADDRESS.parse().unwrap(), Hop::Weft, Some(identity())));
-    let touched = index.apply(&[Change::Remove(first)]);
-    assert!(touched.endpoints.is_empty(), "{touched:?}");
+    let affected = index.apply(&[Change::Remove(first)]);
+    assert!(affected.endpoints.is_empty(), "{affected:?}");
     assert_eq!(endpoint(&index), there);
     index.apply(&[Change::Remove(second)]);
     assert_eq!(endpoint(&index), None);

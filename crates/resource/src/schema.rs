@@ -17,14 +17,14 @@ pub(crate) const EXPECTED: &str = "x-weft-expected";
 
 /// What a value may be.
 #[derive(Debug)]
-pub(crate) enum Shape {
+pub(crate) enum FieldSchema {
     Any,
     Boolean,
     Number { whole: bool, minimum: f64, maximum: f64 },
     NumberOrText,
     Text(Text),
-    List { items: Box<Shape>, minimum: usize, maximum: usize },
-    Mapping(Box<Shape>),
+    List { items: Box<FieldSchema>, minimum: usize, maximum: usize },
+    Mapping(Box<FieldSchema>),
     Struct(Struct),
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Text {
 
 #[derive(Debug)]
 pub(crate) struct Struct {
-    fields: Vec<(String, Shape)>,
+    fields: Vec<(String, FieldSchema)>,
     /// Least number of fields.
     minimum: usize,
     required: Vec<String>,
@@ -46,7 +46,7 @@ pub(crate) struct Struct {
     unsupported: Vec<String>,
 }
 
-impl Shape {
+impl FieldSchema {
     /// The shape of a type, from its schema.
     pub(crate) fn of<T: JsonSchema>() -> Self {
         let mut settings = SchemaSettings::draft2020_12();
@@ -357,7 +357,7 @@ mod tests {
 
     fn problems_of(value: &Value) -> Vec<String> {
         let mut problems = Problems::default();
-        Shape::of::<Sample>().check(value, &At::ROOT, &mut problems);
+        FieldSchema::of::<Sample>().check(value, &At::ROOT, &mut problems);
         problems.0.iter().map(|problem| format!("{}: {}", problem.path, problem.reason)).collect()
     }
 

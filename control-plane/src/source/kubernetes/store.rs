@@ -19,7 +19,7 @@ pub(super) struct News {
 }
 
 /// The ids of what is there.
-pub(super) struct Kept<Id, O, F: Fn(&O) -> Id> {
+pub(super) struct Store<Id, O, F: Fn(&O) -> Id> {
     id: F,
     held: HashSet<Id>,
     /// While the list is read anew: what it holds so far.
@@ -27,7 +27,7 @@ pub(super) struct Kept<Id, O, F: Fn(&O) -> Id> {
     object: std::marker::PhantomData<O>,
 }
 
-impl<Id: Clone + Eq + Hash, O, F: Fn(&O) -> Id> Kept<Id, O, F> {
+impl<Id: Clone + Eq + Hash, O, F: Fn(&O) -> Id> Store<Id, O, F> {
     pub(super) fn new(id: F) -> Self {
         Self { id, held: HashSet::new(), coming: None, object: std::marker::PhantomData }
     }

@@ -171,11 +171,11 @@ impl ConfigFolder {
         drop(status);
         if new_version {
             self.metrics.config_loads.inc();
-            let touched = self.discovery.set_objects(&outcome.objects);
+            let affected = self.discovery.set_objects(&outcome.objects);
             tracing::info!(
                 resources = outcome.objects.len(),
                 version = outcome.version,
-                destinations = touched.destinations.len(),
+                destinations = affected.destinations.len(),
                 "configuration in force"
             );
         }

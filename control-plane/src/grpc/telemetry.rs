@@ -16,8 +16,8 @@ use weft_proto::v1::telemetry_server;
 use weft_proto::v1::{MeshSummary, ReportResponse, TelemetryReport, WatchRequest};
 
 use crate::caller::Authenticator;
+use crate::config_watcher::ConfigStatus;
 use crate::discovery::Discovery;
-use crate::follow::ConfigStatus;
 use crate::registry::Registry;
 use crate::traffic::{Reporter, Reporting, Traffic};
 
@@ -134,10 +134,10 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::handshake_errors::HandshakeErrors;
     use crate::index::tests::workload;
     use crate::index::{Change, Pod};
     use crate::metrics::Metrics;
-    use crate::refusals::Refusals;
 
     fn identity(account: &str) -> Identity {
         format!("spiffe://cluster.local/ns/shop/sa/{account}").parse().unwrap()
@@ -170,7 +170,7 @@ mod tests {
             discovery,
             config: Arc::default(),
             authenticator: Authenticator::new(
-                Arc::new(Refusals::new(metrics)),
+                Arc::new(HandshakeErrors::new(metrics)),
                 tokio::sync::watch::channel(Arc::default()).1,
             ),
             stop: CancellationToken::new(),

@@ -20,9 +20,9 @@ const APART: Duration = Duration::from_secs(1);
 
 /// When each watch may begin next, by its path.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pace(Arc<Mutex<HashMap<String, Instant>>>);
+pub(crate) struct WatchBackoff(Arc<Mutex<HashMap<String, Instant>>>);
 
-impl Pace {
+impl WatchBackoff {
     /// When a request may be sent.
     fn turn(&self, request: &Request<Body>) -> Instant {
         let now = Instant::now();
@@ -37,19 +37,19 @@ impl Pace {
     }
 }
 
-impl<S> Layer<S> for Pace {
+impl<S> Layer<S> for WatchBackoff {
     type Service = Paced<S>;
 
     fn layer(&self, inner: S) -> Paced<S> {
-        Paced { inner, pace: self.clone() }
+        Paced { inner, backoff: self.clone() }
     }
 }
 
-/// A client of the API server that begins watches at a pace.
+/// A client of the API server that begins watches at a backoff.
 #[derive(Debug)]
 pub(crate) struct Paced<S> {
     inner: S,
-    pace: Pace,
+    backoff: WatchBackoff,
 }
 
 impl<S, B> Service<Request<Body>> for Paced<S>
@@ -66,7 +66,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let turn = self.pace.turn(&request);
+        let turn = self.backoff.turn(&request);
         let answer = self.inner.call(request);
         Box::pin(async move {
             sleep_until(turn).await;
@@ -106,7 +106,7 @@ mod tests {
                 let answer = Response::builder().status(status).body(Body::from(body.into_bytes()));
                 async move { Ok::<_, Infallible>(answer.unwrap()) }
             });
-            let client = ClientBuilder::new(service, "default").with_layer(&Pace::default()).build();
+            let client = ClientBuilder::new(service, "default").with_layer(&WatchBackoff::default()).build();
             let events = watched(Api::<Pod>::all(client), Config::default());
             pin_mut!(events);
             let all = async { while events.next().await.is_some() {} };
@@ -118,8 +118,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn watches_of_several_kinds_and_other_requests_do_not_wait_for_each_other() {
-        let pace = Pace::default();
-        let turn = |uri: &str| pace.turn(&Request::get(uri).body(Body::empty()).unwrap());
+        let backoff = WatchBackoff::default();
+        let turn = |uri: &str| backoff.turn(&Request::get(uri).body(Body::empty()).unwrap());
         let now = Instant::now();
         assert_eq!(turn("/api/v1/pods?watch=true&resourceVersion=1"), now);
         assert_eq!(turn("/api/v1/services?watch=true"), now);

@@ -11,13 +11,13 @@ use crate::metrics::{Metrics, Refused};
 /// Beyond this many addresses what was logged is forgotten: a bound on memory, and a reminder.
 const LOGGED_MAX: usize = 1_024;
 
-/// Counts refusals, and logs the first of each address and reason.
-pub(crate) struct Refusals {
+/// Counts handshake_errors, and logs the first of each address and reason.
+pub(crate) struct HandshakeErrors {
     metrics: Arc<Metrics>,
     logged: Mutex<HashSet<(IpAddr, Refused, String)>>,
 }
 
-impl Refusals {
+impl HandshakeErrors {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, logged: Mutex::default() }
     }
