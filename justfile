@@ -29,6 +29,7 @@ generate:
     WEFT_WRITE=1 cargo test -p weft-resource --test reference
     WEFT_WRITE=1 cargo test -p weft --bins reference
     WEFT_WRITE=1 cargo test -p weft-proxy --lib reference
+    WEFT_WRITE=1 cargo test -p weft-control-plane --lib reference
 
 # Numbers of the code: lengths, circles, documentation
 house:

@@ -12,6 +12,8 @@ mod install;
 mod interrupts;
 mod output;
 mod process;
+#[cfg(test)]
+mod reference;
 mod request;
 mod revoke;
 mod run;
