@@ -11,7 +11,7 @@ use crate::metrics::{Metrics, Refused};
 /// Beyond this many addresses what was logged is forgotten: a bound on memory, and a reminder.
 const LOGGED_MAX: usize = 1_024;
 
-/// Counts handshake_errors, and logs the first of each address and reason.
+/// Counts refusals, and logs the first of each address and reason.
 pub(crate) struct HandshakeErrors {
     metrics: Arc<Metrics>,
     logged: Mutex<HashSet<(IpAddr, Refused, String)>>,

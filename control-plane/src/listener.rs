@@ -180,7 +180,7 @@ impl Listener {
                 first,
                 counted: Counted::new(&self.metrics),
                 places: Arc::clone(&places),
-                handshake_errors: Arc::clone(&self.handshake_errors),
+                errors: Arc::clone(&self.handshake_errors),
                 revoked: self.revoked.clone(),
                 cut: self.cut.clone(),
             };
@@ -201,7 +201,7 @@ struct Handshake {
     first: First,
     counted: Counted,
     places: Arc<Places>,
-    handshake_errors: Arc<HandshakeErrors>,
+    errors: Arc<HandshakeErrors>,
     revoked: watch::Receiver<Arc<Revoked>>,
     cut: CancellationToken,
 }
@@ -216,11 +216,11 @@ impl Handshake {
             Ok(Err(error)) => {
                 let detail =
                     Refusal::of_io(&error).map_or_else(|| error.kind().to_string(), |_| error.to_string());
-                self.handshake_errors.refuse(ip, Refused::Handshake, &detail);
+                self.errors.refuse(ip, Refused::Handshake, &detail);
                 return None;
             }
             Err(_) => {
-                self.handshake_errors.refuse(ip, Refused::HandshakeTimeout, "no handshake in time");
+                self.errors.refuse(ip, Refused::HandshakeTimeout, "no handshake in time");
                 return None;
             }
         };
@@ -228,7 +228,7 @@ impl Handshake {
         let (held, life) = match self.places.admit(certified.as_ref(), self.first) {
             Ok(admitted) => admitted,
             Err(problem) => {
-                self.handshake_errors.refuse(ip, Refused::TooManyConnections, &problem);
+                self.errors.refuse(ip, Refused::TooManyConnections, &problem);
                 return None;
             }
         };

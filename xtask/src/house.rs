@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use source::Source;
 
 mod functions;
 mod items;
+#[cfg(test)]
+mod layers;
 mod modules;
 mod source;
 
@@ -25,37 +28,23 @@ pub(crate) struct Args {
     crates: Vec<String>,
 }
 
-/// The crates, by their folders.
-const CRATES: [&str; 18] = [
-    "cli",
-    "proxy",
-    "control-plane",
-    "proto",
-    "crates/mesh",
-    "crates/identity",
-    "crates/hop",
-    "crates/redirect",
-    "crates/resource",
-    "crates/xds",
-    "crates/values",
-    "crates/log",
-    "crates/harness",
-    "crates/testkit",
-    "examples",
-    "bench",
-    "verify",
-    "xtask",
-];
+/// The folders of the workspace's crates, as its manifest names them.
+fn crates(root: &Path) -> anyhow::Result<Vec<String>> {
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
+    let members = manifest.split_once("members = [").and_then(|(_, rest)| rest.split_once(']'));
+    let (members, _) = members.context("Cargo.toml has no list of members")?;
+    Ok(members.split('"').skip(1).step_by(2).map(str::to_owned).collect())
+}
 
 /// Prints a table, and with `--names` what its numbers are about.
 pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<()> {
-    let chosen = |folder: &&&str| args.crates.is_empty() || args.crates.iter().any(|only| only == *folder);
+    let chosen = |folder: &&String| args.crates.is_empty() || args.crates.contains(folder);
     println!(
         "| crate | lines | of tests | longest file | files > {FILE_LINES} | longest function | functions > {FUNCTION_LINES} | public items documented | examples | unwrap | largest circle of modules |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let mut names = String::new();
-    for folder in CRATES.iter().filter(chosen) {
+    for folder in crates(root)?.iter().filter(chosen) {
         let sources = source::read(&root.join(folder))?;
         let functions = functions::of(&sources);
         let items = items::count(&sources);

@@ -1,17 +1,18 @@
 //! Files of the repository that follow from the code: definitions and references.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 /// Set it to write the files instead of comparing them.
 const WRITE: &str = "WEFT_WRITE";
 
-/// Fails if `file` does not hold `text`; with `WEFT_WRITE=1` writes it first. `test` is what follows `cargo test` to come here.
+/// Fails if `file` does not hold `text`; with `WEFT_WRITE=1` writes it first. `command` is what follows `cargo test` to come here.
 ///
 /// # Panics
 ///
 /// As a test does.
-pub fn assert_follows(file: &Path, text: &str, test: &str) {
+pub fn assert_follows(file: &Path, text: &str, command: &str) {
     if std::env::var_os(WRITE).is_some() {
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -21,7 +22,7 @@ pub fn assert_follows(file: &Path, text: &str, test: &str) {
     let kept = fs::read_to_string(file).unwrap_or_default();
     assert!(
         kept == text,
-        "{} is not what follows from the code; to write it: {WRITE}=1 cargo test {test}\nfirst difference: {}",
+        "{} is not what follows from the code; to write it: {WRITE}=1 cargo test {command}\nfirst difference: {}",
         file.display(),
         first_difference(&kept, text)
     );
@@ -51,7 +52,7 @@ pub fn metrics_page(head: &str, exposition: &str) -> String {
         let suffix = if kind == "counter" { "_total" } else { "" };
         let labels: Vec<String> = labels(family).into_iter().map(|label| format!("`{label}`")).collect();
         let help = help.trim_end_matches('.').replace('|', "\\|");
-        page += &format!("| `{name}{suffix}` | {kind} | {} | {help} |\n", labels.join(", "));
+        let _infallible = writeln!(page, "| `{name}{suffix}` | {kind} | {} | {help} |", labels.join(", "));
     }
     page
 }

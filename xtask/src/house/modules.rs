@@ -51,8 +51,9 @@ impl Graph {
         circles
     }
 
-    /// The same between what stands at the crate's root: a folder is one with the file of its name.
-    pub(crate) fn folders(&self) -> BTreeMap<String, BTreeSet<String>> {
+    /// What each folder at the crate's root imports of others; a folder is one with the file of its name.
+    #[cfg(test)]
+    pub(super) fn folders(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (from, all) in &self.edges {
             let Some(from) = from.first() else { continue };
