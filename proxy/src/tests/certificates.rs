@@ -40,7 +40,7 @@ async fn certificates_that_change_on_both_sides_cost_no_request() {
                         mesh.rotate();
                         put_tls(sidecar, mesh.authority.tls(number, "reviews"));
                         for worker in [&mesh.worker, sidecar] {
-                            sweep_once(&worker, tokio::time::Instant::now());
+                            sweep_once(worker, tokio::time::Instant::now());
                         }
                     }
                     let sent = vec![number as u8; 20_000];
@@ -83,7 +83,7 @@ async fn a_mesh_changes_its_root_without_failing_a_request() {
                 tokio::time::sleep(Duration::from_millis(45)).await;
                 put_tls(worker, tls);
                 for worker in [client, server] {
-                    sweep_once(&worker, tokio::time::Instant::now());
+                    sweep_once(worker, tokio::time::Instant::now());
                 }
             }
         };

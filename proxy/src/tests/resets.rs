@@ -320,7 +320,7 @@ async fn sidecar_of_the_kernel(mesh: &Mesh, application: SocketAddr) -> SocketAd
     let address = listener.local_addr().unwrap();
     tokio::task::spawn_local(async move {
         let (stream, peer) = listener.accept().await.unwrap();
-        inbound::connection::serve(worker, stream, peer, arrival, Standing::default()).await;
+        inbound::connection::serve(inbound_of(&worker), stream, peer, arrival, Standing::default()).await;
     });
     address
 }
