@@ -15,6 +15,10 @@ const PROMISED: usize = 16 * 1024 * 1024;
 const LEAST_HELD: usize = 256 * 1024;
 const LEAST_PROMISED: usize = 4 * 1024 * 1024;
 
+/// Connections of HTTP/2 that a worker has accepted whose streams have whole windows. That of one application, and those of a
+/// few, are; with any number of them, what all of their streams may hold would have no bound worth the name.
+const WHOLE_WINDOWS: usize = 8;
+
 thread_local! {
     static BUDGET: Budget = const { Budget::new() };
 }
@@ -25,6 +29,7 @@ struct Budget {
     promised: Cell<usize>,
     most_held: Cell<usize>,
     most_promised: Cell<usize>,
+    connections: Cell<usize>,
 }
 
 impl Budget {
@@ -34,6 +39,7 @@ impl Budget {
             promised: Cell::new(0),
             most_held: Cell::new(HELD),
             most_promised: Cell::new(PROMISED),
+            connections: Cell::new(0),
         }
     }
 
@@ -103,6 +109,39 @@ impl Drop for Part {
     }
 }
 
+/// An accepted connection of HTTP/2, whose windows stay for its whole life what they were at its beginning.
+#[derive(Debug)]
+pub struct Windows {
+    others: usize,
+}
+
+impl Windows {
+    /// Those of a connection that was just accepted.
+    pub fn accepted() -> Self {
+        BUDGET.with(|budget| {
+            let others = budget.connections.get();
+            budget.connections.set(others + 1);
+            Self { others }
+        })
+    }
+
+    /// The window of its streams, where it is usually `whole`: a quarter of that for a connection beside many, and `small` while
+    /// too much is held.
+    pub fn of_streams(&self, whole: u32, small: u32) -> u32 {
+        match self.others {
+            _ if is_short() => small,
+            ..WHOLE_WINDOWS => whole,
+            _ => whole / 4,
+        }
+    }
+}
+
+impl Drop for Windows {
+    fn drop(&mut self) {
+        BUDGET.with(|budget| budget.connections.set(budget.connections.get() - 1));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -133,6 +172,18 @@ mod tests {
         divide(1000);
         part.set(LEAST_HELD, LEAST_PROMISED);
         assert!(!is_short(), "each can hold what a few streams need");
+    }
+
+    #[test]
+    fn connections_beside_many_have_smaller_windows() {
+        let few: Vec<_> = (0..WHOLE_WINDOWS).map(|_| Windows::accepted()).collect();
+        assert!(few.iter().all(|windows| windows.of_streams(64, 8) == 64));
+        assert_eq!(Windows::accepted().of_streams(64, 8), 16);
+        drop(few);
+        let next = Windows::accepted();
+        assert_eq!(next.of_streams(64, 8), 64);
+        let _held = Part::held(HELD + 1);
+        assert_eq!(next.of_streams(64, 8), 8);
     }
 
     proptest! {

@@ -40,7 +40,8 @@ pub struct NotSent {
 }
 
 impl Link {
-    /// Opens a stream. Where too much is held already, its answer begins with less than others'.
+    /// Opens a stream. Where too much is held already, its answer begins with less than others', and so does its body, of
+    /// which it is not known yet whether anybody reads it: the peer may hear of too many only when all of them are open.
     fn open(
         self: &Rc<Self>,
         parts: &http::request::Parts,
@@ -48,8 +49,10 @@ impl Link {
         end: bool,
     ) -> Result<StreamRef, OpenError> {
         let first = self.look(|connection| connection.peer_settings().first_credit);
-        let answer_credit = first.and_then(|_| unread::is_short().then_some(LITTLE_CREDIT));
-        let body_credit = first.filter(|credit| !end && *credit < INITIAL_WINDOW);
+        let is_short = unread::is_short();
+        let answer_credit = first.and_then(|_| is_short.then_some(LITTLE_CREDIT));
+        let body_credit = first.map(|credit| if is_short { credit.min(LITTLE_CREDIT) } else { credit });
+        let body_credit = body_credit.filter(|credit| !end && *credit < INITIAL_WINDOW);
         if answer_credit.is_none() && body_credit.is_none() {
             return self
                 .with(|connection| connection.open_stream(parts, metadata, end))

@@ -227,7 +227,9 @@ where
         ClientKind::Single => (STREAM_WINDOW, MAX_PENDING_RESETS),
         ClientKind::MeshProxy => (STREAM_WINDOW_OF_PROXY, MAX_PENDING_RESETS_OF_PROXY),
     };
-    let window = if unread::is_short() { SMALL_WINDOW } else { window };
+    // Held until the connection ends.
+    let windows = unread::Windows::accepted();
+    let window = windows.of_streams(window, SMALL_WINDOW);
     let stream = GuardedFrames::new(stream, &signals, witness.clone(), back);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder

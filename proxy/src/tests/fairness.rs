@@ -134,6 +134,34 @@ async fn uploads_that_nobody_reads_hold_up_nobody_else_on_the_connection_of_thei
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_uploads_that_nobody_reads_hold_little_in_all() {
+    const UPLOADS: usize = 30;
+    const CONNECTIONS: usize = 20;
+    for hop in [v1::Hop::Weft, v1::Hop::Plain] {
+        local(async {
+            let _mesh = to_http2(hop);
+            application(2, |_| std::future::pending::<http::Response<Body>>());
+            let sent = Rc::new(Cell::new(0));
+            for _ in 0..CONNECTIONS {
+                let caller = Rc::new(Caller::new());
+                for _ in 0..UPLOADS {
+                    let (caller, sent) = (Rc::clone(&caller), Rc::clone(&sent));
+                    tokio::task::spawn_local(async move {
+                        let upload = Body::Test(Frames::endless(sent));
+                        caller.send_http2(request("POST", "/never", upload)).await
+                    });
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            // Three windows of 64 KiB each would be more than that.
+            let each = sent.get() / (UPLOADS * CONNECTIONS);
+            assert!((10_000..140_000).contains(&each), "{hop:?}: {each} octets each");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_that_many_cancel_end_nobody_elses() {
     for hop in [v1::Hop::Weft, v1::Hop::Standard] {
         local(async {
