@@ -60,7 +60,7 @@ impl<S: Transport> GuardedRequests<S> {
     pub(super) fn new(stream: S, signals: &Arc<Signals>, witness: Witness, back: &Return<S>) -> Self {
         Self {
             stream: Some(stream),
-            requests: Requests::default(),
+            requests: Requests::for_little_room(),
             signals: Arc::clone(signals),
             witness,
             back: Arc::clone(back),
@@ -108,6 +108,10 @@ impl<S: Transport> GuardedRequests<S> {
         match self.end {
             // A target is encoded where it is found.
             End::More | End::Encode(..) => None,
+            End::Room => {
+                self.signals.want_room();
+                Some(Poll::Pending)
+            }
             End::Violation(violation) => {
                 // Answers to earlier requests go first: hyper is done with them when it waits for a head.
                 let is_turn = self.signals.waits_for_head() && !self.signals.is_unflushed();
@@ -125,6 +129,12 @@ impl<S: Transport> GuardedRequests<S> {
                 None
             }
         }
+    }
+
+    /// Lets a head go on for which hyper has room now.
+    pub(super) fn give_room(&mut self) {
+        self.requests.give_room();
+        self.check();
     }
 
     /// Gives what may be given.

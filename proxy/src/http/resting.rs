@@ -15,6 +15,7 @@ use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
+use weft_mesh::wire::MAX_FIELDS;
 
 use super::body::Body;
 use super::drive::drive;
@@ -28,7 +29,7 @@ type Guarded<S> = Interposed<GuardedRequests<S>>;
 /// Serves a connection until its client closes it, or `end` is ready and what is under way has ended. Once a minute it is
 /// looked at while hyper has it; `None`: it was given up then.
 pub(super) async fn serve<S, V, E>(
-    builder: Builder,
+    mut builder: Builder,
     mut stream: Guarded<S>,
     mut service: V,
     signals: &Signals,
@@ -59,6 +60,12 @@ where
         }
         let Some(parts) = Pin::into_inner(connection).into_parts() else { return Some(Ok(())) };
         (stream, service) = parts;
+        if signals.take_room() {
+            // hyper fills room for as many fields as it is told of, for each head. What it has without that is free.
+            builder.max_headers(MAX_FIELDS);
+            stream.get_mut().give_room();
+            continue;
+        }
         if !rest(stream.get_mut(), end()).await {
             // Whatever the client makes of it, there is nothing left to say.
             let _ = stream.shutdown().await;
@@ -81,7 +88,7 @@ where
     timeout(REST, waking).await.unwrap_or(false)
 }
 
-/// A connection that hyper has until it may rest; then `None`.
+/// A connection that hyper has until it may rest, or needs more room; then `None`.
 struct UntilRest<'a, S, V>
 where
     S: Transport + Send + 'static,
@@ -116,7 +123,7 @@ where
         let this = self.get_mut();
         match Pin::new(&mut this.connection).poll(cx) {
             Poll::Ready(served) => Poll::Ready(Some(served)),
-            Poll::Pending if this.signals.may_rest() => Poll::Ready(None),
+            Poll::Pending if this.signals.may_rest() || this.signals.wants_room() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::{MAX_FIELDS, MAX_HEAD};
+use weft_mesh::wire::MAX_HEAD;
 
 use super::answer::ends_connection;
 use super::body::Body;
@@ -174,8 +174,7 @@ where
         .half_close(false)
         .preserve_header_case(true)
         .auto_date_header(false)
-        .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_FIELDS);
+        .max_buf_size(MAX_HEAD);
     let still = Cell::new(0);
     let look = || {
         still.set(if signals.stands_still() { still.get() + 1 } else { 0 });

@@ -238,7 +238,21 @@ async fn heads_within_the_bound_arrive() {
         "GET /large HTTP/1.1\r\nhost: reviews:9080\r\nconnection: close\r\nx: {}\r\n\r\n",
         "y".repeat(60_000)
     );
+    let many = "x: y\r\n".repeat(MAX_FIELDS - 10);
+    let mixed = format!(
+        "GET /1 HTTP/1.1\r\nhost: reviews:9080\r\n\r\nGET /2 HTTP/1.1\r\nhost: reviews:9080\r\n{many}\r\nPOST /3 HTTP/1.1\r\nhost: reviews:9080\r\ntransfer-encoding: chunked\r\n\r\n5\r\nthree\r\n0\r\n{many}\r\nGET /4 HTTP/1.1\r\nhost: reviews:9080\r\nconnection: close\r\n\r\n"
+    );
     passed(&[
+        (
+            "few and many fields on one connection",
+            &mixed,
+            &[
+                ("GET /1 HTTP/1.1", ""),
+                ("GET /2 HTTP/1.1", ""),
+                ("POST /3 HTTP/1.1", "three"),
+                ("GET /4 HTTP/1.1", ""),
+            ],
+        ),
         ("many fields", &fields, &[("GET /fields HTTP/1.1", "")]),
         ("a large field", &large, &[("GET /large HTTP/1.1", "")]),
     ])

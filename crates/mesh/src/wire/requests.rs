@@ -17,6 +17,8 @@ mod tests;
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Fields of a request's head, or of its trailers.
 pub const MAX_FIELDS: usize = 200;
+/// Fields for which the parser behind this has room without being asked for more, which costs time for each head.
+const FEW_FIELDS: usize = 100;
 /// Octets of a request's trailers: what the parser behind this takes.
 const MAX_TRAILERS: usize = 16 * 1024;
 /// Octets of the extensions of all of a request's chunks: nobody uses any.
@@ -37,6 +39,8 @@ pub struct Requests {
     heads: SmallVec<[HeadRead; 1]>,
     /// Where, among the octets that were given last, the names of the fields begin that hold expectations.
     expectations: SmallVec<[usize; 1]>,
+    /// Whether heads that need more room than most have to wait for it.
+    little_room: bool,
 }
 
 /// What is known of a head that has gone on.
@@ -66,6 +70,8 @@ pub enum End {
     More,
     /// What [`Requests::decided`] says: the request before may have changed the protocol.
     Undecided,
+    /// The end of a head that needs more room than most: it is to be given again after [`Requests::give_room`].
+    Room,
     /// A target, from and to an octet behind those that may go on: they are to be given again, with it as
     /// [`super::encode_target`] has it.
     Encode(usize, usize),
@@ -134,6 +140,12 @@ enum Codings {
 }
 
 impl Requests {
+    /// Watches requests for a parser that has room for no more than what most heads need; others have to wait for
+    /// [`Requests::give_room`].
+    pub fn for_little_room() -> Self {
+        Self { little_room: true, ..Self::default() }
+    }
+
     /// How many of these octets may go on. Those that may not are to be given again, before what follows them.
     pub fn check(&mut self, bytes: &[u8]) -> Checked {
         let mut good = 0;
@@ -172,6 +184,11 @@ impl Requests {
         }
     }
 
+    /// Lets heads that need more room than most go on.
+    pub fn give_room(&mut self) {
+        self.little_room = false;
+    }
+
     /// What is known of each head that has gone on since this was asked last.
     pub fn take_heads(&mut self) -> impl Iterator<Item = HeadRead> {
         self.heads.drain(..)
@@ -201,6 +218,9 @@ impl Requests {
                 && let Some((from, to)) = to_encode(line)
             {
                 return Err(End::Encode(self.line + from, self.line + to));
+            }
+            if self.little_room && line.is_empty() && self.state == State::Fields && self.head.needs_room() {
+                return Err(self.head.after().map_or_else(End::from, |_| End::Room));
             }
             let begin = self.line;
             (self.line, self.seen) = (end + 1, end + 1);
@@ -393,6 +413,11 @@ impl Head {
     /// length goes on as HTTP/1 (see the proxy's upgrades).
     fn asks(&self) -> bool {
         self.codings == Codings::None && (self.connect || self.upgrade && !self.is_1_0)
+    }
+
+    /// Whether it has more fields than most heads, or may be followed by as many in trailers.
+    fn needs_room(&self) -> bool {
+        self.fields > FEW_FIELDS || self.codings != Codings::None
     }
 
     /// What follows this head (RFC 9112 section 6.3).

@@ -53,6 +53,8 @@ pub(in crate::http) struct Signals {
     ended_by_close: AtomicBool,
     /// Whether the connection is to end by a reset; few have anybody who may say so.
     reset: OnceLock<ResetFlag>,
+    /// Whether a head waits for which hyper has to have more room.
+    room: AtomicBool,
     /// What is known of each head that hyper has been given and made no request of yet.
     heads: Mutex<SmallVec<[HeadRead; 1]>>,
 }
@@ -87,6 +89,21 @@ impl Signals {
     /// left.
     pub(in crate::http) fn may_rest(&self) -> bool {
         self.quiet.load(Ordering::Relaxed) && !self.begun.load(Ordering::Relaxed) && !self.is_unflushed()
+    }
+
+    /// A head waits for which hyper has to have more room.
+    pub(super) fn want_room(&self) {
+        self.room.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether hyper is to make way for one that has more room, and is done with all that came before.
+    pub(in crate::http) fn wants_room(&self) -> bool {
+        self.room.load(Ordering::Relaxed) && self.waits_for_head() && !self.is_unflushed()
+    }
+
+    /// Whether there was to be more room; there is, from now on.
+    pub(in crate::http) fn take_room(&self) -> bool {
+        self.room.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn take_late(&self) -> bool {

@@ -104,6 +104,29 @@ fn a_head_may_have_so_many_octets_and_fields() {
     assert_eq!(all(&target).1, End::Violation(Violation::TargetTooLong));
 }
 
+#[test]
+fn a_head_that_needs_more_room_than_most_waits_for_it() {
+    let few = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let fields = "x: y\r\n".repeat(FEW_FIELDS);
+    let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+    // Its trailers may be as many.
+    let coded = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    for head in [&many, coded] {
+        let text = format!("{few}{head}{few}");
+        let mut requests = Requests::for_little_room();
+        let checked = requests.check(text.as_bytes());
+        assert_eq!(checked, Checked { good: few.len(), end: End::Room });
+        let rest = &text.as_bytes()[few.len()..];
+        assert_eq!(requests.check(rest), Checked { good: 0, end: End::Room });
+        requests.give_room();
+        assert_eq!(requests.check(rest), Checked { good: rest.len(), end: End::More });
+        assert_eq!(requests.take_heads().count(), 3);
+        assert_eq!(requests.check(rest).end, End::More, "it stays");
+    }
+    let wrong = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n";
+    assert_eq!(Requests::for_little_room().check(wrong.as_bytes()).end, Violation::Framing.into());
+}
+
 /// Pieces that requests are made of, and such that break them.
 const PIECES: [&str; 30] = [
     "GET ",
