@@ -146,16 +146,20 @@ fn lower_hex(digits: &[u8], length: usize) -> Option<u128> {
     })
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Where the digits of each octet of a UUID begin, between which there are dashes (RFC 9562, section 4).
+const OCTET_PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
 /// A new request id: a random UUID (RFC 9562, section 5.4).
 pub fn request_id(random: u64) -> HeaderValue {
     let mut draws = Draws::new(random);
     let (high, low) = (draws.next(), draws.next());
     let (high, low) = (high & !0xf000 | 0x4000, low >> 2 | 1 << 63);
-    let number = u128::from(high) << 64 | u128::from(low);
+    let octets = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
     let mut text = [b'-'; 36];
-    let places = text.iter_mut().enumerate().filter(|(place, _)| !matches!(place, 8 | 13 | 18 | 23));
-    for (digit, (_, place)) in places.enumerate() {
-        *place = b"0123456789abcdef"[(number >> (124 - 4 * digit) & 15) as usize];
+    for (octet, place) in octets.into_iter().zip(OCTET_PLACES) {
+        text[place] = DIGITS[usize::from(octet >> 4)];
+        text[place + 1] = DIGITS[usize::from(octet & 15)];
     }
     // Hexadecimal digits and dashes are valid in a header.
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
@@ -230,6 +234,12 @@ mod tests {
         let text = made.to_str().unwrap();
         assert_eq!((text.len(), &text[14..15]), (36, "4"));
         assert!("89ab".contains(&text[19..20]), "{text}");
+        for (place, octet) in text.bytes().enumerate() {
+            let dash = matches!(place, 8 | 13 | 18 | 23);
+            assert!(if dash { octet == b'-' } else { matches!(octet, b'0'..=b'9' | b'a'..=b'f') }, "{text}");
+        }
+        let ids: std::collections::HashSet<_> = (0..1000).map(request_id).collect();
+        assert_eq!(ids.len(), 1000);
     }
 
     proptest! {

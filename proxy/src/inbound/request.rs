@@ -56,8 +56,9 @@ pub(crate) async fn from_hop(
         return Err(failure);
     }
     // The peer's proxy has removed what is for one connection alone, if it is what it should be.
-    let upgrade = upgrade::token(request.headers());
-    if upgrade.is_none() && request.headers().contains_key(http::header::UPGRADE) {
+    let asks = request.headers().contains_key(http::header::UPGRADE);
+    let upgrade = if asks { upgrade::token(request.headers()) } else { None };
+    if asks && upgrade.is_none() {
         // It does not go on as one that asks for another protocol, so nothing that is behind its content goes anywhere.
         let length = upgrade::announced(request.headers());
         if length > 0 {
