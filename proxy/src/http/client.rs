@@ -317,14 +317,16 @@ impl Client {
     }
 
     fn give_back(&self, sender: Sender) {
-        if sender.inner.is_closed() || sender.age.is_over(now(), self.max_age()) {
+        // The clock is looked at once for all that asks.
+        let now = Instant::now();
+        if sender.inner.is_closed() || sender.age.is_over(now.into_std(), self.max_age()) {
             return;
         }
         if self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted()) {
             // Who waits does so for another endpoint or on another worker, and is helped only by its end.
             return;
         }
-        self.idle.put(sender);
+        self.idle.put(sender, now);
         if self.waiters.get() > 0 {
             self.returned.notify_one();
         }

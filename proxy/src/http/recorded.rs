@@ -21,7 +21,7 @@ use super::body::Body;
 use super::quiet::{Patience, TUNNEL_LOOKS, Waiting};
 use super::upload::{Upload, Uploading};
 use crate::access::Open;
-use crate::clock::{now, since};
+use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::shared::{Shared, UnderWay, looks};
 use crate::stats::{Cause, Direction, Edge, KeptEdges, Outcome};
@@ -329,9 +329,10 @@ impl Exchange {
             return;
         }
         let cause = self.cause.or(cut_off.then_some(Cause::Cancelled));
+        let now = now();
         if !self.uncounted {
             let edge = self.edge.take().unwrap_or_else(|| self.way.edge(&self.recorder, self.mirrored));
-            let elapsed = since(self.began);
+            let elapsed = now.saturating_duration_since(self.began);
             edge.request(&Outcome { status: self.status, cause, failed: self.failed, elapsed });
             edge.received(self.received);
             if let Some(upload) = &self.upload {
@@ -348,7 +349,9 @@ impl Exchange {
             log.ended(cause, self.failed);
             log.end(&self.recorder.shared);
         }
-        self.attempt = None;
+        if let Some(attempt) = self.attempt.take() {
+            attempt.end(now);
+        }
         self.place = None;
         self.in_flight = None;
         self.under_way = None;

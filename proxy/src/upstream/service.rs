@@ -278,12 +278,19 @@ impl Attempt {
 
     /// Takes note of an answer's head and of what the endpoint's proxy says beside it.
     pub fn head<B>(&mut self, response: &Response<B>, metadata: &ResponseMetadata, grpc: bool) {
-        if let Some(load) = metadata.load {
-            self.report(load.in_flight);
+        // The clock is looked at once for all that asks.
+        let now = now();
+        self.latency = Some(now.saturating_duration_since(self.began));
+        if let (Some(load), Some(picked)) = (metadata.load, &self.picked) {
+            picked.member.report(now, load.in_flight);
         }
         match self.verdict(Ok((response, metadata)), grpc).outcome {
-            Outcome::Success if grpc && !response.headers().contains_key("grpc-status") => self.begun(),
-            outcome => self.answered(outcome),
+            // An answer of gRPC whose status is still to come is a success unless the trailers say otherwise, and that of a
+            // probe once there is a message.
+            outcome @ Outcome::Success if grpc && !response.headers().contains_key("grpc-status") => {
+                self.outcome = outcome;
+            }
+            outcome => self.came_to(outcome),
         }
     }
 
@@ -291,18 +298,15 @@ impl Attempt {
     /// success of a probe, which the endpoint waits for; any other success may still become a failure before the answer's end.
     pub fn answered(&mut self, outcome: Outcome) {
         self.latency = Some(since(self.began));
+        self.came_to(outcome);
+    }
+
+    fn came_to(&mut self, outcome: Outcome) {
         if outcome == Outcome::Success && !self.is_probe() {
             self.outcome = outcome;
         } else {
             self.judge(outcome);
         }
-    }
-
-    /// The head of an answer of gRPC came whose status is still to come: it is a success unless the trailers say otherwise,
-    /// and that of a probe once there is a message.
-    fn begun(&mut self) {
-        self.latency = Some(since(self.began));
-        self.outcome = Outcome::Success;
     }
 
     /// A part of the answer's content came.
@@ -353,21 +357,23 @@ impl Attempt {
         }
     }
 
-    /// Takes note of the load that the endpoint's proxy reported.
-    fn report(&self, in_flight: u32) {
-        if let Some(picked) = &self.picked {
-            picked.member.report(now(), in_flight);
-        }
+    /// It ends at this time.
+    pub fn end(mut self, now: Instant) {
+        self.tell_end(|| now);
     }
-}
 
-impl Drop for Attempt {
-    fn drop(&mut self) {
+    fn tell_end(&mut self, now: impl FnOnce() -> Instant) {
         if let Some(picked) = self.picked.take() {
             let mut picker = self.service.picker.borrow_mut();
             picker.ended(&picked, now(), self.outcome, self.latency, fastrand::u64(..));
             drop(picker);
             self.service.tell_ejections();
         }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.tell_end(now);
     }
 }

@@ -51,10 +51,10 @@ impl IdleConnections {
         self.0.borrow().len()
     }
 
-    /// Keeps a connection, unless its server has said that it does not.
-    pub(super) fn put(&self, sender: Sender) {
+    /// Keeps a connection that is idle from now on, unless its server has said that it does not.
+    pub(super) fn put(&self, sender: Sender, now: Instant) {
         if sender.kept_for != Some(Duration::ZERO) {
-            self.0.borrow_mut().push(Idle { sender, since: Instant::now() });
+            self.0.borrow_mut().push(Idle { sender, since: now });
         }
     }
 
