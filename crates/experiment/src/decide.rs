@@ -139,15 +139,20 @@ pub struct Decision {
 
 /// What follows from what was counted. Stages come in the order of their epochs; the last one is the present step's.
 ///
-/// An error where a stage has not the metrics or variants that the settings or other stages have, where an observation is not of
-/// its metric's kind, or where events are more than units.
+/// An error where there is no stage, where a stage has not the metrics or variants that the settings or other stages have, where
+/// an observation is not of its metric's kind, where events are more than units, or where the memory is that of another experiment.
 pub fn decide(
     settings: &Settings,
     stages: &[Stage],
     progress: &Progress,
     memory: &Memory,
 ) -> Result<Decision, Error> {
-    let variants = check(settings, stages)?;
+    let treatments = check(settings, stages)? - 1;
+    let expected = settings.metrics().len() * treatments;
+    let remembered = memory.findings.len();
+    if remembered != 0 && remembered != expected {
+        return Err(Error::Length { what: "remembered findings", found: remembered, expected });
+    }
     let mut next = Memory { mismatch: memory.mismatch, findings: memory.findings.clone() };
     let counts: Vec<Vec<u64>> =
         stages.iter().map(|stage| stage.arms.iter().map(|arm| arm.exposed).collect()).collect();
@@ -156,11 +161,10 @@ pub fn decide(
     let mismatch = mismatch::evidence(exposures, Concentration::RATIO)?;
     next.mismatch.observe(mismatch);
 
-    let treatments = variants.saturating_sub(1);
-    next.findings.resize(settings.metrics().len() * treatments, Running::default());
-    let mut findings = Vec::with_capacity(next.findings.len());
+    next.findings.resize(expected, Running::default());
+    let mut findings = Vec::with_capacity(expected);
     for metric in 0..settings.metrics().len() {
-        for variant in 1..variants {
+        for variant in 1..=treatments {
             let mut largest = next.findings.get(findings.len()).copied().unwrap_or_default();
             findings.push(finding::find(settings, stages, (metric, variant), treatments, &mut largest)?);
             if let Some(known) = next.findings.get_mut(findings.len() - 1) {
@@ -172,13 +176,17 @@ pub fn decide(
     Ok(Decision { verdict, findings, mismatch, memory: next })
 }
 
-/// How many variants there are.
+/// How many variants there are: two at least.
 fn check(settings: &Settings, stages: &[Stage]) -> Result<usize, Error> {
-    let variants = stages.first().map_or(0, |stage| stage.arms.len());
+    let Some(first) = stages.first() else {
+        return Err(Error::Length { what: "stages", found: 0, expected: 1 });
+    };
+    let variants = first.shares.get().len();
     for stage in stages {
-        let expected = variants.max(stage.shares.get().len());
-        if stage.arms.len() != expected {
-            return Err(Error::Length { what: "variants of a stage", found: stage.arms.len(), expected });
+        for found in [stage.arms.len(), stage.shares.get().len()] {
+            if found != variants {
+                return Err(Error::Length { what: "variants of a stage", found, expected: variants });
+            }
         }
         for arm in &stage.arms {
             let (found, expected) = (arm.metrics.len(), settings.metrics().len());
