@@ -204,12 +204,11 @@ pub fn evidence(stages: &[Stage], prior: &Prior, side: Side, null: f64) -> Resul
     Ok(Evidence::from_log(log_sum_exp(parts.into_iter())))
 }
 
-/// An upper bound of [`evidence`] against no difference, for any prior, at a fraction of its cost: each stage by its own best
-/// ratio on that side. Whoever looks often asks for the evidence only where this bound allows an alarm.
-pub fn evidence_at_most(stages: &[Stage], side: Side) -> Evidence {
+/// An upper bound of [`evidence`], for any prior, at a fraction of its cost: each stage by its own best ratio on that side. Whoever looks often asks for the evidence only where this bound allows an alarm.
+pub fn evidence_at_most(stages: &[Stage], side: Side, null: f64) -> Evidence {
     let bound = |stage: &Stage| {
         let (k, n) = (stage.canary as f64, stage.canary as f64 + stage.control as f64);
-        let mean = n * stage.share.get();
+        let mean = n * Term::new(stage, null).theta;
         let counts = n > 0.0 && (side == Side::Two || (side == Side::More) == (k > mean));
         if counts {
             crate::special::gamma::deviance(k, mean) + crate::special::gamma::deviance(n - k, n - mean)

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 /// Points of one panel of a Gauss-Legendre rule.
 const POINTS: usize = 20;
-/// Panels at each side of the peak.
-const PANELS: u32 = 6;
+/// Where panels at each side of the peak end, as parts of the way to where nothing counts any more.
+const PANELS: [f64; 3] = [0.25, 0.5, 1.0];
 /// What lies so far below the peak's logarithm adds nothing: e^-45 is 3e-20.
 const DROP: f64 = 45.0;
 
@@ -121,11 +121,13 @@ pub(crate) fn log_integral(g: impl Fn(f64) -> f64, mode: f64, scale: f64, domain
         }
         far
     };
-    let (left, right) = (mode - reach(-1.0, mode - domain.0), mode + reach(1.0, domain.1 - mode));
     let mut sum = 0.0;
-    for (from, to) in [(left, mode), (mode, right)] {
-        if to > from {
-            nodes(from, to, PANELS, |x, weight| sum += weight * (g(x) - peak).exp());
+    for (direction, room) in [(-1.0, mode - domain.0), (1.0, domain.1 - mode)] {
+        let far = if room > 0.0 { reach(direction, room) } else { 0.0 };
+        let mut near = 0.0;
+        for part in PANELS {
+            nodes(near, part * far, 1, |x, weight| sum += weight * (g(mode + direction * x) - peak).exp());
+            near = part * far;
         }
     }
     peak + sum.ln()

@@ -176,7 +176,7 @@ fn one(
                 stage.canary += random.binomial(own, canary);
                 stage.control += random.binomial(requests - own, control);
             }
-            if evidence_at_most(&stages, plan.side).rejects(plan.level)
+            if evidence_at_most(&stages, plan.side, 1.0).rejects(plan.level)
                 && evidence(&stages, prior, plan.side, 1.0)?.rejects(plan.level)
             {
                 return Ok(Some(time));

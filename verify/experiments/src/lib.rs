@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use weft_experiment::random::Random;
 use weft_mesh::hash::{combine, stable_hash};
 
@@ -27,9 +27,21 @@ pub struct Experiments {
     /// Seed of the random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only one of the two tables
+    #[arg(long, value_enum)]
+    table: Option<Table>,
     /// Only the trials that have this in their name
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+}
+
+/// The tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Table {
+    /// Variants that do not differ
+    FalseAlarms,
+    /// Variants that differ
+    Power,
 }
 
 /// Runs all trials and prints their tables. Whether every method kept its level; an error if no trial has the name.
@@ -37,12 +49,14 @@ pub fn run(options: &Experiments) -> Result<bool, String> {
     let chosen =
         |trial: &Trial| options.only.as_ref().is_none_or(|only| trial.setting.contains(only.as_str()));
     let select = |all: Vec<Trial>| all.into_iter().filter(|trial| chosen(trial)).collect::<Vec<_>>();
-    let (quiet, effects) = (select(quiet::trials()), select(effect::trials()));
+    let wanted = |table| options.table.is_none_or(|only| only == table);
+    let quiet = if wanted(Table::FalseAlarms) { select(quiet::trials()) } else { Vec::new() };
+    let effects = if wanted(Table::Power) { select(effect::trials()) } else { Vec::new() };
     if quiet.is_empty() && effects.is_empty() {
         let only = options.only.as_deref().unwrap_or_default();
         return Err(format!("no trial has {only:?} in its name; --only takes a part of one, such as ramp"));
     }
-    table::head(options.runs, options.seed, options.only.as_deref());
+    table::head(options);
     let mut held = true;
     if !quiet.is_empty() {
         table::quiet_head();
@@ -97,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_alarms_whichever_core_runs_them() {
-        let options = Experiments { runs: 8, seed: 3, only: None };
+        let options = Experiments { runs: 8, seed: 3, table: None, only: None };
         let trials = quiet::trials();
         let trial = trials.iter().find(|trial| trial.setting.contains("ramp")).unwrap();
         assert_eq!(simulate(trial, &options), simulate(trial, &options));
@@ -105,13 +119,13 @@ mod tests {
 
     #[test]
     fn a_name_that_no_trial_has_is_refused() {
-        let options = Experiments { runs: 1, seed: 1, only: Some("no such trial".into()) };
+        let options = Experiments { runs: 1, seed: 1, table: None, only: Some("no such trial".into()) };
         assert!(run(&options).is_err());
     }
 
     #[test]
     fn every_trial_has_another_name_and_runs() {
-        let options = Experiments { runs: 1, seed: 2, only: None };
+        let options = Experiments { runs: 1, seed: 2, table: None, only: None };
         let all: Vec<Trial> = quiet::trials().into_iter().chain(effect::trials()).collect();
         let names: std::collections::BTreeSet<_> = all.iter().map(|trial| trial.setting).collect();
         assert_eq!(names.len(), all.len());

@@ -1,15 +1,21 @@
 //! The report.
 
+use clap::ValueEnum;
+
+use crate::Experiments;
 use crate::trial::{Trial, Tried};
 
 /// How many standard deviations of a binomial count are its error.
 const DEVIATIONS: f64 = 3.0;
 
-pub(crate) fn head(runs: u32, seed: u64, only: Option<&str>) {
-    let only = only.map_or(String::new(), |only| format!(" --only {only:?}"));
+pub(crate) fn head(options: &Experiments) {
+    let Experiments { runs, seed, table, only } = options;
+    let table = table.and_then(|table| table.to_possible_value());
+    let table = table.map_or(String::new(), |table| format!(" --table {}", table.get_name()));
+    let only = only.as_ref().map_or(String::new(), |only| format!(" --only {only:?}"));
     println!("# Experiments: false alarms and power\n");
     println!("{runs} runs of each trial. To repeat it, with the same figures:\n");
-    println!("```sh\nweft-verify experiments --runs {runs} --seed {seed}{only}\n```\n");
+    println!("```sh\nweft-verify experiments --runs {runs} --seed {seed}{table}{only}\n```\n");
 }
 
 pub(crate) fn quiet_head() {

@@ -45,8 +45,13 @@ pub(crate) fn level(level: f64) -> Level {
 
 /// Whether the label test rejects that the arms do not differ.
 pub(crate) fn label_rejects(stages: &[Labels], side: Side, level: Level) -> bool {
-    evidence_at_most(stages, side).rejects(level)
-        && evidence(stages, &Prior::default(), side, 1.0).is_ok_and(|evidence| evidence.rejects(level))
+    label_rejects_ratio(stages, side, level, 1.0)
+}
+
+/// Whether the label test rejects a ratio of rates.
+pub(crate) fn label_rejects_ratio(stages: &[Labels], side: Side, level: Level, null: f64) -> bool {
+    evidence_at_most(stages, side, null).rejects(level)
+        && evidence(stages, &Prior::default(), side, null).is_ok_and(|evidence| evidence.rejects(level))
 }
 
 /// A rate that falls over the time from 0 to 1, from 4 % to 0.2 %.

@@ -21,9 +21,9 @@ impl Canary {
 }
 
 /// Requests between looks, one second apart.
-const BATCH: u64 = 200;
+const BATCH: u64 = 400;
 /// Looks of a step.
-const LOOKS: u64 = 100;
+const LOOKS: u64 = 50;
 const STEPS: [u32; 3] = [1, 10, 50];
 
 fn settings() -> Settings {

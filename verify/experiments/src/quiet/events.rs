@@ -2,10 +2,10 @@
 
 use weft_experiment::asymptotic::Effect;
 use weft_experiment::difference::{Stage as Difference, Stages};
-use weft_experiment::label::{Prior, Side, evidence, interval};
+use weft_experiment::label::{Prior, Side, non_inferior};
 use weft_experiment::weighted::{Batch, Weighted};
 
-use crate::traffic::{Counts, daily, falling, label_rejects, level, share, z_rejects};
+use crate::traffic::{Counts, daily, falling, label_rejects, label_rejects_ratio, level, share, z_rejects};
 use crate::trial::{Trial, beside, keeps, note};
 
 const RAMP: [f64; 5] = [1.0, 5.0, 10.0, 25.0, 50.0];
@@ -139,8 +139,7 @@ fn coverage() -> Trial {
             for look in 1..=400_u64 {
                 counts.add(random, 500, 0.01, 0.005);
                 note(ratio, look * 500, || {
-                    evidence(&[counts.labels()], &Prior::default(), Side::Two, 2.0)
-                        .is_ok_and(|evidence| evidence.rejects(level(0.05)))
+                    label_rejects_ratio(&[counts.labels()], Side::Two, level(0.05), 2.0)
                 });
                 note(difference, look * 500, || excludes(&[counts], 0.005, 0.005));
             }
@@ -158,9 +157,10 @@ fn margin() -> Trial {
             let mut counts = Counts::new(10.0);
             for look in 1..=100_u64 {
                 counts.add(random, 5_000, 0.0125, 0.01);
+                let labels = [counts.labels()];
                 note(safe, look * 5_000, || {
-                    interval(&[counts.labels()], &Prior::default(), level(0.05))
-                        .is_ok_and(|ratio| ratio.interval.upper < 1.25)
+                    label_rejects_ratio(&labels, Side::Two, level(0.05), 1.25)
+                        && non_inferior(&labels, &Prior::default(), 0.25, level(0.05)).is_ok_and(|safe| safe)
                 });
             }
         }),
