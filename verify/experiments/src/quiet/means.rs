@@ -12,36 +12,51 @@ use crate::trial::{Method, Trial, beside, keeps, note};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
-        means(
-            "values, lognormal of sigma 1, 10 % canary, 300 looks",
-            |random| random.normal().exp(),
-            f64::MAX,
-            true,
-        ),
-        means(
-            "values, lognormal of sigma 2, capped at their 99.9 %, 10 % canary, 300 looks",
-            |random| (2.0 * random.normal()).exp(),
-            483.0,
-            true,
-        ),
-        means(
-            "values, lognormal of sigma 2, not capped, 10 % canary, 300 looks",
-            |random| (2.0 * random.normal()).exp(),
-            f64::MAX,
-            false,
-        ),
-        means(
-            "values, Pareto of 1.5, capped at their 99.9 %, 10 % canary, 300 looks",
-            |random| (1.0 - random.uniform()).powf(-1.0 / 1.5),
-            100.0,
-            true,
-        ),
+        means(Values {
+            setting: "values, lognormal of sigma 1, 10 % canary, 300 looks",
+            draw: |random| random.normal().exp(),
+            cap: f64::MAX,
+            tau: 0.2,
+            judged: true,
+        }),
+        means(Values {
+            setting: "values, lognormal of sigma 2, capped at their 99.9 %, 10 % canary, 300 looks",
+            draw: |random| (2.0 * random.normal()).exp(),
+            cap: 483.0,
+            tau: 2.0,
+            judged: true,
+        }),
+        means(Values {
+            setting: "values, lognormal of sigma 2, not capped, 10 % canary, 300 looks",
+            draw: |random| (2.0 * random.normal()).exp(),
+            cap: f64::MAX,
+            tau: 2.0,
+            judged: false,
+        }),
+        means(Values {
+            setting: "values, Pareto of 1.5, capped at their 99.9 %, 10 % canary, 300 looks",
+            draw: |random| (1.0 - random.uniform()).powf(-1.0 / 1.5),
+            cap: 100.0,
+            tau: 0.5,
+            judged: true,
+        }),
         blocks(),
         planned(),
     ]
 }
 
-fn means(setting: &'static str, draw: fn(&mut Random) -> f64, cap: f64, judged: bool) -> Trial {
+/// How values are.
+struct Values {
+    setting: &'static str,
+    draw: fn(&mut Random) -> f64,
+    cap: f64,
+    /// The smallest difference that is worth acting on: about a tenth of a standard deviation.
+    tau: f64,
+    judged: bool,
+}
+
+fn means(values: Values) -> Trial {
+    let Values { setting, draw, cap, tau, judged } = values;
     let larger = "asymptotic CS, 1,000 values, larger variance";
     Trial {
         setting,
@@ -61,8 +76,6 @@ fn means(setting: &'static str, draw: fn(&mut Random) -> f64, cap: f64, judged: 
                     continue;
                 };
                 let sum = Stages::of(&[stage]);
-                // As large as what is worth acting on: a tenth of a standard deviation.
-                let tau = 0.1 * control.moments().variance.sqrt().min(10.0);
                 let by = |variance| {
                     Effect::new(sum.difference, variance, tau)
                         .is_ok_and(|e| e.evidence().rejects(level(0.05)))
