@@ -54,6 +54,8 @@ pub enum Observation {
         /// All units.
         units: u64,
     },
+    /// Requests between edges, fastest first ([`crate::latency::between`]).
+    Buckets(Vec<u64>),
     /// Values of a response's field.
     Values(ValueSums),
     /// Sums of random groups of units.

@@ -63,14 +63,14 @@ pub fn run(options: &Experiments) -> Result<bool, String> {
         for trial in &quiet {
             held &= table::quiet(trial, &simulate(trial, options));
         }
+        table::verdict(held);
     }
     if !effects.is_empty() {
         table::effect_head();
         for trial in &effects {
-            held &= table::effect(trial, &simulate(trial, options));
+            table::effect(trial, &simulate(trial, options));
         }
     }
-    table::verdict(held);
     Ok(held)
 }
 

@@ -7,7 +7,9 @@ use crate::difference::{self, Stages};
 use crate::error::Error;
 use crate::evidence::{Evidence, Interval, Running};
 use crate::groups;
+use crate::kernel::Concentration;
 use crate::label::{self, Prior, Side};
+use crate::latency;
 
 /// What is known of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub struct Finding {
     pub variant: usize,
     /// How it was tested.
     pub method: Method,
-    /// The ratio of rates for [`Method::Label`], the difference for others; none without data. At the end of a test that stopped
+    /// The ratio of rates for [`Method::Label`] and [`Method::Omnibus`], the difference for others; none without data. At the end of a test that stopped
     /// by itself it is biased upwards: show the interval.
     pub estimate: Option<f64>,
     /// What is not rejected, at the goal's level.
@@ -72,6 +74,7 @@ pub(super) fn find(
     })?;
     let found = match metric.method {
         Method::Label => by_label(settings, metric, stages, (index, variant))?,
+        Method::Omnibus => by_omnibus(settings, metric, stages, (index, variant))?,
         Method::Proportion { tau } | Method::Mean { tau } | Method::Groups { tau } => {
             by_difference(settings, metric, stages, (index, variant), tau)?
         }
@@ -142,25 +145,60 @@ fn by_label(
             labels.push(label::Stage { share, canary, control });
         }
     }
-    let prior = Prior::default();
     let side = match more(metric) {
         Some(true) => Side::More,
         Some(false) => Side::Fewer,
         None => Side::Two,
     };
-    let ratio = label::interval(&labels, &prior, settings.budgets().goal)?;
+    judge(settings, metric, &labels, label::evidence(&labels, &Prior::default(), side, 1.0)?)
+}
+
+/// The ratio of rates of some stages, with evidence from wherever.
+fn judge(
+    settings: &Settings,
+    metric: &Metric,
+    labels: &[label::Stage],
+    evidence: Evidence,
+) -> Result<Judged, Error> {
+    let ratio = label::interval(labels, &Prior::default(), settings.budgets().goal)?;
     let safe = match (metric.role, metric.better) {
         (Role::Guardrail { margin }, Better::Lower) => ratio.interval.upper < 1.0 + margin,
         (Role::Guardrail { margin }, Better::Higher) => ratio.interval.lower > 1.0 - margin,
         _ => false,
     };
-    Ok(Judged {
-        estimate: ratio.estimate,
-        interval: ratio.interval,
-        evidence: label::evidence(&labels, &prior, side, 1.0)?,
-        safe,
-        enough: labels.iter().any(|stage| stage.canary > 0 || stage.control > 0),
-    })
+    let enough = labels.iter().any(|stage| stage.canary > 0 || stage.control > 0);
+    Ok(Judged { estimate: ratio.estimate, interval: ratio.interval, evidence, safe, enough })
+}
+
+fn by_omnibus(
+    settings: &Settings,
+    metric: &Metric,
+    stages: &[Stage],
+    which: (usize, usize),
+) -> Result<Judged, Error> {
+    let (mut buckets, mut labels, mut slower) = (Vec::new(), Vec::new(), 0.0);
+    for stage in stages {
+        let Some((Observation::Buckets(control), Observation::Buckets(canary))) = pair(stage, which) else {
+            return Err(mistaken(metric, "counts between edges"));
+        };
+        let Some(share) = stage.shares.against_control(which.1) else { continue };
+        buckets.push(latency::Stage { share, canary, control });
+        let beyond = |counts: &[u64], edge: usize| {
+            counts.iter().skip(edge + 1).fold(0_u64, |sum, count| sum.saturating_add(*count))
+        };
+        let edges = canary.len().saturating_sub(1);
+        for edge in 0..edges {
+            let (own, others) = (beyond(canary, edge) as f64, beyond(control, edge) as f64);
+            slower += own - share.get() * (own + others);
+        }
+        let middle = edges / 2;
+        labels.push(label::Stage { share, canary: beyond(canary, middle), control: beyond(control, middle) });
+    }
+    let all = latency::omnibus(&buckets, Concentration::OMNIBUS)?;
+    // What is never more than an e-value keeps its level, so evidence for the other side may be left out.
+    let tested = more(metric).is_none_or(|more| more == (slower > 0.0));
+    let evidence = if tested || all < Evidence::NONE { all } else { Evidence::NONE };
+    judge(settings, metric, &labels, evidence)
 }
 
 fn by_difference(

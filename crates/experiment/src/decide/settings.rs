@@ -23,6 +23,10 @@ pub struct Metric {
 pub enum Method {
     /// Whose events they are ([`crate::label`]): failures, slow requests, conversions of up to a tenth of the units.
     Label,
+    /// The whole distribution of latencies, by counts between edges that control's warm-up gave ([`crate::latency::edges`]): it
+    /// finds a shift sooner than requests slower than the median do. It alarms where more requests than due are on the tested
+    /// side of the edges; estimate, interval and margin are of the ratio of requests slower than the middle edge.
+    Omnibus,
     /// The difference of proportions, for events of more than a tenth of the units. `tau` is the smallest difference that is worth
     /// acting on.
     Proportion {
@@ -55,7 +59,8 @@ pub enum Better {
 pub enum Role {
     /// It must not get worse.
     Guardrail {
-        /// How much worse is still safe: a part of control's rate for [`Method::Label`], in the metric's unit for others.
+        /// How much worse is still safe: a part of control's rate for [`Method::Label`] and [`Method::Omnibus`], in the metric's unit
+        /// for others.
         margin: f64,
     },
     /// It shall get better.

@@ -143,6 +143,29 @@ fn guardrails_of_values_and_groups_are_harmed_and_shown_safe() {
 }
 
 #[test]
+fn a_slower_distribution_is_harm_and_a_faster_one_is_not() {
+    let latency = metric("latency", Method::Omnibus, Role::Guardrail { margin: 0.1 });
+    let settings = settings(vec![latency], vec![Step { advance: Advance::WhenSafe, ..Step::default() }]);
+    let decide_of = |canary: [u64; 4], control: [u64; 4]| {
+        let arm = |counts: [u64; 4]| Arm {
+            exposed: counts.iter().sum(),
+            metrics: vec![Observation::Buckets(counts.to_vec())],
+        };
+        let shares = Shares::of_weights(&[90, 10]).unwrap();
+        let stage = Stage { epoch: 1, shares, arms: vec![arm(control), arm(canary)] };
+        decide(&settings, &[stage], &at(0, 30), &Memory::default()).unwrap()
+    };
+    let control = [9_000, 9_000, 9_000, 9_000];
+    assert_eq!(decide_of([700, 900, 1_100, 1_300], control).verdict, Verdict::Harm { metric: 0, variant: 1 });
+    let faster = decide_of([1_300, 1_100, 900, 700], control);
+    assert!(faster.findings[0].estimate.unwrap() < 1.0 && faster.findings[0].state == State::Safe);
+    let same = decide_of([100_000; 4], [900_000; 4]);
+    assert_eq!(same.verdict, Verdict::Success { variant: 1 });
+    let unsure = decide_of([100; 4], [900; 4]);
+    assert_eq!(unsure.verdict, Verdict::Wait(Waiting::Safety));
+}
+
+#[test]
 fn observations_of_another_kind_or_number_are_refused() {
     let settings = settings(vec![errors()], vec![Step::default()]);
     let mut wrong = stage(&[1, 1], &[(10, 0), (10, 0)]);

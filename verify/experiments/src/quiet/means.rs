@@ -46,6 +46,7 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 /// How values are.
+#[derive(Clone, Copy)]
 struct Values {
     setting: &'static str,
     draw: fn(&mut Random) -> f64,
