@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::Frames;
+use weft_mesh::http_validation::Frames;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

@@ -1,7 +1,7 @@
 //! Whatever frames of weft/1 come, an application of HTTP/1 that reads strictly gets exactly one well-formed request for each
 //! stream that is taken, on connections that are used again, or sees its connection break off within one.
 //!
-//! What goes on is what a sidecar gives to hyper: the head after `weft_mesh::wire::for_http1`, and the stream's DATA as they
+//! What goes on is what a sidecar gives to hyper: the head after `weft_mesh::http_validation::for_http1`, and the stream's DATA as they
 //! come. The first octet says where the rest is cut; SETTINGS are said beforehand.
 
 #![no_main]
@@ -22,7 +22,7 @@ use libfuzzer_sys::fuzz_target;
 use weft_hop::{Config, Connection, Event, Protocol, RequestHead, Role, StreamId};
 use weft_mesh::forwarded::{remove_client_certificate, set_client_certificate};
 use weft_mesh::headers::remove_hop_by_hop;
-use weft_mesh::wire::{Content, End, Requests, for_http1, objection};
+use weft_mesh::http_validation::{Content, End, Requests, for_http1, objection};
 
 const SETTINGS: [u8; 8] = [0; 8];
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";

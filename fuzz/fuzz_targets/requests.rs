@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weft_mesh::wire::{End, Requests, encode_target};
+use weft_mesh::http_validation::{End, Requests, encode_target};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&size, bytes)) = input.split_first() else { return };

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
-use weft_mesh::limits::Place;
+use weft_mesh::limits::Permit;
 use weft_mesh::name::ServicePort;
 use weft_mesh::reason::Reason;
 use weft_mesh::via::Marks;
@@ -185,7 +185,7 @@ impl Shared {
     }
 
     /// A place for one more connection of a client, if there is one; a refusal is counted.
-    pub fn place(&self, direction: Direction) -> Option<Place> {
+    pub fn place(&self, direction: Direction) -> Option<Permit> {
         let place = self.connections.enter();
         if place.is_none() {
             self.stats.refused_connection(direction);

@@ -24,7 +24,7 @@ use crate::stream::door::Door;
 use crate::stream::own::OwnListeners;
 use crate::stream::relay::Pipes;
 use crate::upstream::passthrough::Passthrough;
-use crate::upstream::service::{Place, Service};
+use crate::upstream::service::{Service, ServiceContext};
 
 /// What all connections of one worker share.
 #[derive(Debug)]
@@ -92,8 +92,8 @@ impl Worker {
             self.with_snapshot(|snapshot| service.update(snapshot));
             return Rc::clone(service);
         }
-        let place = Place { shared: &self.shared, door: self.door.get(), own: &self.own };
-        let service = self.with_snapshot(|snapshot| Service::new(&place, backend, snapshot));
+        let context = ServiceContext { shared: &self.shared, door: self.door.get(), own: &self.own };
+        let service = self.with_snapshot(|snapshot| Service::new(&context, backend, snapshot));
         self.services.borrow_mut().insert(backend.service.clone(), Rc::clone(&service));
         service
     }

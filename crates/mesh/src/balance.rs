@@ -3,16 +3,16 @@
 //! Each worker has a [`Picker`] for each service, which nobody else touches: no locks. What it learned of an endpoint
 //! survives a change of the set as long as the endpoint stays in it.
 
-mod chance;
 mod hashing;
 mod load;
 mod locality;
 mod member;
 mod picker;
+mod round_robin;
 #[cfg(test)]
 mod tests;
 mod tier;
-mod turns;
+mod weighted_random;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::outlier::OutlierPolicy;
 
 /// What is spoken to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Hop {
+pub enum TunnelProtocol {
     /// What the application speaks, in plain text: there is no proxy.
     Plain,
     /// mTLS with ALPN `weft/1` for HTTP and `weft/tcp` for the rest.
@@ -71,7 +71,7 @@ pub struct Endpoint {
     /// Identities that it may prove; empty: it is reached in plain text.
     pub identities: Arc<[Identity]>,
     /// What is spoken to it.
-    pub hop: Hop,
+    pub hop: TunnelProtocol,
     /// Share among the endpoints; 0 gets nothing.
     pub weight: u32,
     /// Whether it takes requests.
@@ -172,7 +172,7 @@ pub struct BalancePolicy {
 
 /// What one request wants of its endpoint.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wish<'a> {
+pub struct PickContext<'a> {
     /// Ids of endpoints that were tried: they are chosen again only if there is no other.
     pub tried: &'a [Arc<str>],
     /// Hash of the key for consistent hashing ([`stable_hash`] of it); without one, a request is placed at random.

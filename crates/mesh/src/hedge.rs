@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use crate::Error;
-use crate::retry::{Attempted, GiveUp};
+use crate::retry::{AttemptState, GiveUp};
 
 /// Most attempts of one request at once (gRFC A6 has the same bound).
 const ATTEMPTS_MAX: u32 = 5;
@@ -60,7 +60,7 @@ impl HedgePolicy {
     /// is one, and is asked only if all else says yes.
     pub fn decide(
         &self,
-        attempted: Attempted,
+        attempted: AttemptState,
         budget: impl FnOnce() -> bool,
         now: Instant,
     ) -> Result<(), GiveUp> {
@@ -103,15 +103,15 @@ mod tests {
     fn attempts_body_deadline_and_budget_bound_it() {
         let now = Instant::now();
         let endless = Deadline::new(now, Timeouts::default(), None);
-        let attempted = Attempted { retries: 0, elsewhere: true, replayable: true, deadline: endless };
+        let attempted = AttemptState { retries: 0, elsewhere: true, replayable: true, deadline: endless };
         let policy = policy(3, false);
         assert_eq!(policy.decide(attempted, || true, now), Ok(()));
-        assert_eq!(policy.decide(Attempted { retries: 1, ..attempted }, || true, now), Ok(()));
+        assert_eq!(policy.decide(AttemptState { retries: 1, ..attempted }, || true, now), Ok(()));
         for (attempted, expected) in [
-            (Attempted { retries: 2, ..attempted }, GiveUp::Exhausted),
-            (Attempted { replayable: false, ..attempted }, GiveUp::Body),
+            (AttemptState { retries: 2, ..attempted }, GiveUp::Exhausted),
+            (AttemptState { replayable: false, ..attempted }, GiveUp::Body),
             (
-                Attempted { deadline: Deadline::new(now, Timeouts::default(), Some(MS)), ..attempted },
+                AttemptState { deadline: Deadline::new(now, Timeouts::default(), Some(MS)), ..attempted },
                 GiveUp::Deadline,
             ),
         ] {

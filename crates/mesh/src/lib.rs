@@ -22,7 +22,7 @@
 //! | what the proxy answers itself | [`reason`] |
 //! | which header fields a proxy changes | [`headers`], [`trace`], [`forwarded`] |
 //! | which requests come around | [`via`] |
-//! | what clients may not send, or not as much of | [`wire`], [`violation`] |
+//! | what clients may not send, or not as much of | [`http_validation`], [`violation`] |
 //! | what is counted | [`statistics`], [`rate`] |
 
 mod error;
@@ -41,6 +41,7 @@ pub mod fraction;
 pub mod hash;
 pub mod headers;
 pub mod hedge;
+pub mod http_validation;
 pub mod limits;
 pub mod name;
 pub mod outcome;
@@ -59,6 +60,5 @@ pub mod statistics;
 pub mod trace;
 pub mod via;
 pub mod violation;
-pub mod wire;
 
 pub use error::Error;

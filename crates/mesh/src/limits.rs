@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 ///
 /// A relaxed atomic: workers count together without a lock, and the limit holds exactly.
 #[derive(Debug, Default)]
-pub struct Gauge(AtomicU32);
+pub struct Limiter(AtomicU32);
 
-impl Gauge {
+impl Limiter {
     /// Takes one place, unless `limit` (0: none) are taken. The place is given back when the guard is dropped.
-    pub fn enter(self: &Arc<Self>, limit: u32) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, limit: u32) -> Option<Permit> {
         let taken = self.0.fetch_add(1, Ordering::Relaxed);
         if limit != 0 && taken >= limit {
             self.0.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Place(Arc::clone(self)))
+        Some(Permit(Arc::clone(self)))
     }
 
     /// How many places are taken.
@@ -28,9 +28,9 @@ impl Gauge {
 
 /// One place taken.
 #[derive(Debug)]
-pub struct Place(Arc<Gauge>);
+pub struct Permit(Arc<Limiter>);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -40,11 +40,11 @@ impl Drop for Place {
 #[derive(Debug, Default)]
 pub struct Usage {
     /// Connections that are open.
-    pub connections: Arc<Gauge>,
+    pub connections: Arc<Limiter>,
     /// Requests that wait for a connection.
-    pub pending: Arc<Gauge>,
+    pub pending: Arc<Limiter>,
     /// Requests in flight.
-    pub requests: Arc<Gauge>,
+    pub requests: Arc<Limiter>,
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn no_more_than_the_limit_get_in_and_each_that_leaves_makes_room() {
-        let gauge = Arc::new(Gauge::default());
+        let gauge = Arc::new(Limiter::default());
         let first = gauge.enter(2).unwrap();
         let _second = gauge.enter(2).unwrap();
         assert!(gauge.enter(2).is_none());
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_everybody_gets_in() {
-        let gauge = Arc::new(Gauge::default());
+        let gauge = Arc::new(Limiter::default());
         let places: Vec<_> = (0..1000).map(|_| gauge.enter(0).unwrap()).collect();
         assert_eq!(gauge.taken(), 1000);
         drop(places);
@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn the_limit_holds_across_threads() {
-        let gauge = Arc::new(Gauge::default());
-        let entered: Vec<Place> = std::thread::scope(|scope| {
+        let gauge = Arc::new(Limiter::default());
+        let entered: Vec<Permit> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {
                     let gauge = Arc::clone(&gauge);

@@ -7,7 +7,7 @@
 use http::{HeaderMap, StatusCode};
 
 use crate::reason::Reason;
-use crate::retry::{Happened, Pushback};
+use crate::retry::{AttemptOutcome, Pushback};
 
 /// The header field that says why a proxy answered itself.
 pub const X_WEFT_ERROR: &str = "x-weft-error";
@@ -78,7 +78,7 @@ pub struct Verdict {
     /// What it says of the endpoint.
     pub outcome: Outcome,
     /// What it means for another attempt.
-    pub happened: Happened,
+    pub happened: AttemptOutcome,
 }
 
 /// The head of an answer.
@@ -109,11 +109,11 @@ impl Verdict {
             (None, _) => Outcome::of_status(head.status),
         };
         let happened = match own {
-            Some(Reason::ConnectFailed) if !head.gave_up => Happened::Unreached,
-            Some(reason) if !head.gave_up && reason.leaves_unserved() => Happened::NotProcessed,
+            Some(Reason::ConnectFailed) if !head.gave_up => AttemptOutcome::Unreached,
+            Some(reason) if !head.gave_up && reason.leaves_unserved() => AttemptOutcome::NotProcessed,
             _ => {
                 let pushback = if outcome == Outcome::Success { None } else { Pushback::read(head.headers) };
-                Happened::Response { status: head.status, grpc_status, gave_up: head.gave_up, pushback }
+                AttemptOutcome::Response { status: head.status, grpc_status, gave_up: head.gave_up, pushback }
             }
         };
         Self { outcome, happened }
@@ -129,12 +129,14 @@ impl Verdict {
         let happened = match (failure.by, failure.reason) {
             // What the client broke off is not there to be sent again; and of a limit of the whole service another endpoint
             // changes nothing.
-            (Blame::Client, _) | (Blame::Proxy, Reason::Overloaded | Reason::BreakerOpen) => Happened::Over,
-            _ if failure.is_unreached() => Happened::Unreached,
-            _ if !failure.processed => Happened::NotProcessed,
-            (_, Reason::AttemptTimeout) => Happened::AttemptTimeout,
-            (_, Reason::RequestTimeout) => Happened::Late,
-            _ => Happened::Reset,
+            (Blame::Client, _) | (Blame::Proxy, Reason::Overloaded | Reason::BreakerOpen) => {
+                AttemptOutcome::Over
+            }
+            _ if failure.is_unreached() => AttemptOutcome::Unreached,
+            _ if !failure.processed => AttemptOutcome::NotProcessed,
+            (_, Reason::AttemptTimeout) => AttemptOutcome::AttemptTimeout,
+            (_, Reason::RequestTimeout) => AttemptOutcome::Late,
+            _ => AttemptOutcome::Reset,
         };
         Self { outcome, happened }
     }
@@ -195,10 +197,10 @@ mod tests {
             let http = answered(status.as_u16(), &[(X_WEFT_ERROR, label)], false, true);
             let grpc = answered(200, &[(X_WEFT_ERROR, label), ("grpc-status", &code)], true, true);
             assert_eq!(http.outcome, grpc.outcome, "{reason}");
-            let is_response = |verdict: Verdict| matches!(verdict.happened, Happened::Response { .. });
+            let is_response = |verdict: Verdict| matches!(verdict.happened, AttemptOutcome::Response { .. });
             assert!(http.happened == grpc.happened || (is_response(http) && is_response(grpc)), "{reason}");
             assert!(status.is_client_error() || http.outcome.is_failure(), "{reason}");
-            let elsewhere = matches!(http.happened, Happened::NotProcessed | Happened::Unreached);
+            let elsewhere = matches!(http.happened, AttemptOutcome::NotProcessed | AttemptOutcome::Unreached);
             assert_eq!(elsewhere, matches!(status.as_u16(), 502 | 503), "{reason}");
         }
     }
@@ -209,10 +211,10 @@ mod tests {
         for (status, grpc) in [(503, false), (200, true)] {
             let verdict = answered(status, &claims, grpc, false);
             assert_eq!(verdict.outcome, Outcome::GatewayFailure);
-            assert!(matches!(verdict.happened, Happened::Response { .. }), "{verdict:?}");
+            assert!(matches!(verdict.happened, AttemptOutcome::Response { .. }), "{verdict:?}");
         }
         let unknown = answered(503, &[(X_WEFT_ERROR, "tired")], false, true);
-        assert!(matches!(unknown.happened, Happened::Response { .. }), "a reason of a later version");
+        assert!(matches!(unknown.happened, AttemptOutcome::Response { .. }), "a reason of a later version");
     }
 
     #[test]
@@ -256,24 +258,36 @@ mod tests {
             (
                 failed(Reason::ConnectFailed, Blame::Endpoint, false),
                 Outcome::Unreachable,
-                Happened::Unreached,
+                AttemptOutcome::Unreached,
             ),
-            (failed(Reason::ConnectFailed, Blame::Proxy, false), Outcome::Unknown, Happened::NotProcessed),
+            (
+                failed(Reason::ConnectFailed, Blame::Proxy, false),
+                Outcome::Unknown,
+                AttemptOutcome::NotProcessed,
+            ),
             (
                 failed(Reason::UpstreamReset, Blame::Endpoint, false),
                 Outcome::GatewayFailure,
-                Happened::NotProcessed,
+                AttemptOutcome::NotProcessed,
             ),
-            (failed(Reason::UpstreamReset, Blame::Endpoint, true), Outcome::GatewayFailure, Happened::Reset),
+            (
+                failed(Reason::UpstreamReset, Blame::Endpoint, true),
+                Outcome::GatewayFailure,
+                AttemptOutcome::Reset,
+            ),
             (
                 failed(Reason::AttemptTimeout, Blame::Endpoint, true),
                 Outcome::GatewayFailure,
-                Happened::AttemptTimeout,
+                AttemptOutcome::AttemptTimeout,
             ),
-            (failed(Reason::RequestTimeout, Blame::Endpoint, true), Outcome::GatewayFailure, Happened::Late),
-            (failed(Reason::Overloaded, Blame::Proxy, false), Outcome::Unknown, Happened::Over),
-            (failed(Reason::BreakerOpen, Blame::Proxy, false), Outcome::Unknown, Happened::Over),
-            (failed(Reason::BadRequest, Blame::Client, false), Outcome::Unknown, Happened::Over),
+            (
+                failed(Reason::RequestTimeout, Blame::Endpoint, true),
+                Outcome::GatewayFailure,
+                AttemptOutcome::Late,
+            ),
+            (failed(Reason::Overloaded, Blame::Proxy, false), Outcome::Unknown, AttemptOutcome::Over),
+            (failed(Reason::BreakerOpen, Blame::Proxy, false), Outcome::Unknown, AttemptOutcome::Over),
+            (failed(Reason::BadRequest, Blame::Client, false), Outcome::Unknown, AttemptOutcome::Over),
         ] {
             assert_eq!((verdict.outcome, verdict.happened), (outcome, happened));
         }

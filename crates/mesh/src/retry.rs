@@ -80,7 +80,7 @@ impl RetryPolicy {
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum AttemptOutcome {
     /// No connection could be made, to the endpoint or to the application behind it: the request was work for nobody.
     Unreached,
     /// No backend acted on it: `REFUSED_STREAM`, above the last stream of a GOAWAY or DRAIN, refused by the endpoint's own
@@ -109,7 +109,7 @@ pub enum Happened {
 
 /// The request whose attempt ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempted {
+pub struct AttemptState {
     /// Attempts made after the first. What reached nobody and went [elsewhere](Self::elsewhere) is none of them.
     pub retries: u32,
     /// Whether an endpoint is left that takes requests, is not ejected and was not tried for this one.
@@ -181,12 +181,12 @@ impl GiveUp {
 }
 
 /// How many attempts after the first what happened is worth; the error says why it is none.
-fn allowed(policy: Option<&RetryPolicy>, happened: Happened) -> Result<u32, GiveUp> {
+fn allowed(policy: Option<&RetryPolicy>, happened: AttemptOutcome) -> Result<u32, GiveUp> {
     let by_policy = policy.map_or(0, RetryPolicy::attempts);
     match happened {
-        Happened::Unreached | Happened::NotProcessed => Ok(by_policy.max(UNPROCESSED_RETRIES)),
-        Happened::Response { gave_up: true, .. } => Err(GiveUp::PeerGaveUp),
-        Happened::Response { status, grpc_status, pushback, .. } => match policy {
+        AttemptOutcome::Unreached | AttemptOutcome::NotProcessed => Ok(by_policy.max(UNPROCESSED_RETRIES)),
+        AttemptOutcome::Response { gave_up: true, .. } => Err(GiveUp::PeerGaveUp),
+        AttemptOutcome::Response { status, grpc_status, pushback, .. } => match policy {
             Some(policy) if policy.covers(status, grpc_status) => match pushback {
                 Some(Pushback::Never) => Err(GiveUp::Pushback),
                 _ => Ok(by_policy),
@@ -194,9 +194,11 @@ fn allowed(policy: Option<&RetryPolicy>, happened: Happened) -> Result<u32, Give
             _ => Err(GiveUp::NotRetryable),
         },
         // Gateway API: with a retry stanza, errors of the connection are retried whatever its codes are.
-        Happened::Reset | Happened::AttemptTimeout if policy.is_some() => Ok(by_policy),
-        Happened::Reset | Happened::AttemptTimeout | Happened::Over => Err(GiveUp::NotRetryable),
-        Happened::Late => Err(GiveUp::Deadline),
+        AttemptOutcome::Reset | AttemptOutcome::AttemptTimeout if policy.is_some() => Ok(by_policy),
+        AttemptOutcome::Reset | AttemptOutcome::AttemptTimeout | AttemptOutcome::Over => {
+            Err(GiveUp::NotRetryable)
+        }
+        AttemptOutcome::Late => Err(GiveUp::Deadline),
     }
 }
 
@@ -204,9 +206,12 @@ fn allowed(policy: Option<&RetryPolicy>, happened: Happened) -> Result<u32, Give
 /// It is unless it would be tried again, or says no more than that the endpoint did not answer: then another may.
 pub fn is_answer(policy: Option<&RetryPolicy>, verdict: Verdict) -> bool {
     match verdict.happened {
-        Happened::Unreached | Happened::NotProcessed | Happened::Reset | Happened::AttemptTimeout => false,
-        Happened::Late | Happened::Over => true,
-        Happened::Response { status, grpc_status, .. } => {
+        AttemptOutcome::Unreached
+        | AttemptOutcome::NotProcessed
+        | AttemptOutcome::Reset
+        | AttemptOutcome::AttemptTimeout => false,
+        AttemptOutcome::Late | AttemptOutcome::Over => true,
+        AttemptOutcome::Response { status, grpc_status, .. } => {
             !verdict.outcome.is_no_answer()
                 && !policy.is_some_and(|policy| policy.covers(status, grpc_status))
         }
@@ -226,13 +231,13 @@ pub fn is_final(policy: Option<&RetryPolicy>, verdict: Verdict) -> bool {
 /// is left that is believed well it is tried as often as other requests that were not processed, and with a backoff.
 pub fn decide(
     policy: Option<&RetryPolicy>,
-    happened: Happened,
-    attempted: Attempted,
+    happened: AttemptOutcome,
+    attempted: AttemptState,
     budget: impl FnOnce() -> bool,
     now: Instant,
     random: u64,
 ) -> Decision {
-    let unreached = happened == Happened::Unreached;
+    let unreached = happened == AttemptOutcome::Unreached;
     if unreached && attempted.elsewhere && attempted.replayable && !attempted.deadline.is_over(now) {
         return Decision::Move { after: Duration::ZERO, elsewhere: true };
     }
@@ -249,7 +254,7 @@ pub fn decide(
     let backoff = policy.map_or(Backoff::RETRY, |policy| policy.backoff);
     let after = match happened {
         // The server knows better.
-        Happened::Response { pushback: Some(Pushback::After(after)), .. } => after,
+        AttemptOutcome::Response { pushback: Some(Pushback::After(after)), .. } => after,
         _ => backoff.delay(attempted.retries, random),
     };
     if attempted.deadline.remaining(now).is_some_and(|remaining| remaining <= after) {
@@ -273,7 +278,7 @@ mod tests {
         now: Instant,
         /// Retries that the budget has left.
         left: u32,
-        attempted: Attempted,
+        attempted: AttemptState,
     }
 
     fn case(retries: u32) -> Case {
@@ -282,12 +287,12 @@ mod tests {
         Case {
             now,
             left: 100,
-            attempted: Attempted { retries, elsewhere: false, replayable: true, deadline },
+            attempted: AttemptState { retries, elsewhere: false, replayable: true, deadline },
         }
     }
 
     impl Case {
-        fn decide(&mut self, policy: Option<&RetryPolicy>, happened: Happened) -> Decision {
+        fn decide(&mut self, policy: Option<&RetryPolicy>, happened: AttemptOutcome) -> Decision {
             let left = &mut self.left;
             let budget = || {
                 let any = *left > 0;
@@ -298,8 +303,8 @@ mod tests {
         }
     }
 
-    fn response(status: u16) -> Happened {
-        Happened::Response {
+    fn response(status: u16) -> AttemptOutcome {
+        AttemptOutcome::Response {
             status: StatusCode::from_u16(status).unwrap(),
             grpc_status: None,
             gave_up: false,
@@ -307,8 +312,8 @@ mod tests {
         }
     }
 
-    fn trailers_only(grpc_status: u8) -> Happened {
-        Happened::Response {
+    fn trailers_only(grpc_status: u8) -> AttemptOutcome {
+        AttemptOutcome::Response {
             status: StatusCode::OK,
             grpc_status: Some(grpc_status),
             gave_up: false,
@@ -318,11 +323,15 @@ mod tests {
 
     #[test]
     fn what_was_not_processed_is_retried_a_few_times_without_a_policy() {
-        let retried =
-            |retries| matches!(case(retries).decide(None, Happened::NotProcessed), Decision::Retry { .. });
+        let retried = |retries| {
+            matches!(case(retries).decide(None, AttemptOutcome::NotProcessed), Decision::Retry { .. })
+        };
         assert_eq!([0, 1, 4, 5].map(retried), [true, true, true, false]);
         let policy = RetryPolicy::new(7, [], [], None);
-        assert!(matches!(case(6).decide(Some(&policy), Happened::NotProcessed), Decision::Retry { .. }));
+        assert!(matches!(
+            case(6).decide(Some(&policy), AttemptOutcome::NotProcessed),
+            Decision::Retry { .. }
+        ));
     }
 
     #[test]
@@ -334,20 +343,20 @@ mod tests {
         };
         for retries in [0, 5, 50] {
             let moved = Decision::Move { after: Duration::ZERO, elsewhere: true };
-            assert_eq!(elsewhere(case(retries)).decide(None, Happened::Unreached), moved);
+            assert_eq!(elsewhere(case(retries)).decide(None, AttemptOutcome::Unreached), moved);
         }
         let mut streaming = elsewhere(case(0));
         streaming.attempted.replayable = false;
-        assert_eq!(streaming.decide(None, Happened::Unreached), Decision::GiveUp(GiveUp::Body));
+        assert_eq!(streaming.decide(None, AttemptOutcome::Unreached), Decision::GiveUp(GiveUp::Body));
         assert_eq!(
-            elsewhere(case(0)).decide(None, Happened::NotProcessed),
+            elsewhere(case(0)).decide(None, AttemptOutcome::NotProcessed),
             Decision::GiveUp(GiveUp::Budget),
             "what somebody refused is load"
         );
         let nowhere = |retries| {
             let mut case = case(retries);
             case.left = 0;
-            case.decide(None, Happened::Unreached)
+            case.decide(None, AttemptOutcome::Unreached)
         };
         assert!(matches!(nowhere(4), Decision::Move { elsewhere: false, .. }));
         assert_eq!(nowhere(5), Decision::GiveUp(GiveUp::Exhausted));
@@ -359,8 +368,8 @@ mod tests {
         for (happened, expected) in [
             (response(503), true),
             (response(500), false),
-            (Happened::Reset, true),
-            (Happened::AttemptTimeout, true),
+            (AttemptOutcome::Reset, true),
+            (AttemptOutcome::AttemptTimeout, true),
             (trailers_only(14), true),
             (trailers_only(13), false),
         ] {
@@ -383,7 +392,7 @@ mod tests {
     #[test]
     fn a_failure_that_a_proxy_behind_gave_up_on_is_not_retried() {
         let policy = RetryPolicy::new(2, [503], [], None);
-        let happened = Happened::Response {
+        let happened = AttemptOutcome::Response {
             status: StatusCode::SERVICE_UNAVAILABLE,
             grpc_status: None,
             gave_up: true,
@@ -396,7 +405,7 @@ mod tests {
     fn body_deadline_and_budget_end_retries() {
         let mut streaming = case(0);
         streaming.attempted.replayable = false;
-        assert_eq!(streaming.decide(None, Happened::NotProcessed), Decision::GiveUp(GiveUp::Body));
+        assert_eq!(streaming.decide(None, AttemptOutcome::NotProcessed), Decision::GiveUp(GiveUp::Body));
 
         let mut late = case(0);
         let policy = RetryPolicy::new(2, [503], [], Some(Duration::from_millis(100)));
@@ -406,7 +415,7 @@ mod tests {
 
         let mut spent = case(0);
         spent.left = 0;
-        assert_eq!(spent.decide(None, Happened::NotProcessed), Decision::GiveUp(GiveUp::Budget));
+        assert_eq!(spent.decide(None, AttemptOutcome::NotProcessed), Decision::GiveUp(GiveUp::Budget));
     }
 
     #[test]
@@ -431,7 +440,7 @@ mod tests {
             assert_eq!(said(never), Some(Pushback::Never), "{never}");
         }
         let policy = RetryPolicy::new(2, [], [14], None);
-        let pushing = |pushback| Happened::Response {
+        let pushing = |pushback| AttemptOutcome::Response {
             status: StatusCode::OK,
             grpc_status: Some(14),
             gave_up: false,
@@ -457,14 +466,14 @@ mod tests {
             (trailers_only(5), true, true),
             (trailers_only(8), true, false),
             (trailers_only(14), false, false),
-            (Happened::Reset, false, false),
-            (Happened::NotProcessed, false, false),
-            (Happened::Unreached, false, false),
-            (Happened::Late, true, true),
+            (AttemptOutcome::Reset, false, false),
+            (AttemptOutcome::NotProcessed, false, false),
+            (AttemptOutcome::Unreached, false, false),
+            (AttemptOutcome::Late, true, true),
         ] {
             let outcome = match happened {
-                Happened::Response { grpc_status: Some(code), .. } => Outcome::of_grpc(code),
-                Happened::Response { status, .. } => Outcome::of_status(status),
+                AttemptOutcome::Response { grpc_status: Some(code), .. } => Outcome::of_grpc(code),
+                AttemptOutcome::Response { status, .. } => Outcome::of_status(status),
                 _ => Outcome::GatewayFailure,
             };
             let verdict = Verdict { outcome, happened };

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use weft_mesh::balance::Hop;
+use weft_mesh::balance::TunnelProtocol;
 use weft_mesh::filter::{Abort, Filters, RedirectFrom, Scheme};
 use weft_mesh::reason::Reason;
 
@@ -95,7 +95,7 @@ impl Fate {
 
 /// Whether a share may come to sidecars, which have policies.
 fn has_sidecars(share: &BackendShare) -> bool {
-    let plain = hop(Hop::Plain);
+    let plain = hop(TunnelProtocol::Plain);
     share.endpoints.as_ref().is_none_or(|known| known.iter().any(|endpoint| endpoint.hop != plain))
 }
 

@@ -1,4 +1,4 @@
-use weft_mesh::balance::Hop;
+use weft_mesh::balance::TunnelProtocol;
 use weft_proto::v1;
 
 use super::*;
@@ -281,7 +281,7 @@ fn nothing_is_promised_where_the_policies_of_the_service_are_not_known() {
         weight: 1,
         ejected_by: 0,
     };
-    for (at, expected) in [(Hop::Plain, "sent on"), (Hop::Weft, &*asked.outcome.why)] {
+    for (at, expected) in [(TunnelProtocol::Plain, "sent on"), (TunnelProtocol::Weft, &*asked.outcome.why)] {
         let mut shares = asked.backends.clone();
         shares[0].endpoints = Some(vec![endpoint(hop(at))]);
         assert_eq!(outcome(&shares, 0.0).why, expected, "{at:?}: what has no sidecar has no policies");

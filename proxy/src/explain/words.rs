@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use http::HeaderMap;
-use weft_mesh::balance::{Health, Hop};
+use weft_mesh::balance::{Health, TunnelProtocol};
 use weft_mesh::filter::{Abort, Filters, LimitService};
 use weft_mesh::route::{Considered, HttpMatch, HttpRule, Mismatch, PathMatch, Verdict};
 
@@ -46,11 +46,11 @@ pub(crate) fn health(health: Health) -> &'static str {
 }
 
 /// How an endpoint is reached, in words.
-pub(crate) fn hop(hop: Hop) -> &'static str {
+pub(crate) fn hop(hop: TunnelProtocol) -> &'static str {
     match hop {
-        Hop::Plain => "plain text",
-        Hop::Weft => "weft/1 over mTLS",
-        Hop::Standard => "HTTP over mTLS",
+        TunnelProtocol::Plain => "plain text",
+        TunnelProtocol::Weft => "weft/1 over mTLS",
+        TunnelProtocol::Standard => "HTTP over mTLS",
     }
 }
 

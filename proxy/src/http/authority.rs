@@ -7,7 +7,7 @@ use weft_mesh::violation::Violation;
 
 use super::upgrade::leads_to_http;
 
-/// What is wrong with a request that its parser takes: as [`weft_mesh::wire::objection`] says, or an extended CONNECT to a
+/// What is wrong with a request that its parser takes: as [`weft_mesh::http_validation::objection`] says, or an extended CONNECT to a
 /// protocol whose requests nobody would decide on.
 pub fn objection<B>(request: &Request<B>) -> Option<Violation> {
     if request.method() == Method::CONNECT {
@@ -22,7 +22,7 @@ pub fn objection<B>(request: &Request<B>) -> Option<Violation> {
             return Some(Violation::RequestLine);
         }
     }
-    weft_mesh::wire::objection(request)
+    weft_mesh::http_validation::objection(request)
 }
 
 /// The host and port that a request is for: the authority of its target, or its Host field.
@@ -52,7 +52,7 @@ pub fn authority_from_host<B>(request: &mut Request<B>, otherwise: impl FnOnce()
 
 #[cfg(test)]
 mod tests {
-    use weft_mesh::wire::host_from_authority;
+    use weft_mesh::http_validation::host_from_authority;
 
     use super::*;
 

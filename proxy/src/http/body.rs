@@ -149,7 +149,7 @@ impl HttpBody for Body {
 }
 
 /// A frame of a request's body. Nothing behind it says who sent it, or whom it is for: of trailers of HTTP/2 that is the field
-/// which [`weft_mesh::wire::Frames::trailers`] puts in front.
+/// which [`weft_mesh::http_validation::Frames::trailers`] puts in front.
 pub(crate) fn without_claims(mut frame: Frame<Bytes>) -> Frame<Bytes> {
     if let Some(trailers) = frame.trailers_mut() {
         remove_client_certificate(trailers);

@@ -16,8 +16,8 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use weft_mesh::http_validation::{AnswerNames, Content, MAX_FIELDS, for_http1};
 use weft_mesh::reason::Reason;
-use weft_mesh::wire::{AnswerNames, Content, MAX_FIELDS, for_http1};
 
 use super::body::Body;
 use super::interim::Interim;

@@ -14,8 +14,8 @@ use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
+use weft_mesh::http_validation::{End, Requests, encode_target};
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::{End, Requests, encode_target};
 
 use super::expectation;
 use super::witness::Witness;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_mesh::wire::MAX_RESETS_OF_PROXY;
+use weft_mesh::http_validation::MAX_RESETS_OF_PROXY;
 
 /// Time for a request's head to arrive, from its first octet on.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(15);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use weft_mesh::deadline::Limit;
-use weft_mesh::limits::Place;
+use weft_mesh::limits::Permit;
 use weft_mesh::outcome;
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
@@ -67,7 +67,7 @@ pub struct Exchange {
     /// The attempt that the answer comes from; the endpoint counts as busy until the end.
     pub attempt: Option<Attempt>,
     /// The place that the request takes among those that may be in flight.
-    pub place: Option<Place>,
+    pub place: Option<Permit>,
     /// Keeps the application counted as busy until the end.
     pub in_flight: Option<InFlight>,
     /// When the answer has to have ended, and by which limit.

@@ -15,7 +15,7 @@ use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
-use weft_mesh::wire::MAX_FIELDS;
+use weft_mesh::http_validation::MAX_FIELDS;
 
 use super::body::Body;
 use super::drive::drive;

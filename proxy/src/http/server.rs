@@ -13,8 +13,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use weft_mesh::http_validation::MAX_HEAD;
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::MAX_HEAD;
 
 use super::answer::ends_connection;
 use super::body::Body;

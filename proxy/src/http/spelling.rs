@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use weft_hop::OriginalNames;
-use weft_mesh::wire::Names;
+use weft_mesh::http_validation::Names;
 
 use super::body::Body;
 

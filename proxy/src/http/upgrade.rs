@@ -138,8 +138,8 @@ fn extended(request: &mut Request<Incoming>, protocol: &Protocol) -> Option<Aske
     let connection = Upgrade::of_request(request);
     *request.method_mut() = Method::GET;
     *request.version_mut() = Version::HTTP_11;
-    weft_mesh::wire::host_from_authority(request);
-    weft_mesh::wire::join_cookies(request.headers_mut());
+    weft_mesh::http_validation::host_from_authority(request);
+    weft_mesh::http_validation::join_cookies(request.headers_mut());
     if token.as_bytes().eq_ignore_ascii_case(b"websocket") {
         request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, websocket_key());
     }

@@ -33,7 +33,7 @@ use crate::overload;
 use crate::snapshot::{Backend, InboundPort};
 use crate::stats::{AuthorizationOutcome, Cause, Direction};
 use crate::worker::Worker;
-use weft_mesh::wire::host_of_target;
+use weft_mesh::http_validation::host_of_target;
 
 /// Who sent a request, and through whom it came: the nearest is the last (what all proxies take it for).
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -11,12 +11,12 @@ use http_body_util::BodyExt as _;
 use smallvec::SmallVec;
 use tokio::time::{Instant, timeout_at};
 use weft_hop::RequestMetadata;
-use weft_mesh::balance::Wish;
+use weft_mesh::balance::PickContext;
 use weft_mesh::deadline::format_grpc_timeout;
 use weft_mesh::filter::LimitService;
 use weft_mesh::outcome;
 use weft_mesh::reason::Reason;
-use weft_mesh::retry::Happened;
+use weft_mesh::retry::AttemptOutcome;
 
 use super::wire::{Answered, PATH, answer};
 use crate::clock::since;
@@ -72,7 +72,7 @@ async fn in_the_mesh(
     let service = worker.service(backend);
     let mut tried: SmallVec<[Arc<str>; 2]> = SmallVec::new();
     loop {
-        let wish = Wish { tried: &tried, ..Wish::default() };
+        let wish = PickContext { tried: &tried, ..PickContext::default() };
         let mut attempt = service.attempt(wish).map_err(|failure| failure.to_string())?;
         let began = crate::clock::now();
         let asked = one(worker, &mut attempt, backend, &parts, question);
@@ -122,8 +122,8 @@ async fn one(
         attempt.peer.send(parts, body, &metadata, HttpVersion::Http2, tls.as_ref()).await?;
     let verdict = attempt.verdict(Ok((&response, &metadata)), true);
     let reason = match verdict.happened {
-        Happened::Unreached => Reason::ConnectFailed,
-        Happened::NotProcessed => Reason::UpstreamReset,
+        AttemptOutcome::Unreached => Reason::ConnectFailed,
+        AttemptOutcome::NotProcessed => Reason::UpstreamReset,
         _ => return read(response).await,
     };
     Err(Failure::unprocessed(reason, "its proxy did not get the question to it"))

@@ -10,15 +10,15 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Response};
 use smallvec::SmallVec;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata, RetryState};
-use weft_mesh::balance::{Endpoint, Hop, Wish};
+use weft_mesh::balance::{Endpoint, PickContext, TunnelProtocol};
 use weft_mesh::deadline::{Deadline, Limit};
 use weft_mesh::hash::stable_hash;
 use weft_mesh::hedge::HedgePolicy;
-use weft_mesh::limits::Place;
+use weft_mesh::limits::Permit;
 use weft_mesh::outcome::Verdict;
 use weft_mesh::protocol::Protocol;
 use weft_mesh::reason::Reason;
-use weft_mesh::retry::{Attempted, Decision, GiveUp, RetryPolicy, decide, is_final};
+use weft_mesh::retry::{AttemptState, Decision, GiveUp, RetryPolicy, decide, is_final};
 
 use super::exchange::Rule;
 use super::loops;
@@ -51,7 +51,7 @@ pub(crate) struct Plan {
     version: HttpVersion,
     tls: Option<Arc<Tls>>,
     grpc: bool,
-    place: Option<Place>,
+    place: Option<Permit>,
     /// Hash of what consistent hashing hashes.
     key: Option<u64>,
     /// The endpoint that the request's session is bound to.
@@ -198,8 +198,8 @@ impl Plan {
         }
     }
 
-    fn wish<'a>(&self, tries: &'a Tries) -> Wish<'a> {
-        Wish { tried: &tries.endpoints, key: self.key, session: self.session }
+    fn wish<'a>(&self, tries: &'a Tries) -> PickContext<'a> {
+        PickContext { tried: &tries.endpoints, key: self.key, session: self.session }
     }
 
     async fn attempt(
@@ -216,7 +216,7 @@ impl Plan {
         if let Some(left) = self.deadline.remaining(now) {
             deadline::tell(&mut parts.headers, left);
         }
-        if attempt.peer.endpoint().hop != Hop::Weft {
+        if attempt.peer.endpoint().hop != TunnelProtocol::Weft {
             loops::mark(self.service.shared(), parts);
         }
         let metadata = RequestMetadata {
@@ -257,7 +257,7 @@ impl Plan {
             return Decision::GiveUp(GiveUp::NotRetryable);
         }
         tries.note(attempt);
-        let attempted = Attempted {
+        let attempted = AttemptState {
             retries: tries.retries - tries.moves,
             elsewhere: self.service.has_untried(&tries.endpoints),
             replayable: replay.can_replay(),
@@ -298,7 +298,7 @@ pub(super) fn answered_by_proxy(
 ) -> Option<Reason> {
     let marks = metadata.marks;
     let by_proxy = marks.contains(ResponseMarks::LOCAL_REPLY) || !marks.contains(ResponseMarks::PROCESSED);
-    if !by_proxy || attempt.peer.endpoint().hop != Hop::Weft {
+    if !by_proxy || attempt.peer.endpoint().hop != TunnelProtocol::Weft {
         return None;
     }
     Reason::from_label(response.headers().get(&X_WEFT_ERROR)?.to_str().ok()?)

@@ -9,7 +9,7 @@ use http::Response;
 use http_body_util::BodyExt as _;
 use smallvec::SmallVec;
 use weft_hop::RequestMetadata;
-use weft_mesh::balance::{Hop, Wish};
+use weft_mesh::balance::{PickContext, TunnelProtocol};
 use weft_mesh::deadline::Limit;
 use weft_mesh::filter::Filters;
 use weft_mesh::reason::Reason;
@@ -92,9 +92,9 @@ async fn sent(
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, BoxFailure> {
     let service = worker.service(backend);
-    let mut attempt = service.attempt(Wish::default())?;
+    let mut attempt = service.attempt(PickContext::default())?;
     exchange.way.sent_to(&attempt.peer);
-    if attempt.peer.endpoint().hop != Hop::Weft {
+    if attempt.peer.endpoint().hop != TunnelProtocol::Weft {
         loops::mark(&worker.shared, parts);
     }
     let tls = worker.with_snapshot(|snapshot| snapshot.tls.clone());

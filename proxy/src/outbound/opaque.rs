@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_mesh::backoff::Backoff;
-use weft_mesh::balance::Wish;
+use weft_mesh::balance::PickContext;
 use weft_mesh::name::Identity;
 use weft_mesh::outcome::Outcome;
 use weft_mesh::protocol::{Detection, detect};
 use weft_mesh::reason::Reason;
-use weft_mesh::retry::{Happened, UNPROCESSED_RETRIES};
+use weft_mesh::retry::{AttemptOutcome, UNPROCESSED_RETRIES};
 
 use super::destination::{Found, peek};
 use super::{Downstream, Target};
@@ -35,14 +35,14 @@ pub(super) const IDLE: Duration = Duration::from_hours(1);
 
 /// What is told of a connection that is carried: while it lasts it counts for the balancer, at its end for its edge.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Permit {
     edge: Arc<Edge>,
     way: Way,
     to: Reached,
 }
 
 /// A connection to where another one is meant to go, and what is told of it; of what is outside the mesh, nothing.
-pub(super) type Opened = (Stream, Place);
+pub(super) type Opened = (Stream, Permit);
 
 /// What a connection begins with, where its route may depend on that.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ pub(super) async fn open(
     match reach(worker, downstream, opening, &mut way).await {
         Ok((far, to)) => {
             let edge = worker.recorder.edges.edge(&worker.shared.stats, key(&way, to.security.clone()));
-            Ok((far, Place { edge, way, to }))
+            Ok((far, Permit { edge, way, to }))
         }
         Err(failure) => {
             let edge = worker.recorder.edges.edge(&worker.shared.stats, key(&way, Security::Unknown));
@@ -200,7 +200,7 @@ async fn to_service(
     let tls = worker.snapshot().tls.clone();
     let (mut tried, mut retries) = (Vec::new(), 0);
     loop {
-        let mut attempt = service.attempt(Wish { tried: &tried, ..Wish::default() })?;
+        let mut attempt = service.attempt(PickContext { tried: &tried, ..PickContext::default() })?;
         way.sent_to(&attempt.peer);
         match attempt.peer.connect_tcp(tls.as_ref(), source, backend.policy.announce).await {
             Ok((far, identity)) => {
@@ -218,7 +218,7 @@ async fn to_service(
                 if service.has_untried(&tried) {
                     continue;
                 }
-                if failure.verdict().happened == Happened::Over || retries >= UNPROCESSED_RETRIES {
+                if failure.verdict().happened == AttemptOutcome::Over || retries >= UNPROCESSED_RETRIES {
                     return Err(failure);
                 }
                 tokio::time::sleep(Backoff::RETRY.delay(retries, fastrand::u64(..))).await;
@@ -242,7 +242,7 @@ fn proof(
 }
 
 /// Carries bytes both ways until both sides have ended, or who is at the far one is believed no longer.
-pub(super) async fn carry<S, F>(worker: &Worker, downstream: &Downstream, near: S, far: F, place: Place)
+pub(super) async fn carry<S, F>(worker: &Worker, downstream: &Downstream, near: S, far: F, place: Permit)
 where
     S: Transport,
     F: Transport,
@@ -250,7 +250,7 @@ where
     let _under_way = worker.shared.enter(Direction::Outbound);
     let began = now();
     count_lookup(worker, downstream);
-    let Place { edge, way, .. } = &place;
+    let Permit { edge, way, .. } = &place;
     edge.connection_opened();
     let mut log = worker.shared.access.connection(Direction::Outbound, downstream.source);
     if let Some(log) = &mut log {

@@ -21,7 +21,7 @@ use crate::overload;
 use crate::snapshot::Destination;
 use crate::stats::{Cause, Direction};
 use crate::worker::Worker;
-use weft_mesh::wire::{host_from_authority, host_of_target};
+use weft_mesh::http_validation::{host_from_authority, host_of_target};
 
 /// Answers one request.
 pub(crate) async fn handle(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weft_mesh::Error;
 use weft_mesh::affinity::KeySource;
-use weft_mesh::balance::{Algorithm, BalancePolicy, Endpoint, Health, Hop, Locality};
+use weft_mesh::balance::{Algorithm, BalancePolicy, Endpoint, Health, Locality, TunnelProtocol};
 use weft_mesh::budget::BudgetPolicy;
 use weft_mesh::hedge::HedgePolicy;
 use weft_mesh::name::{Identity, ServiceName, ServicePort};
@@ -213,14 +213,14 @@ pub fn endpoint(id: &str, wire: &v1::Endpoint) -> Result<Endpoint, Error> {
         wire.identities.iter().map(|identity| identity.parse::<Identity>()).collect::<Result<_, _>>()?;
     // What is not understood is not spoken to in plain text.
     let hop = match v1::Hop::try_from(wire.hop) {
-        Ok(v1::Hop::Plain) => Hop::Plain,
-        Ok(v1::Hop::Weft) => Hop::Weft,
-        Ok(v1::Hop::Standard) => Hop::Standard,
+        Ok(v1::Hop::Plain) => TunnelProtocol::Plain,
+        Ok(v1::Hop::Weft) => TunnelProtocol::Weft,
+        Ok(v1::Hop::Standard) => TunnelProtocol::Standard,
         Err(_) => {
             return Err(Error::invalid("hop", wire.hop.to_string(), "this proxy is too old to speak it"));
         }
     };
-    if identities.is_empty() != (hop == Hop::Plain) {
+    if identities.is_empty() != (hop == TunnelProtocol::Plain) {
         let expected = "plain text is for endpoints without identities, and for no others";
         return Err(Error::invalid("identities", format!("{:?}", wire.identities), expected));
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use weft_mesh::limits::{Gauge, Place};
+use weft_mesh::limits::{Limiter, Permit};
 
 use super::transport::Transport;
 use crate::clock::Seldom;
@@ -22,8 +22,8 @@ use crate::clock::Seldom;
 /// [`Strangers`]: super::strangers::Strangers
 #[derive(Debug, Default)]
 pub struct ConnectionLimit {
-    open: Arc<Gauge>,
-    unproven: Arc<Gauge>,
+    open: Arc<Limiter>,
+    unproven: Arc<Limiter>,
     most: AtomicU32,
     told: Seldom,
 }
@@ -40,12 +40,12 @@ impl ConnectionLimit {
     }
 
     /// A place for one more connection, if there is one.
-    pub fn enter(&self) -> Option<Place> {
+    pub fn enter(&self) -> Option<Permit> {
         self.place(&self.open, self.most())
     }
 
     /// A place, beside that among all, for a connection of which it is known that nobody proves anything on it.
-    pub fn enter_unproven(&self) -> Option<Place> {
+    pub fn enter_unproven(&self) -> Option<Permit> {
         let most = self.most();
         // One at least, and as many as like where all may be so many.
         self.place(&self.unproven, most - most / 2)
@@ -59,7 +59,7 @@ impl ConnectionLimit {
         }
     }
 
-    fn place(&self, gauge: &Arc<Gauge>, most: u32) -> Option<Place> {
+    fn place(&self, gauge: &Arc<Limiter>, most: u32) -> Option<Permit> {
         let place = gauge.enter(most);
         if place.is_none() && self.told.is_due() {
             tracing::warn!(most, "there are as many connections of clients as may be; new ones are refused");
@@ -78,8 +78,8 @@ pub struct Accepted {
 /// The places of one connection, which may outlive what it is served by first.
 #[derive(Debug)]
 pub struct Places {
-    _all: Place,
-    unproven: OnceLock<Place>,
+    _all: Permit,
+    unproven: OnceLock<Permit>,
 }
 
 impl Places {
@@ -91,7 +91,7 @@ impl Places {
 }
 
 impl Accepted {
-    pub(super) fn new(stream: TcpStream, place: Place) -> Self {
+    pub(super) fn new(stream: TcpStream, place: Permit) -> Self {
         Self { stream, places: Arc::new(Places { _all: place, unproven: OnceLock::new() }) }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use weft_mesh::limits::Place;
+use weft_mesh::limits::Permit;
 
 use super::limit::Accepted;
 use super::socket;
@@ -94,7 +94,7 @@ pub async fn accept(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
     defers: impl Fn() -> bool,
-    enter: impl Fn() -> Option<Place>,
+    enter: impl Fn() -> Option<Permit>,
     handle: impl FnMut(Accepted, SocketAddr),
 ) {
     accept_from(async || listener.accept().await, stop, defers, enter, handle).await;
@@ -104,7 +104,7 @@ async fn accept_from(
     next: impl AsyncFn() -> io::Result<(TcpStream, SocketAddr)>,
     stop: impl Future<Output = ()>,
     defers: impl Fn() -> bool,
-    enter: impl Fn() -> Option<Place>,
+    enter: impl Fn() -> Option<Permit>,
     mut handle: impl FnMut(Accepted, SocketAddr),
 ) {
     tokio::pin!(stop);
@@ -177,7 +177,7 @@ mod tests {
 
     use crate::stream::limit::ConnectionLimit;
 
-    fn place() -> Place {
+    fn place() -> Permit {
         ConnectionLimit::default().enter().unwrap()
     }
 

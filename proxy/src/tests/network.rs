@@ -14,13 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 const PIPE: usize = 8 * 1024;
 
 #[derive(Clone)]
-enum Place {
+enum Permit {
     Listening(Rc<dyn Fn(Within)>),
     Silent,
 }
 
 thread_local! {
-    static PLACES: RefCell<HashMap<SocketAddr, Place>> = RefCell::default();
+    static PLACES: RefCell<HashMap<SocketAddr, Permit>> = RefCell::default();
 }
 
 pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<Within>> + Send>>;
@@ -31,8 +31,8 @@ pub(crate) fn connect(address: SocketAddr) -> Option<Connecting> {
         .with_borrow(|places| if places.is_empty() { None } else { Some(places.get(&address).cloned()) })?;
     Some(match place {
         None => Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into()))),
-        Some(Place::Silent) => Box::pin(std::future::pending()),
-        Some(Place::Listening(accept)) => {
+        Some(Permit::Silent) => Box::pin(std::future::pending()),
+        Some(Permit::Listening(accept)) => {
             let (near, far) = within(PIPE);
             accept(far);
             Box::pin(std::future::ready(Ok(near)))
@@ -62,12 +62,12 @@ where
     let accept = move |stream| {
         tokio::task::spawn_local(serve(stream));
     };
-    PLACES.with_borrow_mut(|places| places.insert(address, Place::Listening(Rc::new(accept))));
+    PLACES.with_borrow_mut(|places| places.insert(address, Permit::Listening(Rc::new(accept))));
 }
 
 /// Counts new connections to an address.
 pub(super) fn counted(address: SocketAddr, connections: &Rc<Cell<u32>>) {
-    let Some(Place::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {
+    let Some(Permit::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {
         panic!("nobody listens at {address}");
     };
     let connections = Rc::clone(connections);
@@ -75,12 +75,12 @@ pub(super) fn counted(address: SocketAddr, connections: &Rc<Cell<u32>>) {
         connections.set(connections.get() + 1);
         accept(stream);
     };
-    PLACES.with_borrow_mut(|places| places.insert(address, Place::Listening(Rc::new(counting))));
+    PLACES.with_borrow_mut(|places| places.insert(address, Permit::Listening(Rc::new(counting))));
 }
 
 /// Lets no byte through any more on new connections to an address once `frozen` is true, as if a cable was cut.
 pub(super) fn freezable(address: SocketAddr, frozen: &Rc<Cell<bool>>) {
-    let Some(Place::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {
+    let Some(Permit::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {
         panic!("nobody listens at {address}");
     };
     let frozen = Rc::clone(frozen);
@@ -98,7 +98,7 @@ pub(super) fn freezable(address: SocketAddr, frozen: &Rc<Cell<bool>>) {
 
 /// Lets new connections to an address begin with `header`, as those of a load balancer do.
 pub(super) fn announce(address: SocketAddr, header: Vec<u8>) {
-    let Some(Place::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {
+    let Some(Permit::Listening(accept)) = PLACES.with_borrow(|places| places.get(&address).cloned()) else {
         panic!("nobody listens at {address}");
     };
     listen(address, move |mut near| {
@@ -132,5 +132,5 @@ pub(super) fn refuse(address: SocketAddr) {
 
 /// Never answers.
 pub(super) fn silence(address: SocketAddr) {
-    PLACES.with_borrow_mut(|places| places.insert(address, Place::Silent));
+    PLACES.with_borrow_mut(|places| places.insert(address, Permit::Silent));
 }

@@ -2,8 +2,8 @@
 //! the outbound and on the inbound side.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use weft_mesh::http_validation::{Checked, End, MAX_FIELDS, MAX_HEAD, Requests};
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::{Checked, End, MAX_FIELDS, MAX_HEAD, Requests};
 use weft_proto::v1;
 
 use super::network;

@@ -13,8 +13,8 @@ use tokio_rustls::client::TlsStream;
 use weft_hop::{Config, RequestHead, RequestMetadata};
 use weft_identity::ExpectedIdentities;
 use weft_identity::tls::ALPN_WEFT;
+use weft_mesh::http_validation::{End, Requests};
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::{End, Requests};
 use weft_proto::v1;
 use weft_testkit::mutation;
 

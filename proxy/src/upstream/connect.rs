@@ -18,10 +18,10 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use weft_identity::Refusal;
+use weft_mesh::http_validation::AnswerNames;
 use weft_mesh::protocol::begins_like_http2_server;
 use weft_mesh::proxy_protocol::{Addresses, Version, encode};
 use weft_mesh::reason::Reason;
-use weft_mesh::wire::AnswerNames;
 
 use super::local::{Local, Ways};
 use super::named::Named;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use weft_hop::{RequestMetadata, ResponseMetadata};
 use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
 use weft_identity::{ExpectedIdentities, peer_identity};
-use weft_mesh::balance::{Endpoint, Hop};
+use weft_mesh::balance::{Endpoint, TunnelProtocol};
 use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::proxy_protocol::Version;
 use weft_mesh::reason::Reason;
@@ -119,13 +119,13 @@ impl Peer {
         tls: Option<&Arc<Tls>>,
     ) -> Result<Answered, BoxFailure> {
         match (self.endpoint.hop, tls) {
-            (Hop::Plain, _) => {
+            (TunnelProtocol::Plain, _) => {
                 let request = Box::new(Request::from_parts(parts.clone(), body));
                 let response = Box::pin(self.plain.send(request, version)).await?;
                 Ok((response, ResponseMetadata::default()))
             }
-            (Hop::Weft, Some(tls)) => self.send_weft(parts, body, metadata, tls).await,
-            (Hop::Standard, Some(tls)) => {
+            (TunnelProtocol::Weft, Some(tls)) => self.send_weft(parts, body, metadata, tls).await,
+            (TunnelProtocol::Standard, Some(tls)) => {
                 let request = Box::new(Request::from_parts(parts.clone(), body));
                 // The application's version is for the proxy beside it to find out.
                 let version = match version {
@@ -136,7 +136,7 @@ impl Peer {
                 let response = Box::pin(client.send(request, version)).await?;
                 Ok((response, ResponseMetadata::default()))
             }
-            (Hop::Weft | Hop::Standard, None) => Err(no_certificate()),
+            (TunnelProtocol::Weft | TunnelProtocol::Standard, None) => Err(no_certificate()),
         }
     }
 
@@ -226,7 +226,7 @@ impl Peer {
         announce: Option<Version>,
     ) -> Result<(Stream, Option<Identity>), BoxFailure> {
         match (self.endpoint.hop, tls) {
-            (Hop::Plain | Hop::Standard, _) => {
+            (TunnelProtocol::Plain | TunnelProtocol::Standard, _) => {
                 let mut connector = Connector::plain(self.endpoint.address, &self.own).within(&self.room);
                 if let Some(version) = announce {
                     connector = connector.announcing(version, source);
@@ -234,8 +234,8 @@ impl Peer {
                 let stream = connector.connect().await?;
                 Ok((stream, None))
             }
-            (Hop::Weft, Some(tls)) => self.connect_tls(tls, &[ALPN_WEFT_TCP]).await,
-            (Hop::Weft, None) => Err(no_certificate()),
+            (TunnelProtocol::Weft, Some(tls)) => self.connect_tls(tls, &[ALPN_WEFT_TCP]).await,
+            (TunnelProtocol::Weft, None) => Err(no_certificate()),
         }
     }
 
@@ -301,22 +301,22 @@ impl Peer {
     /// What protects the connections to the endpoint, as far as there has been one.
     pub fn security(&self) -> Security {
         match self.endpoint.hop {
-            Hop::Plain => Security::Plain,
-            Hop::Weft => {
+            TunnelProtocol::Plain => Security::Plain,
+            TunnelProtocol::Weft => {
                 self.identity().map_or(Security::Unknown, |identity| Security::Mutual(Some(identity)))
             }
             // Which of several it proved is known to the connection alone.
-            Hop::Standard => Security::Mutual(self.sole_identity().cloned()),
+            TunnelProtocol::Standard => Security::Mutual(self.sole_identity().cloned()),
         }
     }
 
     /// Whether that is `kept`, without taking hold of anything.
     fn is_secured_by(&self, kept: &Security) -> bool {
         match (self.endpoint.hop, kept) {
-            (Hop::Plain, kept) => *kept == Security::Plain,
-            (Hop::Weft, Security::Mutual(peer)) => *peer == *self.identity.borrow(),
-            (Hop::Weft, kept) => *kept == Security::Unknown && self.identity.borrow().is_none(),
-            (Hop::Standard, kept) => kept.peer() == self.sole_identity(),
+            (TunnelProtocol::Plain, kept) => *kept == Security::Plain,
+            (TunnelProtocol::Weft, Security::Mutual(peer)) => *peer == *self.identity.borrow(),
+            (TunnelProtocol::Weft, kept) => *kept == Security::Unknown && self.identity.borrow().is_none(),
+            (TunnelProtocol::Standard, kept) => kept.peer() == self.sole_identity(),
         }
     }
 

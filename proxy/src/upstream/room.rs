@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use weft_mesh::budget::RetryBudget;
-use weft_mesh::limits::{Place, Usage};
+use weft_mesh::limits::{Permit, Usage};
 use weft_mesh::name::ServicePort;
 use weft_mesh::reason::Reason;
 
@@ -125,7 +125,7 @@ impl Room {
     }
 
     /// Counts one request that waits, until the guard is dropped.
-    pub fn wait(&self) -> Result<Place, BoxFailure> {
+    pub fn wait(&self) -> Result<Permit, BoxFailure> {
         let limit = self.max_pending.get();
         self.usage.counts.pending.enter(limit).ok_or_else(|| {
             let detail = format!("{limit} requests already wait for a connection to {}", self.service);
@@ -147,7 +147,7 @@ impl Room {
 /// The place of one connection, for as long as that is open.
 #[derive(Debug)]
 pub struct Held {
-    place: Option<Place>,
+    place: Option<Permit>,
     usage: Arc<ServiceUsage>,
 }
 

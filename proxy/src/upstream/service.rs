@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 use weft_hop::{ResponseMarks, ResponseMetadata};
-use weft_mesh::balance::{EndpointSet, Hop, NoEndpoint, Picked, Picker, Wish};
+use weft_mesh::balance::{EndpointSet, NoEndpoint, PickContext, Picked, Picker, TunnelProtocol};
 use weft_mesh::limits::Usage;
 use weft_mesh::outcome::{Head, Outcome, Verdict};
 use weft_mesh::reason::Reason;
@@ -28,7 +28,7 @@ const FORGET_AFTER: Duration = Duration::from_mins(10);
 
 /// What a service takes from the worker that uses it.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct ServiceContext<'a> {
     /// What the worker shares with the other threads.
     pub shared: &'a Arc<Shared>,
     /// The way to the inbound side of the own proxy, where there is one.
@@ -61,10 +61,10 @@ pub struct Service {
 
 impl Service {
     /// The service as the snapshot in force has it.
-    pub fn new(place: &Place<'_>, backend: &Arc<Backend>, snapshot: &Snapshot) -> Rc<Self> {
+    pub fn new(context: &ServiceContext<'_>, backend: &Arc<Backend>, snapshot: &Snapshot) -> Rc<Self> {
         let now = now();
         let mut picker = Picker::new(backend.policy.balance.clone());
-        picker.set_locality(place.shared.locality.clone());
+        picker.set_locality(context.shared.locality.clone());
         let service = Self {
             picker: RefCell::new(picker),
             backend: RefCell::new(Arc::clone(backend)),
@@ -73,12 +73,12 @@ impl Service {
             peers: RefCell::default(),
             leaving: RefCell::default(),
             used: Cell::new(now),
-            shared: Arc::clone(place.shared),
-            door: place.door.cloned(),
-            own: place.own.clone(),
-            room: Room::new(backend.service.clone(), place.shared.usage(&backend.service)),
+            shared: Arc::clone(context.shared),
+            door: context.door.cloned(),
+            own: context.own.clone(),
+            room: Room::new(backend.service.clone(), context.shared.usage(&backend.service)),
             label: backend.service.service.to_string().into(),
-            ejections: place.shared.ejected.number(),
+            ejections: context.shared.ejected.number(),
             told: Cell::default(),
         };
         service.room.limit(&backend.policy);
@@ -180,7 +180,7 @@ impl Service {
     }
 
     /// Chooses an endpoint for one attempt.
-    pub fn attempt(self: &Rc<Self>, wish: Wish<'_>) -> Result<Attempt, BoxFailure> {
+    pub fn attempt(self: &Rc<Self>, wish: PickContext<'_>) -> Result<Attempt, BoxFailure> {
         let now = now();
         self.used.set(now);
         let picked = self.picker.borrow_mut().pick_for(now, fastrand::u64(..), &wish).map_err(|none| {
@@ -270,7 +270,7 @@ impl Attempt {
             status: response.status(),
             headers: response.headers(),
             grpc,
-            by_proxy: self.peer.endpoint().hop == Hop::Weft
+            by_proxy: self.peer.endpoint().hop == TunnelProtocol::Weft
                 && !metadata.marks.contains(ResponseMarks::PROCESSED),
             gave_up: metadata.marks.contains(ResponseMarks::GAVE_UP),
         })

@@ -33,7 +33,7 @@ pub(super) fn kept_by_health(well: f64, all: f64) -> f64 {
 
 /// Measures whether the caller's zone is slower than elsewhere, and how much should therefore spill.
 #[derive(Debug)]
-pub(super) struct Spill {
+pub(super) struct LocalityFailover {
     part: f64,
     ticked: Instant,
     here: Mean,
@@ -65,7 +65,7 @@ impl Mean {
     }
 }
 
-impl Spill {
+impl LocalityFailover {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             part: 0.0,
@@ -129,7 +129,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// A second of traffic: `here` and `elsewhere` are latencies in milliseconds.
-    fn second(spill: &mut Spill, now: &mut Instant, here: u32, elsewhere: Option<u32>) {
+    fn second(spill: &mut LocalityFailover, now: &mut Instant, here: u32, elsewhere: Option<u32>) {
         for _ in 0..10 {
             *now += 101 * MS;
             spill.observe(*now, true, here * MS);
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn an_idle_caller_stays_in_its_zone_and_a_busy_one_looks_around() {
         let now = Instant::now();
-        let spill = Spill::new(now);
+        let spill = LocalityFailover::new(now);
         assert!(spill.part(now, false).abs() < f64::EPSILON);
         assert!((spill.part(now, true) - EXPLORE).abs() < f64::EPSILON);
     }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_slower_zone_spills_and_takes_its_traffic_back_when_it_is_well() {
         let mut now = Instant::now();
-        let mut spill = Spill::new(now);
+        let mut spill = LocalityFailover::new(now);
         for _ in 0..4 {
             second(&mut spill, &mut now, 50, Some(10));
         }
@@ -165,7 +165,7 @@ mod tests {
     fn small_differences_do_not_spill() {
         let mut now = Instant::now();
         for (here, elsewhere) in [(12, 10), (1, 0)] {
-            let mut spill = Spill::new(now);
+            let mut spill = LocalityFailover::new(now);
             for _ in 0..10 {
                 second(&mut spill, &mut now, here, Some(elsewhere));
             }

@@ -30,7 +30,7 @@ pub(super) struct Known {
     pub(super) breaker: RefCell<Breaker>,
     /// Whether it failed the last time that it was asked.
     pub(super) failing: Cell<bool>,
-    /// When its turn comes next, in the time of [`Turns`](super::turns::Turns).
+    /// When its turn comes next, in the time of [`RoundRobin`](super::round_robin::RoundRobin).
     pub(super) turn: Cell<Option<u64>>,
     /// The tier that it belongs to; `None` once it is no longer among the picker's members.
     pub(super) tier: Cell<Option<usize>>,

@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 
 use super::hashing::{Hashed, KeyTable};
 use super::load::Typical;
-use super::locality::Spill;
+use super::locality::LocalityFailover;
 use super::member::Member;
 use super::tier::{TIERS, Tier, tier_of};
 use super::{Algorithm, BalancePolicy, Endpoint, EndpointSet, Locality};
@@ -63,7 +63,7 @@ pub struct Picker {
     tiers: [Tier; TIERS],
     key_table: Option<KeyTable>,
     typical: Rc<Cell<Typical>>,
-    spill: Option<Spill>,
+    spill: Option<LocalityFailover>,
     /// How many of the members are ejected or on probation.
     ejected: usize,
     ejections: u64,
@@ -139,7 +139,7 @@ impl Picker {
             .map(|(position, member)| (member.key(), position as u32))
             .collect();
         let several_tiers = self.tiers.iter().filter(|tier| !tier.usable.is_empty()).count() > 1;
-        self.spill = several_tiers.then(|| self.spill.take().unwrap_or_else(|| Spill::new(now)));
+        self.spill = several_tiers.then(|| self.spill.take().unwrap_or_else(|| LocalityFailover::new(now)));
         self.key_table = match self.policy.algorithm {
             Algorithm::RingHash => Some(KeyTable::ring(&self.hashed())),
             Algorithm::Maglev => Some(KeyTable::maglev(&self.hashed())),

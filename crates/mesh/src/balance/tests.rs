@@ -16,7 +16,7 @@ pub(super) fn endpoint(id: usize) -> Endpoint {
         id: format!("e{id}").into(),
         address: SocketAddr::from(([127, 0, 0, 1], 1000 + id as u16)),
         identities: Arc::new([]),
-        hop: Hop::Plain,
+        hop: TunnelProtocol::Plain,
         weight: 1,
         health: Health::Ready,
         locality: Locality::default(),
@@ -171,7 +171,7 @@ fn draining_and_unready_endpoints_get_nothing() {
         let weightless = Endpoint { weight: 0, ..endpoint(2) };
         let mut picker = with(algorithm, [draining.clone(), unready.clone(), weightless, endpoint(3)], now);
         assert_eq!(shares(&mut picker, now, 50, |_| 1), [0, 0, 0, 50]);
-        let key = Wish { key: Some(5), session: Some(draining.key()), ..Wish::default() };
+        let key = PickContext { key: Some(5), session: Some(draining.key()), ..PickContext::default() };
         assert_eq!(number(&picker.pick_for(now, 0, &key).unwrap()), 3);
         picker.update(&set([draining, unready]), now);
         assert_eq!(picker.pick(now, 0, &[]).err(), Some(NoEndpoint::NotReady));
@@ -249,7 +249,9 @@ fn when_all_are_ejected_they_are_asked_in_turn_the_least_recently_failed_first()
         let mut order = Vec::new();
         for random in 0..8 {
             now += Duration::from_millis(1);
-            let chosen = picker.pick_for(now, random, &Wish { key: Some(7), ..Wish::default() }).unwrap();
+            let chosen = picker
+                .pick_for(now, random, &PickContext { key: Some(7), ..PickContext::default() })
+                .unwrap();
             order.push(number(&chosen));
             picker.ended(&chosen, now, Outcome::Unreachable, None, 0);
         }
@@ -422,7 +424,7 @@ fn a_key_stays_with_its_endpoint_while_others_come_and_go() {
     let now = Instant::now();
     for algorithm in [Algorithm::RingHash, Algorithm::Maglev] {
         let mut picker = with(algorithm, (0..5).map(endpoint), now);
-        let wish = |key| Wish { key: Some(stable_hash(&[key])), ..Wish::default() };
+        let wish = |key| PickContext { key: Some(stable_hash(&[key])), ..PickContext::default() };
         let before: Vec<usize> =
             (0..100).map(|key| number(&picker.pick_for(now, u64::from(key), &wish(key)).unwrap())).collect();
         picker.update(&set((0..6).map(endpoint)), now);
@@ -437,7 +439,7 @@ fn a_key_stays_with_its_endpoint_while_others_come_and_go() {
 fn a_session_keeps_its_endpoint_unless_it_is_ejected() {
     let now = Instant::now();
     let mut picker = with(Algorithm::PeakEwma, (0..4).map(endpoint), now);
-    let session = Wish { session: Some(endpoint(2).key()), ..Wish::default() };
+    let session = PickContext { session: Some(endpoint(2).key()), ..PickContext::default() };
     assert!((0..20).all(|random| number(&picker.pick_for(now, random, &session).unwrap()) == 2));
     fail(&mut picker, now, 2);
     assert!((0..20).all(|random| number(&picker.pick_for(now, random, &session).unwrap()) != 2));
@@ -569,7 +571,7 @@ proptest! {
             let open = usable.iter().filter(|member| !member.is_ejected()).count();
             let untried_open = usable.iter().filter(|member| !member.is_ejected() && !out(&member.endpoint().id)).count();
             prop_assert_eq!(picker.has_untried(&tried), untried_open > 0);
-            let wish = Wish { tried: &tried, key: (random % 2 == 0).then_some(random), session: None };
+            let wish = PickContext { tried: &tried, key: (random % 2 == 0).then_some(random), session: None };
             match picker.pick_for(now, random, &wish) {
                 Err(_) => prop_assert!(usable.is_empty()),
                 Ok(chosen) => {

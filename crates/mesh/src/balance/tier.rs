@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use super::chance::Chances;
 use super::member::Member;
-use super::turns::Turns;
+use super::round_robin::RoundRobin;
+use super::weighted_random::WeightedRandom;
 use super::{Endpoint, Health, Locality};
 
 /// Tiers by nearness: the caller's zone, its region, the rest.
@@ -28,8 +28,8 @@ pub(super) fn tier_of(caller: &Locality, endpoint: &Endpoint) -> usize {
 pub(super) struct Tier {
     /// Positions among all members.
     pub(super) usable: Vec<u32>,
-    pub(super) chances: Chances,
-    pub(super) turns: Option<Turns>,
+    pub(super) chances: WeightedRandom,
+    pub(super) turns: Option<RoundRobin>,
     /// Weight of those that take requests, and of all.
     pub(super) usable_weight: u64,
     pub(super) all_weight: u64,
@@ -62,7 +62,7 @@ impl Tier {
             }
         }
         for (tier, weights) in tiers.iter_mut().zip(weights) {
-            tier.chances = Chances::new(&weights);
+            tier.chances = WeightedRandom::new(&weights);
             tier.mean_weight = tier.usable_weight as f64 / tier.usable.len().max(1) as f64;
         }
         tiers

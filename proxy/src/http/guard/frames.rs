@@ -10,8 +10,8 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use tokio_util::io::poll_read_buf;
+use weft_mesh::http_validation::{Frames, Taken};
 use weft_mesh::violation::Violation;
-use weft_mesh::wire::{Frames, Taken};
 
 use super::{Ended, READ, Return, Signals, Speech};
 use crate::http::witness::{ClientKind, Witness};

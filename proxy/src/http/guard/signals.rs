@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::rt::{Sleep, Timer};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use weft_mesh::wire::HeadRead;
+use weft_mesh::http_validation::HeadRead;
 
 use crate::stream::transport::ResetFlag;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use weft_mesh::hedge::HedgePolicy;
-use weft_mesh::retry::{Attempted, GiveUp, Pushback, is_answer};
+use weft_mesh::retry::{AttemptState, GiveUp, Pushback, is_answer};
 
 use super::{Ended, Plan, Tries};
 use crate::clock::now;
@@ -111,7 +111,7 @@ impl Plan {
         let Ok(attempt) = self.service.attempt(self.wish(tries)) else { return Beside::Never };
         let endpoint = &attempt.peer.endpoint().id;
         let retries = tries.retries - tries.moves;
-        let attempted = Attempted { retries, elsewhere: true, replayable, deadline: self.deadline };
+        let attempted = AttemptState { retries, elsewhere: true, replayable, deadline: self.deadline };
         let now = now();
         let decision = policy.decide(attempted, || self.service.take_retry(now), now);
         if let Err(why) = decision {

@@ -15,7 +15,7 @@ use weft_proto::v1::global_rate_limit::Service;
 use weft_proto::v1::http_filter::Filter;
 use weft_proto::v1::rate_limit_entry::Value;
 
-use super::kept::Place;
+use super::kept::Permit;
 use super::{backend, duration, required};
 use crate::snapshot::Backend;
 
@@ -25,7 +25,7 @@ const LIMIT_TIMEOUT: Duration = Duration::from_millis(20);
 const MILLION: u32 = 1_000_000;
 
 /// The filters of a rule or of one of its backends.
-pub(super) fn filters(wire: &[v1::HttpFilter], place: &Place<'_>) -> Result<Filters<Arc<Backend>>, Error> {
+pub(super) fn filters(wire: &[v1::HttpFilter], place: &Permit<'_>) -> Result<Filters<Arc<Backend>>, Error> {
     let mut filters = Filters::default();
     for (index, wire) in wire.iter().enumerate() {
         add(&mut filters, wire, place).map_err(|error| error.within(format!("filters[{index}]")))?;
@@ -33,7 +33,7 @@ pub(super) fn filters(wire: &[v1::HttpFilter], place: &Place<'_>) -> Result<Filt
     Ok(filters)
 }
 
-fn add(filters: &mut Filters<Arc<Backend>>, wire: &v1::HttpFilter, place: &Place<'_>) -> Result<(), Error> {
+fn add(filters: &mut Filters<Arc<Backend>>, wire: &v1::HttpFilter, place: &Permit<'_>) -> Result<(), Error> {
     match required(wire.filter.as_ref(), "filter")? {
         Filter::RequestHeaders(wire) => filters.request_headers = header_changes(wire)?,
         Filter::ResponseHeaders(wire) => filters.response_headers = header_changes(wire)?,
@@ -133,7 +133,7 @@ fn cors(wire: &v1::Cors) -> Result<Cors, Error> {
 }
 
 /// A limit on requests: of all together, or of each key.
-fn rate_limit(wire: &v1::RateLimit, place: &Place<'_>) -> Result<Option<RateLimit>, Error> {
+fn rate_limit(wire: &v1::RateLimit, place: &Permit<'_>) -> Result<Option<RateLimit>, Error> {
     let key = limit_key(wire)?;
     let for_key = |limit: RateLimit| if key.is_some() { limit.for_each(key) } else { limit };
     Ok(whole_limit(wire, place)?.map(for_key))
@@ -142,7 +142,7 @@ fn rate_limit(wire: &v1::RateLimit, place: &Place<'_>) -> Result<Option<RateLimi
 /// A limit on the requests of each caller, and of each key of its.
 pub(super) fn rate_limit_for_each(
     wire: &v1::RateLimit,
-    place: &Place<'_>,
+    place: &Permit<'_>,
 ) -> Result<Option<RateLimit>, Error> {
     let key = limit_key(wire)?;
     Ok(whole_limit(wire, place)?.map(|limit| limit.for_each(key)))
@@ -152,7 +152,7 @@ fn limit_key(wire: &v1::RateLimit) -> Result<Option<KeySource>, Error> {
     wire.key.as_ref().and_then(|key| key.key.as_ref()).map(super::hash_key).transpose()
 }
 
-fn whole_limit(wire: &v1::RateLimit, place: &Place<'_>) -> Result<Option<RateLimit>, Error> {
+fn whole_limit(wire: &v1::RateLimit, place: &Permit<'_>) -> Result<Option<RateLimit>, Error> {
     if wire.requests == 0 && wire.global.is_some() {
         return Ok(None);
     }

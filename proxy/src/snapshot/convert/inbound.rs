@@ -12,7 +12,7 @@ use weft_mesh::route::ResourceRef;
 use weft_proto::v1;
 
 use super::filter::{global_limit, rate_limit_for_each};
-use super::kept::{Kept, Place};
+use super::kept::{Kept, Permit};
 use super::{or, protocol, proxy_protocol, resource};
 use crate::snapshot::{Inbound, InboundPort, NameMap, TlsMode};
 
@@ -33,7 +33,7 @@ pub fn inbound_keeping(
 ) -> Result<Inbound, Error> {
     let workload = kept.at("inbound");
     let mut unreadable = None;
-    let mut read = |wire: &v1::InboundPort, place: String, kept: &Place<'_>| {
+    let mut read = |wire: &v1::InboundPort, place: String, kept: &Permit<'_>| {
         port(wire, trust_domain, kept).unwrap_or_else(|error| {
             let problem = error.within(place).to_string();
             let closed = InboundPort::closed(&problem);
@@ -66,7 +66,11 @@ fn known(requires: u32) -> Result<(), Error> {
     Err(Error::invalid("requires", requires.to_string(), advice))
 }
 
-fn port(wire: &v1::InboundPort, trust_domain: &TrustDomain, place: &Place<'_>) -> Result<InboundPort, Error> {
+fn port(
+    wire: &v1::InboundPort,
+    trust_domain: &TrustDomain,
+    place: &Permit<'_>,
+) -> Result<InboundPort, Error> {
     known(wire.requires)?;
     let policies = wire.authorization.iter().map(|wire| policy(wire, trust_domain));
     let paths = match v1::PathMode::try_from(wire.path_mode) {

@@ -17,8 +17,8 @@ pub struct Kept {
 
 impl Kept {
     /// The place of what belongs to this name.
-    pub(super) fn at(&self, name: impl Display) -> Place<'_> {
-        Place { kept: self, name: name.to_string() }
+    pub(super) fn at(&self, name: impl Display) -> Permit<'_> {
+        Permit { kept: self, name: name.to_string() }
     }
 
     fn bucket(&self, name: &str) -> Arc<Bucket> {
@@ -35,12 +35,12 @@ impl Kept {
 
 /// Where something stands in the configuration.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct Permit<'a> {
     kept: &'a Kept,
     name: String,
 }
 
-impl Place<'_> {
+impl Permit<'_> {
     /// The place of a part of it.
     pub(super) fn part(&self, part: impl Display) -> Self {
         Self { kept: self.kept, name: format!("{}/{part}", self.name) }

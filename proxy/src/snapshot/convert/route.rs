@@ -11,14 +11,14 @@ use weft_mesh::split::Split;
 use weft_proto::v1;
 
 use super::filter::filters;
-use super::kept::Place;
+use super::kept::Permit;
 use super::{duration, resource, retry, target, tcp_backend};
 use crate::snapshot::{Backend, TlsRoute};
 
 /// An HTTPRoute or GRPCRoute.
 pub(super) fn http_route(
     wire: &v1::HttpRoute,
-    service: &Place<'_>,
+    service: &Permit<'_>,
 ) -> Result<HttpRoute<Arc<Backend>>, Error> {
     let id = resource(wire.resource.as_ref())?;
     let place = service.part(&id);
@@ -51,7 +51,7 @@ pub(super) fn tls_route(wire: &v1::TlsRoute) -> Result<(Vec<HostPattern>, TlsRou
     Ok((names, TlsRoute { name, backends: Split::new(backends) }))
 }
 
-fn rule(wire: &v1::HttpRule, place: &Place<'_>) -> Result<HttpRule<Arc<Backend>>, Error> {
+fn rule(wire: &v1::HttpRule, place: &Permit<'_>) -> Result<HttpRule<Arc<Backend>>, Error> {
     let backends = wire.backends.iter().enumerate();
     let backends = backends.map(|(index, wire)| backend(wire, &place.part(format_args!("backend {index}"))));
     let backends = backends.collect::<Result<Vec<_>, _>>()?;
@@ -85,7 +85,7 @@ fn not_zero(timeout: Option<Duration>) -> Option<Duration> {
 
 fn backend(
     wire: &v1::WeightedBackend,
-    place: &Place<'_>,
+    place: &Permit<'_>,
 ) -> Result<(String, u32, mesh::Backend<Arc<Backend>>), Error> {
     let (name, target) = target(wire)?;
     Ok((name, wire.weight, mesh::Backend { target, filters: filters(&wire.filters, place)? }))

@@ -86,7 +86,7 @@ fn an_endpoint_needs_an_address() {
     assert!(endpoint("a", &wire).unwrap_err().to_string().contains("reviews"));
     let wire = v1::Endpoint { address: "10.0.0.1".into(), port: 80, ..v1::Endpoint::default() };
     let endpoint = endpoint("a", &wire).unwrap();
-    assert_eq!((endpoint.weight, endpoint.hop), (1, Hop::Plain));
+    assert_eq!((endpoint.weight, endpoint.hop), (1, TunnelProtocol::Plain));
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn what_is_spoken_to_an_endpoint_is_never_plain_text_by_mistake() {
     };
     let (plain, weft) = (i32::from(v1::Hop::Plain), i32::from(v1::Hop::Weft));
     let cart = "spiffe://cluster.local/ns/shop/sa/cart";
-    assert_eq!(of(plain, &[]).unwrap().hop, Hop::Plain);
-    assert_eq!(of(weft, &[cart]).unwrap().hop, Hop::Weft);
+    assert_eq!(of(plain, &[]).unwrap().hop, TunnelProtocol::Plain);
+    assert_eq!(of(weft, &[cart]).unwrap().hop, TunnelProtocol::Weft);
     for (hop, identities) in [(plain, &[cart][..]), (weft, &[]), (99, &[cart]), (99, &[])] {
         assert!(of(hop, identities).is_err(), "{hop} {identities:?}");
     }

@@ -8,9 +8,9 @@ use std::time::Instant;
 use super::{Picked, Picker};
 use crate::balance::locality::kept_by_health;
 use crate::balance::member::Member;
+use crate::balance::round_robin::RoundRobin;
 use crate::balance::tier::TIERS;
-use crate::balance::turns::Turns;
-use crate::balance::{Algorithm, NoEndpoint, Wish};
+use crate::balance::{Algorithm, NoEndpoint, PickContext};
 use crate::hash::Draws;
 use crate::outlier::{Availability, Role};
 
@@ -43,7 +43,7 @@ const PASSES: [Pass; 5] =
 /// One choice under way.
 struct Choosing<'a> {
     now: Instant,
-    wish: &'a Wish<'a>,
+    wish: &'a PickContext<'a>,
     draws: Draws,
     pass: Pass,
 }
@@ -61,11 +61,16 @@ impl Picker {
     /// Chooses an endpoint for a request, rather none of `tried` (ids). When all that take requests are ejected, the one
     /// that failed least recently.
     pub fn pick(&mut self, now: Instant, random: u64, tried: &[Arc<str>]) -> Result<Picked, NoEndpoint> {
-        self.pick_for(now, random, &Wish { tried, ..Wish::default() })
+        self.pick_for(now, random, &PickContext { tried, ..PickContext::default() })
     }
 
     /// Chooses an endpoint for a request that wants more than any.
-    pub fn pick_for(&mut self, now: Instant, random: u64, wish: &Wish<'_>) -> Result<Picked, NoEndpoint> {
+    pub fn pick_for(
+        &mut self,
+        now: Instant,
+        random: u64,
+        wish: &PickContext<'_>,
+    ) -> Result<Picked, NoEndpoint> {
         if self.stale {
             self.rebuild(now);
         }
@@ -176,7 +181,7 @@ impl Picker {
             let members = positions
                 .iter()
                 .filter_map(|position| Some((*position, Rc::clone(self.members.get(*position as usize)?))));
-            Turns::new(&members.collect::<Vec<_>>(), choosing.draws.next())
+            RoundRobin::new(&members.collect::<Vec<_>>(), choosing.draws.next())
         });
         let (now, slow_start) = (choosing.now, self.policy.slow_start);
         let next = turns.next(

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use http::HeaderMap;
 use proptest::prelude::*;
-use weft_mesh::balance::{Locality, Wish as Wanted};
+use weft_mesh::balance::{Locality, PickContext as Wanted};
 use weft_mesh::budget::BudgetPolicy;
 use weft_mesh::filter::{Bucket, Limited, RateLimit};
 

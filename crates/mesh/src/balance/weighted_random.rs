@@ -5,13 +5,13 @@ use crate::hash::Draws;
 /// Positions `0..n`, each with its weight. Drawing costs one comparison per doubling of `n`, or none if all weights
 /// are the same.
 #[derive(Debug, Default)]
-pub(super) struct Chances {
+pub(super) struct WeightedRandom {
     /// Sums of the weights up to each position; empty if all are the same.
     upto: Vec<u64>,
     count: usize,
 }
 
-impl Chances {
+impl WeightedRandom {
     pub(super) fn new(weights: &[u32]) -> Self {
         let same = weights.windows(2).all(|pair| pair.first() == pair.last());
         let mut total = 0;
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn positions_are_drawn_by_weight() {
         for weights in [vec![1, 1, 1], vec![5, 0, 3, 2]] {
-            let chances = Chances::new(&weights);
+            let chances = WeightedRandom::new(&weights);
             let mut draws = Draws::new(1);
             let mut counts = vec![0_u32; weights.len()];
             for _ in 0..100_000 {

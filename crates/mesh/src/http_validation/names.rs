@@ -10,7 +10,7 @@ const STATUS_END: usize = 12;
 /// Names of fields in the order of the head, repetitions included.
 ///
 /// ```
-/// # use weft_mesh::wire::Names;
+/// # use weft_mesh::http_validation::Names;
 /// let mut names = Names::default();
 /// names.add(b"Host");
 /// names.add(b"X-UPPER");
@@ -75,7 +75,7 @@ impl Names {
 /// interim ones. What is wrong with it is for others to find.
 ///
 /// ```
-/// # use weft_mesh::wire::AnswerNames;
+/// # use weft_mesh::http_validation::AnswerNames;
 /// let mut names = AnswerNames::default();
 /// names.await_head();
 /// names.pass(b"HTTP/1.1 200 OK\r\nContent-");

@@ -13,11 +13,11 @@ const ROUND: f64 = (1_u64 << 32) as f64;
 /// Whose turn is next: each endpoint has a time at which its turn comes, and moves by a step that is the shorter the
 /// heavier it is (earliest deadline first). Equal weights give an exact rotation.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct RoundRobin {
     queue: BinaryHeap<Reverse<(u64, u32)>>,
 }
 
-impl Turns {
+impl RoundRobin {
     /// Takes over a set. Those known keep their turns; others start somewhere in their first step, each picker
     /// elsewhere by its `seed`, so that proxies that start together don't all begin with the same endpoint.
     pub(super) fn new(members: &[(u32, Rc<Member>)], seed: u64) -> Self {
