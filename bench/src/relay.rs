@@ -12,7 +12,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
-use weft_proxy::stream::relay::{Carried, Pipes, relay};
+use weft_proxy::transport::relay::{Carried, Pipes, relay};
 
 /// Bytes of one message where messages are answered one by one.
 const MESSAGE: usize = 1024;

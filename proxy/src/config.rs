@@ -8,11 +8,13 @@ use std::time::Duration;
 use weft_mesh::name::Identity;
 use weft_mesh::protocol::Protocol;
 
-use crate::access;
 use crate::http::replay_memory::REPLAY_MEMORY;
-use crate::monitor::Probes;
-use crate::overload;
+use crate::observe::access;
+use crate::observe::monitor::Probes;
+use crate::runtime::overload;
 use weft_mesh::proxy_protocol::Senders;
+
+pub mod args;
 
 /// Destinations that a proxy follows at once unless told otherwise: far more than a workload calls within ten minutes. With
 /// what they lead to they are far fewer than a control plane lets one proxy subscribe to.
@@ -160,8 +162,8 @@ impl Default for ProxyConfig {
             max_destinations: MAX_DESTINATIONS,
             // Kubernetes' default grace period is 30 s; what is left is for the process to end.
             drain_timeout: Duration::from_secs(25),
-            stream_idle: crate::shared::STREAM_IDLE,
-            application_idle: crate::shared::APPLICATION_IDLE,
+            stream_idle: crate::runtime::shared::STREAM_IDLE,
+            application_idle: crate::runtime::shared::APPLICATION_IDLE,
         }
     }
 }

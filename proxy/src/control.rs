@@ -5,7 +5,6 @@
 //!                  └──> transport (one connection to the control plane) <── registration, telemetry
 //! ```
 
-mod clock;
 mod credentials;
 mod discovery;
 mod error;
@@ -15,7 +14,6 @@ mod proof;
 mod registration;
 mod revoked;
 mod serial;
-mod status;
 mod telemetry;
 mod transport;
 
@@ -29,7 +27,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::clock::Clock;
 use self::credentials::Credentials;
 use self::discovery::Discovery;
 use self::identity::Issuance;
@@ -39,19 +36,16 @@ use self::telemetry::Telemetry;
 #[cfg(test)]
 pub(crate) use self::telemetry::told_of;
 use self::transport::{Dial, Transport};
-use crate::admin::{Admin, Admits, serve};
 use crate::config::{self, Offer, ProxyConfig};
-use crate::monitor::Monitor;
-use crate::redirection;
-use crate::shared::{Lookup, Shared};
-use crate::stats::Direction;
+use crate::observe::admin::{Admin, Admits, serve};
+use crate::observe::monitor::Monitor;
+use crate::observe::stats::Direction;
+use crate::runtime::shared::{Lookup, Shared};
+use crate::runtime::status::Status;
+use crate::runtime::wall_clock::Clock;
+use crate::transport::redirection;
 
-pub(crate) use self::clock::text as time_text;
 pub use self::error::Error;
-pub(crate) use self::status::Status;
-
-/// Demands for a new certificate before the current one needs replacing; each is told how it ended.
-pub(crate) type Rotations = mpsc::Sender<oneshot::Sender<Result<String, String>>>;
 
 /// The other end of these.
 type Demands = mpsc::Receiver<oneshot::Sender<Result<String, String>>>;

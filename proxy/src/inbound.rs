@@ -12,20 +12,20 @@ use weft_mesh::forwarded::client_certificate;
 use weft_mesh::name::{Identity, ServiceName, ServicePort};
 use weft_mesh::protocol::Protocol;
 
-use crate::access::Entry;
 use crate::config::Offer;
 use crate::http::client::Client;
 use crate::http::quiet::Patience;
+use crate::observe::access::Entry;
+use crate::observe::stats::{Direction, Edge, EdgeKey, Security};
+use crate::runtime::worker::Worker;
 use crate::snapshot::InboundPort;
-use crate::stats::{Direction, Edge, EdgeKey, Security};
-use crate::stream::caller::Caller;
-use crate::stream::door::{Entering, door};
-use crate::stream::own::OwnListeners;
-use crate::stream::strangers::{Standing, Strangers};
-use crate::stream::{listener, socket};
+use crate::transport::caller::Caller;
+use crate::transport::door::{Entering, door};
+use crate::transport::own::OwnListeners;
+use crate::transport::strangers::{Standing, Strangers};
+use crate::transport::{listener, socket};
 use crate::upstream::application::{Application, Applications};
 use crate::upstream::local::Local;
-use crate::worker::Worker;
 
 pub(crate) mod connection;
 mod live;

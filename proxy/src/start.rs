@@ -10,15 +10,16 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::balance::Locality;
 use weft_mesh::proxy_protocol::Senders;
 
-use crate::access;
 use crate::config::{Offer, ProxyConfig, Upstream};
 use crate::control::{self, ControlHandle};
-use crate::descriptors;
-use crate::shared::Shared;
-use crate::stats::Direction;
-use crate::stream::listener::Bound;
-use crate::stream::own::OwnListeners;
+use crate::observe::access;
+use crate::observe::stats::Direction;
+use crate::runtime::descriptors;
+use crate::runtime::shared::Shared;
+use crate::transport::listener::Bound;
+use crate::transport::own::OwnListeners;
 
+pub mod run;
 mod worker;
 
 /// Time for the control plane to tell the clients that this workload is about to end, before requests are only awaited.

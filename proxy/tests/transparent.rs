@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpStream};
-use weft_proxy::stream::listener::Bound;
-use weft_proxy::stream::socket::original_destination;
+use weft_proxy::transport::listener::Bound;
+use weft_proxy::transport::socket::original_destination;
 use weft_testkit::namespace::{in_own_network, run};
 
 /// What the listener takes for the destination of a connection to `dialled`.

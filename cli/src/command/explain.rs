@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use weft_control_plane::preview;
 use weft_mesh::name::{Identity, ServicePort, TrustDomain};
-use weft_proxy::explain::{Admission, Explanation, Known, Query, explain};
+use weft_proxy::observe::explain::{Admission, Explanation, Known, Query, explain};
 use weft_proxy::snapshot::convert;
 
 use crate::admin::{PROXY_PORT, Place};

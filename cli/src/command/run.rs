@@ -88,7 +88,7 @@ pub(crate) struct Args {
     pub(crate) admin: SocketAddr,
     /// What is written of each request and connection, one line of JSON each: off, errors or all
     #[arg(long, value_name = "MODE", env = "WEFT_ACCESS_LOG", default_value_t)]
-    pub(crate) access_log: weft_proxy::access::Mode,
+    pub(crate) access_log: weft_proxy::observe::access::Mode,
     /// File that the access log is appended to [default: standard error, beside what the program says]
     #[arg(long, value_name = "FILE", env = "WEFT_ACCESS_LOG_FILE")]
     pub(crate) access_log_file: Option<PathBuf>,
@@ -113,7 +113,7 @@ pub(crate) struct Args {
         value_name = "DURATION",
         env = "WEFT_RUN_STREAM_IDLE_TIMEOUT",
         default_value = "5m",
-        value_parser = weft_proxy::args::time_or_off
+        value_parser = weft_proxy::config::args::time_or_off
     )]
     pub(crate) stream_idle_timeout: Duration,
     /// How long the sidecar keeps an unused connection to the program; less where the program's Keep-Alive field says so
@@ -122,7 +122,7 @@ pub(crate) struct Args {
         value_name = "DURATION",
         env = "WEFT_APPLICATION_IDLE_TIMEOUT",
         default_value = "60s",
-        value_parser = weft_proxy::args::at_least_a_second
+        value_parser = weft_proxy::config::args::at_least_a_second
     )]
     pub(crate) application_idle_timeout: Duration,
     /// Write addresses and process ids to this file as JSON, once everything takes requests

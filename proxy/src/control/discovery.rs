@@ -15,9 +15,9 @@ use weft_xds::client::{Builder, Changes, Config, Connection, Handler, Subscripti
 use super::credentials::Credentials;
 use super::model::{Asked, Model, Wish};
 use super::revoked::revoked;
-use super::status::Status;
 use super::transport::Transport;
-use crate::shared::{Lookup, Shared};
+use crate::runtime::shared::{Lookup, Shared};
+use crate::runtime::status::Status;
 use crate::snapshot::convert;
 
 /// Time between attempts. The registration comes back as fast, so that waiting for longer would spare the control plane

@@ -12,14 +12,14 @@ use weft_identity::{Freshness, KeyAndCsr, Rotation, TrustBundle, WorkloadCertifi
 use weft_proto::v1;
 use weft_proto::v1::identity_client::IdentityClient;
 
-use super::clock::Clock;
 use super::credentials::Credentials;
 use super::error::Error;
 use super::proof::Proof;
 use super::revoked::revoked;
 use super::serial;
-use super::status::Status;
 use super::transport::{Joined, Transport};
+use crate::runtime::status::Status;
+use crate::runtime::wall_clock::Clock;
 
 /// Time for the control plane to sign.
 const ISSUE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -161,7 +161,10 @@ impl Issuance {
         let chain = response.chain.into_iter().map(|der| CertificateDer::from(der.to_vec())).collect();
         let certificate = key.into_certificate(chain).map_err(|error| unusable(error.to_string()))?;
         if certificate.is_expired(now) {
-            return Err(unusable(format!("it ended at {}", super::time_text(certificate.not_after()))));
+            return Err(unusable(format!(
+                "it ended at {}",
+                crate::runtime::wall_clock::text(certificate.not_after())
+            )));
         }
         if *certificate.identity() != *self.proof.identity() {
             return Err(unusable(format!("it is for {}", certificate.identity())));
@@ -180,7 +183,7 @@ impl Issuance {
         tracing::info!(
             identity = %certificate.identity(),
             serial = serial_of(&certificate),
-            not_after = super::time_text(certificate.not_after()),
+            not_after = crate::runtime::wall_clock::text(certificate.not_after()),
             "certificate issued"
         );
         Ok(certificate)

@@ -18,9 +18,9 @@ use weft_proto::v1::registration_client::RegistrationClient;
 
 use super::credentials::Credentials;
 use super::error::Error;
-use super::status;
 use super::transport::Transport;
 use crate::config::{Offer, ProxyConfig};
+use crate::runtime::status;
 
 /// Time between attempts. The registration outlives its stream by 10 s, so that it has to be back well before.
 const BACKOFF: Backoff = Backoff {

@@ -16,9 +16,9 @@ use weft_proto::v1::telemetry_client::TelemetryClient;
 use super::credentials::Credentials;
 use super::error::Error;
 use super::transport::Transport;
-use crate::shared::Shared;
+use crate::observe::stats::{Direction, EdgeKey, Security, Totals};
+use crate::runtime::shared::Shared;
 use crate::snapshot::Tls;
-use crate::stats::{Direction, EdgeKey, Security, Totals};
 
 /// Time between reports.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -192,7 +192,7 @@ fn report(key: &EdgeKey, totals: &Totals) -> v1::EdgeReport {
 
 /// All that a proxy tells of what it has carried.
 #[cfg(test)]
-pub(crate) fn told_of(stats: &crate::stats::Stats) -> Vec<v1::EdgeReport> {
+pub(crate) fn told_of(stats: &crate::observe::stats::Stats) -> Vec<v1::EdgeReport> {
     let mut told = Told::nothing("test", 1);
     told.next(stats.edges_of_all_time(), None).map_or_else(Vec::new, |report| report.totals)
 }

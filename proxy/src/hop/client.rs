@@ -13,12 +13,12 @@ use super::body::HopBody;
 use super::driver;
 use super::link::{LITTLE_CREDIT, Link, StreamRef};
 use super::send::send_body;
-use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::interim::Interim;
 use crate::http::spelling;
-use crate::unread;
+use crate::runtime::clock::now;
+use crate::runtime::unread;
 
 /// Speaks weft/1 on a connection, as the side that sends requests.
 pub fn connect<S>(stream: S) -> Rc<Link>

@@ -13,7 +13,7 @@ use tokio_util::io::poll_read_buf;
 use weft_hop::Role;
 
 use super::link::{Arrival, Link};
-use crate::clock::now;
+use crate::runtime::clock::now;
 
 /// Room for one read: what a TLS record holds. Frames are split from it without copying.
 const READ: usize = 16 * 1024;

@@ -13,9 +13,9 @@ use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use super::driver::Output;
-use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
-use crate::unread::{self, Part};
+use crate::runtime::clock::now;
+use crate::runtime::unread::{self, Part};
 
 mod stream;
 

@@ -10,7 +10,7 @@ use weft_hop::Code;
 
 use super::link::StreamRef;
 use crate::http::body::Body;
-use crate::unread::Part;
+use crate::runtime::unread::Part;
 
 /// Sends all of `body`, as fast as the peer reads. A body that breaks off resets the stream, so that the peer does not
 /// take what it has for the whole.

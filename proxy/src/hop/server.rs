@@ -17,12 +17,12 @@ use super::client::content_length;
 use super::driver;
 use super::link::{Arrival, Link, StreamRef};
 use super::send::send_body;
-use crate::clock::now;
 use crate::error::BoxFailure;
 use crate::http::body::Body;
 use crate::http::interim::Interim;
 use crate::http::witness::Witness;
 use crate::http::{spelling, upgrade};
+use crate::runtime::clock::now;
 
 /// How long a stream may stand still is for the caller's proxy to say, which knows the route; one that it has forgotten ends
 /// after a day.

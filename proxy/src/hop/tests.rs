@@ -14,12 +14,12 @@ use weft_hop::{Config, Connection, RequestMetadata, ResponseMarks, ResponseMetad
 use super::client::connect;
 use super::link::Link;
 use super::server::{Answer, serve};
-use crate::clock::now;
 use crate::error::BoxFailure;
 use crate::http::body::Body;
 use crate::http::witness::Witness;
-use crate::shared::Shared;
-use crate::stats::Direction;
+use crate::observe::stats::Direction;
+use crate::runtime::clock::now;
+use crate::runtime::shared::Shared;
 
 /// Joins a client to a handler over a pipe that holds few bytes, so that everything is cut and waits.
 fn join<H, F>(pipe: usize, drain: &CancellationToken, handler: H) -> Rc<Link>
@@ -326,7 +326,7 @@ async fn a_stream_that_the_callers_proxy_has_forgotten_ends_alone_after_a_day() 
         tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                ticking.tick(crate::clock::now());
+                ticking.tick(crate::runtime::clock::now());
             }
         });
         let began = tokio::time::Instant::now();

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::body::Body;
 use crate::error::Failure;
-use crate::stats::Cause;
+use crate::observe::stats::Cause;
 
 /// Names the reason for which the proxy answered itself.
 pub const X_WEFT_ERROR: HeaderName = HeaderName::from_static("x-weft-error");

@@ -19,7 +19,7 @@ use weft_mesh::violation::Violation;
 
 use super::expectation;
 use super::witness::Witness;
-use crate::stream::transport::Transport;
+use crate::transport::transport::Transport;
 
 mod frames;
 mod last_words;

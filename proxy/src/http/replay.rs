@@ -13,7 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::body::Body;
 use super::replay_memory::REPLAY_LIMIT;
 use crate::error::{BoxFailure, Failure};
-use crate::shared::Shared;
+use crate::runtime::shared::Shared;
 use weft_mesh::reason::Reason;
 
 /// A request's body of which several attempts can take a copy: one after the other while it still comes, and at once when

@@ -21,7 +21,7 @@ use super::body::Body;
 use super::drive::drive;
 use super::guard::{GuardedRequests, REST, Signals};
 use super::interim::Interposed;
-use crate::stream::transport::Transport;
+use crate::transport::transport::Transport;
 
 /// A client's connection as hyper gets it.
 type Guarded<S> = Interposed<GuardedRequests<S>>;

@@ -31,9 +31,9 @@ use super::quiet::TUNNEL_LOOKS;
 use super::upgrade::has_connection_option;
 use super::witness::{ClientKind, Witness};
 use super::{expectation, resting, spelling};
-use crate::stream::gathered::Gathered;
-use crate::stream::transport::Transport;
-use crate::unread;
+use crate::runtime::unread;
+use crate::transport::gathered::Gathered;
+use crate::transport::transport::Transport;
 
 /// The version of HTTP on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::body::Body;
 use crate::error::{BoxFailure, Origin};
-use crate::stats::Edge;
+use crate::observe::stats::Edge;
 
 /// How many bytes of a request's body have come. Where they are counted is known only later, and some come when the answer
 /// has ended.
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::hop::tests::Frames;
-    use crate::stats::{Direction, EdgeKey, Stats};
+    use crate::observe::stats::{Direction, EdgeKey, Stats};
 
     fn sent(stats: &Stats) -> u64 {
         stats.edges().into_iter().map(|(_, totals)| totals.bytes_sent).sum()

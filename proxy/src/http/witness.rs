@@ -5,8 +5,8 @@ use std::sync::Arc;
 use weft_mesh::violation::Violation;
 
 use super::quiet::Patience;
-use crate::shared::Shared;
-use crate::stats::Direction;
+use crate::observe::stats::Direction;
+use crate::runtime::shared::Shared;
 
 /// Counts what is wrong with one connection's client, and knows for how long it is waited for and whose it is.
 #[derive(Debug, Clone, Default)]

@@ -15,22 +15,22 @@ use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use super::{Arrival, Context, Upstream, live, request};
-use crate::clock::{now, since};
 use crate::error::Failure;
 use crate::error::is_disconnect;
 use crate::http::server::{ServerVersion, serve as serve_http};
 use crate::http::witness::{ClientKind, Witness};
+use crate::observe::stats::{AuthorizationOutcome, Cause, Direction};
 use crate::outbound::{first_bytes, first_bytes_of_http};
-use crate::overload;
+use crate::runtime::clock::{now, since};
+use crate::runtime::overload;
 use crate::snapshot::{InboundPort, TlsMode};
-use crate::stats::{AuthorizationOutcome, Cause, Direction};
-use crate::stream::announced::{self, Peer};
-use crate::stream::caller::Caller;
-use crate::stream::prefixed::{FIRST_BYTE, Prefixed, read_ahead_within};
-use crate::stream::race::{First, Lost, race};
-use crate::stream::relay::{Carried, Ended, relay};
-use crate::stream::strangers::Standing;
-use crate::stream::transport::Transport;
+use crate::transport::announced::{self, Peer};
+use crate::transport::caller::Caller;
+use crate::transport::prefixed::{FIRST_BYTE, Prefixed, read_ahead_within};
+use crate::transport::race::{First, Lost, race};
+use crate::transport::relay::{Carried, Ended, relay};
+use crate::transport::strangers::Standing;
+use crate::transport::transport::Transport;
 use crate::upstream::connect::{HANDSHAKE_TIMEOUT, Stream};
 
 /// Time without a byte after which an opaque connection is given up.

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::authorization::Call;
 
 use super::{Context, Upstream};
+use crate::observe::stats::{Retirement, Stats};
 use crate::snapshot;
-use crate::stats::{Retirement, Stats};
 
 /// The opaque connections of one worker. Requests are let in one by one; such a connection was let in once, perhaps long
 /// ago.

@@ -18,7 +18,6 @@ use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use super::Upstream;
-use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
 use crate::hop::server::Answer;
 use crate::http::answer::{answer, answer_to_last, is_grpc};
@@ -28,11 +27,12 @@ use crate::http::client::HttpVersion;
 use crate::http::deadline;
 use crate::http::recorded::{Exchange, unless_still};
 use crate::http::upgrade::{self, Upgrading};
-use crate::limit::{self, Added};
-use crate::overload;
+use crate::observe::stats::{AuthorizationOutcome, Cause, Direction};
+use crate::rate_limit::{self, Added};
+use crate::runtime::clock::{now, since};
+use crate::runtime::overload;
+use crate::runtime::worker::Worker;
 use crate::snapshot::{Backend, InboundPort};
-use crate::stats::{AuthorizationOutcome, Cause, Direction};
-use crate::worker::Worker;
 use weft_mesh::http_validation::host_of_target;
 
 /// Who sent a request, and through whom it came: the nearest is the last (what all proxies take it for).
@@ -231,13 +231,13 @@ async fn asked(
     limit: &GlobalLimit<Arc<Backend>>,
     request: &mut Request<Body>,
 ) -> Result<Option<Box<Added>>, BoxFailure> {
-    if request.uri().path() == limit::PATH {
+    if request.uri().path() == rate_limit::PATH {
         return Ok(None);
     }
     let identity = upstream.identity.as_ref();
     let limited = Limited { identity, headers: request.headers(), source: upstream.peer.ip() };
     let counted = Counted { limited, method: request.method(), path: request.uri().path() };
-    let added = limit::admit(worker, limit, &counted).await?;
+    let added = rate_limit::admit(worker, limit, &counted).await?;
     if let Some(added) = &added {
         added.to_request(request.headers_mut());
     }

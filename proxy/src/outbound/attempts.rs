@@ -22,7 +22,6 @@ use weft_mesh::retry::{AttemptState, Decision, GiveUp, RetryPolicy, decide, is_f
 
 use super::exchange::Rule;
 use super::loops;
-use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::answer::{X_WEFT_ERROR, is_grpc};
 use crate::http::body::Body;
@@ -30,10 +29,11 @@ use crate::http::client::HttpVersion;
 use crate::http::deadline;
 use crate::http::recorded::Exchange;
 use crate::http::replay::Replay;
+use crate::observe::stats::{Cause, RetryOutcome};
+use crate::runtime::clock::now;
+use crate::runtime::worker::Worker;
 use crate::snapshot::{Backend, Tls};
-use crate::stats::{Cause, RetryOutcome};
 use crate::upstream::service::{Attempt, Service};
-use crate::worker::Worker;
 
 mod hedged;
 

@@ -8,10 +8,10 @@ use tokio::sync::oneshot;
 use weft_mesh::protocol::Protocol;
 
 use super::Downstream;
-use crate::shared::{LOOKUP_TIMEOUT, Lookup};
+use crate::observe::stats::LookupOutcome;
+use crate::runtime::shared::{LOOKUP_TIMEOUT, Lookup};
+use crate::runtime::worker::Worker;
 use crate::snapshot::Destination;
-use crate::stats::LookupOutcome;
-use crate::worker::Worker;
 
 /// What is known of a destination.
 #[derive(Debug, Clone)]

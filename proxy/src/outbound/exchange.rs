@@ -16,16 +16,16 @@ use weft_mesh::trace::keep_or_make_request_id;
 use super::attempts::{Asked, Plan};
 use super::session::Sessions;
 use super::{Downstream, mirror};
-use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::recorded::Exchange;
 use crate::http::tee::Tee;
 use crate::http::upgrade::{self, Upgrading};
-use crate::limit::{self, Added};
+use crate::observe::stats::Cause;
+use crate::rate_limit::{self, Added};
+use crate::runtime::clock::now;
+use crate::runtime::worker::Worker;
 use crate::snapshot::{Backend, Destination};
-use crate::stats::Cause;
-use crate::worker::Worker;
 
 /// The rule that applies to a request.
 pub(super) type Rule<'a> = RuleRef<'a, Arc<Backend>>;
@@ -243,7 +243,8 @@ async fn asked(
 ) -> Result<Option<Box<Added>>, BoxFailure> {
     let own = worker.with_snapshot(|snapshot| snapshot.tls.as_ref().map(|tls| tls.identity().clone()));
     let limited = Limited { identity: own.as_ref(), headers: &parts.headers, source };
-    limit::admit(worker, limit, &Counted { limited, method: &parts.method, path: parts.uri.path() }).await
+    rate_limit::admit(worker, limit, &Counted { limited, method: &parts.method, path: parts.uri.path() })
+        .await
 }
 
 /// A host without the port that may follow it. The colons of an IPv6 address stand in brackets (RFC 3986, section 3.2.2).

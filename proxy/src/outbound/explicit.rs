@@ -14,7 +14,7 @@ use crate::error::{BoxFailure, Failure};
 use crate::http::authority::authority;
 use crate::http::body::Body;
 use crate::http::upgrade::Upgrade;
-use crate::worker::Worker;
+use crate::runtime::worker::Worker;
 
 /// Port of a request that names none.
 const HTTP_PORT: u16 = 80;

@@ -6,8 +6,8 @@ use weft_mesh::route::RequestParts;
 use weft_mesh::via::{X_WEFT_VIA, is_forwarded};
 
 use crate::error::{BoxFailure, Failure};
-use crate::shared::Shared;
-use crate::worker::Worker;
+use crate::runtime::shared::Shared;
+use crate::runtime::worker::Worker;
 
 /// Refuses a request that this proxy has sent before. One that somebody else has sent on gets a mark.
 pub(super) fn check<B>(worker: &Worker, request: &mut Request<B>) -> Result<(), BoxFailure> {

@@ -21,10 +21,10 @@ use crate::http::answer::is_grpc;
 use crate::http::body::Body;
 use crate::http::interim::Interim;
 use crate::http::recorded::Exchange;
+use crate::observe::stats::{Cause, Direction};
+use crate::runtime::worker::Worker;
 use crate::snapshot::Backend;
-use crate::stats::{Cause, Direction};
 use crate::upstream::way::Way;
-use crate::worker::Worker;
 
 /// Time for the whole answer to a copy.
 const TIMEOUT: Duration = Duration::from_secs(30);

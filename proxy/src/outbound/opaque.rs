@@ -15,20 +15,20 @@ use weft_mesh::retry::{AttemptOutcome, UNPROCESSED_RETRIES};
 
 use super::destination::{Found, peek};
 use super::{Downstream, Target};
-use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
-use crate::overload;
+use crate::observe::stats::{Cause, Direction, Edge, EdgeKey, LookupOutcome, Security};
+use crate::runtime::clock::{now, since};
+use crate::runtime::overload;
+use crate::runtime::worker::Worker;
 use crate::snapshot::{Destination, Tls};
-use crate::stats::{Cause, Direction, Edge, EdgeKey, LookupOutcome, Security};
-use crate::stream::announced::Peer;
-use crate::stream::caller::Caller;
-use crate::stream::prefixed::{Prefixed, read_ahead};
-use crate::stream::relay::{Carried, Ended, relay as copy};
-use crate::stream::transport::Transport;
+use crate::transport::announced::Peer;
+use crate::transport::caller::Caller;
+use crate::transport::prefixed::{Prefixed, read_ahead};
+use crate::transport::relay::{Carried, Ended, relay as copy};
+use crate::transport::transport::Transport;
 use crate::upstream::connect::Stream;
 use crate::upstream::service::Attempt;
 use crate::upstream::way::Way;
-use crate::worker::Worker;
 
 /// Time without a byte after which an opaque connection is given up.
 pub(super) const IDLE: Duration = Duration::from_hours(1);

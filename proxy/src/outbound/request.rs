@@ -17,10 +17,10 @@ use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::recorded::{Exchange, unless_still};
 use crate::http::upgrade::{self, Upgrading, is_tunnel};
-use crate::overload;
+use crate::observe::stats::{Cause, Direction};
+use crate::runtime::overload;
+use crate::runtime::worker::Worker;
 use crate::snapshot::Destination;
-use crate::stats::{Cause, Direction};
-use crate::worker::Worker;
 use weft_mesh::http_validation::{host_from_authority, host_of_target};
 
 /// Answers one request.

@@ -11,10 +11,12 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Listeners;
-use crate::shared::Shared;
-use crate::stream::own::OwnListeners;
-use crate::worker::Worker;
-use crate::{inbound, outbound, unread};
+use crate::inbound;
+use crate::outbound;
+use crate::runtime::shared::Shared;
+use crate::runtime::unread;
+use crate::runtime::worker::Worker;
+use crate::transport::own::OwnListeners;
 
 /// How often idle connections are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -10,10 +10,10 @@ use super::detection::dial;
 use super::network;
 use super::side::both;
 use super::world::*;
-use crate::access::{Entry, Message, Mode, Share};
 use crate::http::body::Body;
-use crate::stats::Direction;
-use crate::worker::Worker;
+use crate::observe::access::{Entry, Message, Mode, Share};
+use crate::observe::stats::Direction;
+use crate::runtime::worker::Worker;
 
 fn logging(worker: &Worker, mode: Mode) -> Receiver<Message> {
     worker.shared.access.set(mode, Share::default());

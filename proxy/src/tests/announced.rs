@@ -15,8 +15,8 @@ use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::outbound::{self, Downstream, Target};
-use crate::stream::listener::Bound;
-use crate::stream::within::within;
+use crate::transport::listener::Bound;
+use crate::transport::within::within;
 
 const CLIENT: &str = "198.51.100.7:4711";
 

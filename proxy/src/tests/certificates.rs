@@ -11,10 +11,10 @@ use weft_proto::v1;
 use super::network;
 use super::world::*;
 use crate::http::body::Body;
+use crate::observe::stats::{Direction, Retirement};
 use crate::outbound::{self, Downstream, Target};
-use crate::stats::{Direction, Retirement};
-use crate::stream::within::{Within, within};
-use crate::worker::Worker;
+use crate::runtime::worker::Worker;
+use crate::transport::within::{Within, within};
 
 /// An application that answers each request with its body after 20 ms.
 fn slow_echo(host: u8) {

@@ -14,8 +14,8 @@ use weft_proto::v1;
 use super::network;
 use super::world::*;
 use crate::http::body::Body;
-use crate::stats::RetryOutcome;
-use crate::stream::within::Within;
+use crate::observe::stats::RetryOutcome;
+use crate::transport::within::Within;
 
 const HOSTS: [u8; 6] = [2, 3, 4, 5, 6, 7];
 /// How long there is trouble, in rounds of a fifth of a second, each with as many requests.

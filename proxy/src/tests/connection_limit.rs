@@ -13,12 +13,13 @@ use weft_proto::v1;
 
 use super::world::{inbound_of, local, put_inbound};
 use crate::config::Offer;
-use crate::shared::Shared;
-use crate::stats::Direction;
-use crate::stream::listener::Bound;
-use crate::stream::own::OwnListeners;
-use crate::worker::Worker;
-use crate::{inbound, outbound};
+use crate::inbound;
+use crate::observe::stats::Direction;
+use crate::outbound;
+use crate::runtime::shared::Shared;
+use crate::runtime::worker::Worker;
+use crate::transport::listener::Bound;
+use crate::transport::own::OwnListeners;
 
 /// A proxy whose local listener leads to `destination`, outside the mesh, and where that listens.
 fn listening(destination: SocketAddr) -> (Rc<Worker>, SocketAddr) {

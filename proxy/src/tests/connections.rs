@@ -13,8 +13,8 @@ use weft_proto::v1;
 use super::network;
 use super::world::*;
 use crate::http::body::Body;
-use crate::stats::{Direction, Retirement};
-use crate::stream::within::Within;
+use crate::observe::stats::{Direction, Retirement};
+use crate::transport::within::Within;
 
 /// `reviews:9080`, whose application speaks HTTP/2.
 fn http2() -> v1::Destination {
@@ -250,7 +250,7 @@ async fn a_peer_that_takes_its_time_is_not_taken_for_gone() {
 }
 
 /// How many connections of peers a sidecar has.
-fn open_at(sidecar: &crate::worker::Worker) -> u64 {
+fn open_at(sidecar: &crate::runtime::worker::Worker) -> u64 {
     sidecar.shared.stats.open_connections(Direction::Inbound)
 }
 

@@ -20,13 +20,13 @@ use weft_proto::v1::weighted_backend::Target;
 use super::detection::dial;
 use super::network;
 use super::world::*;
-use crate::access::{Entry, Message, Mode, Share};
 use crate::control::told_of;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
 use crate::http::server::ServerVersion;
-use crate::stats::{Cause, Direction, LookupOutcome};
-use crate::worker::Worker;
+use crate::observe::access::{Entry, Message, Mode, Share};
+use crate::observe::stats::{Cause, Direction, LookupOutcome};
+use crate::runtime::worker::Worker;
 
 mod connections;
 mod departed;

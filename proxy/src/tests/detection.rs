@@ -12,7 +12,7 @@ use weft_proto::v1;
 use super::network;
 use super::world::*;
 use crate::outbound::{self, Downstream, Target};
-use crate::stream::within::{Within, within};
+use crate::transport::within::{Within, within};
 
 /// A connection of the client's application that its sidecar takes.
 pub(super) fn dial(mesh: &Mesh) -> Within {

@@ -16,7 +16,7 @@ use super::network;
 use super::world::*;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
-use crate::stats::Direction;
+use crate::observe::stats::Direction;
 
 /// A mesh over this kind of hop to an application of HTTP/2, which has no end to say under `/huge`.
 fn to_http2(hop: v1::Hop) -> Mesh {
@@ -92,7 +92,7 @@ async fn many_answers_that_nobody_reads_hold_little_in_all_and_others_get_theirs
             assert_eq!(answer.body().len(), 300_000, "{hop:?}");
             drop(clients);
             tokio::time::sleep(Duration::from_secs(5)).await;
-            assert!(!crate::unread::is_short(), "{hop:?}: what is gone counts still");
+            assert!(!crate::runtime::unread::is_short(), "{hop:?}: what is gone counts still");
         })
         .await;
     }

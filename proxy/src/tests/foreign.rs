@@ -13,12 +13,12 @@ use weft_mesh::reason::Reason;
 use weft_testkit::namespace::{Neighbour, in_own_network, run};
 
 use super::world::local;
+use crate::observe::stats::Direction;
 use crate::outbound;
-use crate::shared::Shared;
-use crate::stats::Direction;
-use crate::stream::listener::Bound;
-use crate::stream::own::{OwnListeners, is_local};
-use crate::worker::Worker;
+use crate::runtime::shared::Shared;
+use crate::runtime::worker::Worker;
+use crate::transport::listener::Bound;
+use crate::transport::own::{OwnListeners, is_local};
 
 /// What comes back for a request to an address, or that the connection was reset.
 fn answer(proxy: &str, target: &str) -> String {

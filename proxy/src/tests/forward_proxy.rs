@@ -14,7 +14,7 @@ use super::world::*;
 use crate::http::body::Body;
 use crate::http::local::LocalExecutor;
 use crate::outbound::{self, Downstream, Target};
-use crate::stream::within::Within;
+use crate::transport::within::Within;
 
 const CONNECT: &str = "CONNECT vault.example:9000 HTTP/1.1\r\nhost: vault.example:9000\r\nproxy-authorization: Basic eDp5\r\n\r\n";
 

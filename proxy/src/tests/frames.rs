@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stream::within::Within;
+use crate::transport::within::Within;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub(super) use weft_testkit::http2::*;
 

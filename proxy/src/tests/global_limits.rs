@@ -24,7 +24,7 @@ use super::network;
 use super::world::*;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
-use crate::stats::GlobalLimitOutcome;
+use crate::observe::stats::GlobalLimitOutcome;
 
 /// The host of the service that keeps limits.
 const LIMITS: u8 = 9;
@@ -288,7 +288,7 @@ async fn a_workload_asks_of_its_callers_but_not_of_questions_themselves() {
         let refused = caller.get("/").await;
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(refused.headers()["retry-after"], "42");
-        assert_eq!(caller.get(crate::limit::PATH).await.status(), StatusCode::OK);
+        assert_eq!(caller.get(crate::rate_limit::PATH).await.status(), StatusCode::OK);
         let counted = asked.borrow().clone();
         assert_eq!(counted, BTreeMap::from([(format!("identity={},method=GET", identity("web")), 2)]));
     })

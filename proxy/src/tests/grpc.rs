@@ -25,7 +25,7 @@ use super::world::*;
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-impl tonic::transport::server::Connected for crate::stream::within::Within {
+impl tonic::transport::server::Connected for crate::transport::within::Within {
     type ConnectInfo = ();
 
     fn connect_info(&self) {}

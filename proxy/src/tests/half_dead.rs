@@ -14,7 +14,7 @@ use super::network;
 use super::world::*;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
-use crate::stats::RetryOutcome;
+use crate::observe::stats::RetryOutcome;
 
 /// Two endpoints behind sidecars and what calls gRPC.
 fn grpc_destination(policy: v1::BackendPolicy) -> v1::Destination {
@@ -360,8 +360,8 @@ async fn connections_of_tcp_reach_the_last_endpoint_that_lives() {
 
 #[tokio::test(start_paused = true)]
 async fn workers_share_one_budget_of_retries() {
-    use crate::shared::Shared;
-    use crate::worker::Worker;
+    use crate::runtime::shared::Shared;
+    use crate::runtime::worker::Worker;
     local(async {
         for workers in [1, 2, 5] {
             let mesh = meshed(&destination(), &[2]);
@@ -373,7 +373,7 @@ async fn workers_share_one_budget_of_retries() {
             let workers: Vec<_> =
                 (0..workers).map(|_| Worker::new(std::sync::Arc::clone(&shared), Vec::new())).collect();
             let services: Vec<_> = workers.iter().map(|worker| worker.service(&backend)).collect();
-            let now = crate::clock::now();
+            let now = crate::runtime::clock::now();
             let taken: usize =
                 services.iter().map(|service| (0..10).filter(|_| service.take_retry(now)).count()).sum();
             assert_eq!(taken, 3);

@@ -12,9 +12,9 @@ use weft_proto::v1;
 
 use super::detection::dial;
 use super::world::*;
-use crate::access::{Message, Mode, Share};
 use crate::http::body::Body;
-use crate::stats::HedgeOutcome;
+use crate::observe::access::{Message, Mode, Share};
+use crate::observe::stats::HedgeOutcome;
 
 /// After 50 ms, two at once.
 fn hedging() -> v1::Hedging {

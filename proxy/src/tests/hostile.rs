@@ -10,7 +10,7 @@ use weft_testkit::hostile::{self, Case, Seen, Version, answer, cases, end_of_req
 use super::network;
 use super::side::both;
 use super::world::*;
-use crate::stream::within::Within;
+use crate::transport::within::Within;
 
 /// An application that writes down the whole requests that it gets, and answers as the suite wants it.
 fn application_of_the_suite() -> Rc<RefCell<Vec<Vec<u8>>>> {

@@ -13,7 +13,7 @@ use super::frames::*;
 use super::network;
 use super::side::both;
 use super::world::*;
-use crate::stream::within::Within;
+use crate::transport::within::Within;
 
 /// When a connection closes, and what came until then.
 async fn end(stream: &mut Within) -> (Duration, String) {

@@ -13,8 +13,8 @@ use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
-use crate::stream::own::OwnListeners;
-use crate::stream::within::Within;
+use crate::transport::own::OwnListeners;
+use crate::transport::within::Within;
 use crate::upstream::connect::Connector;
 
 /// What an application has seen.

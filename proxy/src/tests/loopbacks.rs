@@ -16,7 +16,7 @@ use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
 use crate::http::server::{ServerVersion, serve};
 use crate::http::witness::Witness;
-use crate::stream::own::OwnListeners;
+use crate::transport::own::OwnListeners;
 use crate::upstream::connect::Connector;
 use crate::upstream::local::Local;
 

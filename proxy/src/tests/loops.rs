@@ -10,8 +10,8 @@ use super::network;
 use super::own::calling_itself;
 use super::world::*;
 use crate::http::body::Body;
-use crate::stats::Cause;
-use crate::worker::Worker;
+use crate::observe::stats::Cause;
+use crate::runtime::worker::Worker;
 
 /// Runs a test in a mesh where the application of `reviews` is the caller's own listener.
 async fn in_a_circle<F: Future<Output = ()>>(test: impl Fn(Mesh, Rc<Worker>) -> F) {

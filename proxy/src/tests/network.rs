@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use crate::stream::within::{Within, within};
+use crate::transport::within::{Within, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 /// Bytes that a connection holds in each direction: few, so that writers wait for readers.

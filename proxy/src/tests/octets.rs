@@ -5,7 +5,7 @@ use weft_proto::v1;
 
 use super::network;
 use super::world::*;
-use crate::stream::within::Within;
+use crate::transport::within::Within;
 
 /// A mesh with one endpoint, behind each kind of hop in turn.
 pub(super) async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn(Mesh) -> F) {

@@ -10,10 +10,10 @@ use weft_proto::v1;
 use super::world::{inbound_of, local, put_inbound};
 use crate::config::Offer;
 use crate::inbound;
-use crate::shared::Shared;
-use crate::stream::listener::Bound;
-use crate::stream::own::OwnListeners;
-use crate::worker::Worker;
+use crate::runtime::shared::Shared;
+use crate::runtime::worker::Worker;
+use crate::transport::listener::Bound;
+use crate::transport::own::OwnListeners;
 
 /// The control plane knows one protocol for each port number.
 #[tokio::test]

@@ -12,9 +12,9 @@ use super::detection::dial;
 use super::network;
 use super::world::*;
 use crate::http::body::Body;
-use crate::stats::ShedCause;
-use crate::stream::within::Within;
-use crate::worker::Worker;
+use crate::observe::stats::ShedCause;
+use crate::runtime::worker::Worker;
+use crate::transport::within::Within;
 
 thread_local! {
     static USED: Cell<u64> = const { Cell::new(0) };

@@ -9,8 +9,8 @@ use weft_proto::v1;
 
 use super::world::*;
 use crate::http::body::Body;
-use crate::shared::Shared;
-use crate::stats::Direction;
+use crate::observe::stats::Direction;
+use crate::runtime::shared::Shared;
 
 /// A workload whose application answers with the target that it sees, under a policy on paths.
 fn workload(mesh: &Mesh, mode: v1::PathMode) -> std::sync::Arc<Shared> {

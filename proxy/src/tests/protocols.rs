@@ -10,7 +10,7 @@ use super::world::*;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
 use crate::outbound::{self, Downstream, Target};
-use crate::stream::within::within;
+use crate::transport::within::within;
 
 /// Requests over each kind of hop.
 async fn over_each_hop<F: Future<Output = ()>>(test: impl Fn(Mesh) -> F) {

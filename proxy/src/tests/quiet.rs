@@ -11,8 +11,8 @@ use super::frames::*;
 use super::network;
 use super::side::{Side, both};
 use super::world::*;
-use crate::stats::Direction;
-use crate::stream::within::Within;
+use crate::observe::stats::Direction;
+use crate::transport::within::Within;
 
 /// An application that answers with these octets, and nothing more.
 fn answers_with(host: u8, octets: &'static [u8]) {

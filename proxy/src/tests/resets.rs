@@ -17,13 +17,13 @@ use super::network;
 use super::world::*;
 use crate::inbound::{self, Arrival};
 use crate::outbound::{self, Downstream, Target};
-use crate::shared::Shared;
+use crate::runtime::shared::Shared;
+use crate::runtime::worker::Worker;
 use crate::snapshot::convert;
-use crate::stream::strangers::Standing;
-use crate::stream::transport::Transport;
-use crate::stream::within::{Within, within};
+use crate::transport::strangers::Standing;
+use crate::transport::transport::Transport;
+use crate::transport::within::{Within, within};
 use crate::upstream::local::Local;
-use crate::worker::Worker;
 
 const HOPS: [v1::Hop; 3] = [v1::Hop::Weft, v1::Hop::Standard, v1::Hop::Plain];
 const SIDES: [Side; 2] = [Side::Client, Side::Application];

@@ -9,7 +9,7 @@ use weft_proto::v1;
 use super::network;
 use super::side::{both, recorder};
 use super::world::*;
-use crate::stats::Direction;
+use crate::observe::stats::Direction;
 
 /// A request that is refused: its octets, and what for.
 async fn refused(cases: &[(&str, &str, Violation)]) {

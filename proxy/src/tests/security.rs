@@ -17,7 +17,7 @@ use weft_proto::v1;
 use super::network;
 use super::world::*;
 use crate::http::body::Body;
-use crate::stats::Direction;
+use crate::observe::stats::Direction;
 
 fn strict() -> v1::Inbound {
     let port = v1::InboundPort { tls_mode: v1::TlsMode::Strict.into(), ..v1::InboundPort::default() };

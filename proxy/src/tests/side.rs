@@ -10,9 +10,9 @@ use weft_proto::v1;
 
 use super::network;
 use super::world::*;
-use crate::stats::Direction;
-use crate::stream::within::Within;
-use crate::worker::Worker;
+use crate::observe::stats::Direction;
+use crate::runtime::worker::Worker;
+use crate::transport::within::Within;
 
 /// The requests that the application has got, as they came.
 pub(super) type Seen = Rc<RefCell<Vec<Vec<u8>>>>;

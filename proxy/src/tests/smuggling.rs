@@ -21,9 +21,9 @@ use weft_testkit::mutation;
 use super::network;
 use super::side::recorder;
 use super::world::*;
-use crate::stats::Direction;
-use crate::stream::within::Within;
-use crate::worker::Worker;
+use crate::observe::stats::Direction;
+use crate::runtime::worker::Worker;
+use crate::transport::within::Within;
 
 const HEAD: u8 = 1;
 const DATA: u8 = 3;

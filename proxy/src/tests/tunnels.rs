@@ -18,7 +18,7 @@ use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::http::local::LocalExecutor;
-use crate::stream::within::Within;
+use crate::transport::within::Within;
 
 /// A client of HTTP/2 that knows by now what its server can do.
 async fn client() -> SendRequest<Body> {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::network;
 use super::octets::{client, over_each_hop};
 use super::world::*;
-use crate::stream::within::Within;
+use crate::transport::within::Within;
 
 const CONTENT: &str = r#"{"Detach":false}"#;
 const AGREED: &str = "HTTP/1.1 101 UPGRADED\r\nconnection: Upgrade\r\nupgrade: tcp\r\n\r\n";

@@ -26,15 +26,15 @@ use crate::http::client::{Client, HttpVersion};
 use crate::http::server::{ServerVersion, serve};
 use crate::http::witness::Witness;
 use crate::inbound::{self, Arrival};
+use crate::observe::stats::{EdgeKey, Totals};
 use crate::outbound::{self, Downstream, Target, first_bytes};
-use crate::shared::{Lookup, Shared};
+use crate::runtime::shared::{Lookup, Shared};
+use crate::runtime::worker::Worker;
 use crate::snapshot::{Snapshot, Tls, convert};
-use crate::stats::{EdgeKey, Totals};
-use crate::stream::own::OwnListeners;
-use crate::stream::strangers::Standing;
+use crate::transport::own::OwnListeners;
+use crate::transport::strangers::Standing;
 use crate::upstream::connect::Connector;
 use crate::upstream::local::Local;
-use crate::worker::Worker;
 
 /// Runs a test on one thread.
 pub(super) async fn local<F: Future>(test: F) -> F::Output {

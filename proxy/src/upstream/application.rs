@@ -11,8 +11,8 @@ use super::connect::Connector;
 use super::load::Load;
 use super::local::Local;
 use crate::http::client::Client;
-use crate::shared::Shared;
-use crate::stream::own::OwnListeners;
+use crate::runtime::shared::Shared;
+use crate::transport::own::OwnListeners;
 
 /// The applications of one worker, by where they listen.
 #[derive(Debug, Default)]

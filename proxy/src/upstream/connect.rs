@@ -27,10 +27,10 @@ use super::local::{Local, Ways};
 use super::named::Named;
 use super::room::{Held, Room};
 use crate::error::{BoxFailure, Failure};
-use crate::stream::door::Door;
-use crate::stream::own::OwnListeners;
-use crate::stream::socket::Socket;
-use crate::stream::transport::{ResetFlag, Transport};
+use crate::transport::door::Door;
+use crate::transport::own::OwnListeners;
+use crate::transport::socket::Socket;
+use crate::transport::transport::{ResetFlag, Transport};
 
 /// Time for a TCP connection, unless the service's policy says otherwise.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

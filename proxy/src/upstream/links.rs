@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::room::Age;
-use crate::clock::now;
 use crate::hop::link::Link;
-use crate::stats::{Retirement, Stats};
+use crate::observe::stats::{Retirement, Stats};
+use crate::runtime::clock::now;
 
 /// Connections of weft/1, the newest first.
 #[derive(Debug, Default)]

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::connect::{dial, failed, tcp};
-use crate::clock::now;
 use crate::error::BoxFailure;
-use crate::stream::own::OwnListeners;
-use crate::stream::socket::Socket;
+use crate::runtime::clock::now;
+use crate::transport::own::OwnListeners;
+use crate::transport::socket::Socket;
 
 /// Time for which the other address is tried first, once it has worked: then an application that has moved back to the
 /// address that is told is found again. A refused connection to this machine costs next to nothing.

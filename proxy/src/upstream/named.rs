@@ -12,8 +12,8 @@ use weft_mesh::reason::Reason;
 
 use super::connect::tcp;
 use crate::error::{BoxFailure, Failure};
-use crate::stream::own::OwnListeners;
-use crate::stream::socket::Socket;
+use crate::transport::own::OwnListeners;
+use crate::transport::socket::Socket;
 
 /// Time for a name to be resolved.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::http::client::Client;
-use crate::stats::Stats;
-use crate::stream::own::OwnListeners;
+use crate::observe::stats::Stats;
+use crate::transport::own::OwnListeners;
 use crate::upstream::connect::Connector;
 
 /// Time after which an unused connection is closed.

@@ -25,10 +25,10 @@ use crate::hop::link::Link;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
 use crate::http::upgrade;
+use crate::observe::stats::{Direction, Edge, EdgeKey, Retirement, Security, Stats};
 use crate::snapshot::Tls;
-use crate::stats::{Direction, Edge, EdgeKey, Retirement, Security, Stats};
-use crate::stream::door::Door;
-use crate::stream::own::OwnListeners;
+use crate::transport::door::Door;
+use crate::transport::own::OwnListeners;
 
 /// How often a request looks for another connection when the one it found takes no more streams.
 const TRIES: usize = 3;

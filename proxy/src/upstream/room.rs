@@ -12,8 +12,8 @@ use weft_mesh::name::ServicePort;
 use weft_mesh::reason::Reason;
 
 use super::connect::CONNECT_TIMEOUT;
-use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
+use crate::runtime::clock::now;
 use crate::snapshot::BackendPolicy;
 
 /// What workers together do to a service: what is under way, what was tried again, and a bell for those that wait for a

@@ -16,12 +16,12 @@ use weft_mesh::reason::Reason;
 use super::links::Limits;
 use super::peer::Peer;
 use super::room::Room;
-use crate::clock::{now, since};
 use crate::error::{BoxFailure, Failure};
-use crate::shared::Shared;
+use crate::runtime::clock::{now, since};
+use crate::runtime::shared::Shared;
 use crate::snapshot::{Backend, Snapshot};
-use crate::stream::door::Door;
-use crate::stream::own::OwnListeners;
+use crate::transport::door::Door;
+use crate::transport::own::OwnListeners;
 
 /// Time after which a worker forgets a service that nobody asks for.
 const FORGET_AFTER: Duration = Duration::from_mins(10);

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::access::Entry;
 use crate::http::recorded::Recorder;
+use crate::observe::access::Entry;
+use crate::observe::stats::{Direction, Edge, EdgeKey};
 use crate::snapshot::{Backend, Destination};
-use crate::stats::{Direction, Edge, EdgeKey};
 use crate::upstream::peer::{Peer, Sent};
 
 /// The way of a request out of the workload. It is counted, and logged, by what is known of it when it ends.

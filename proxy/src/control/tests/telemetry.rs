@@ -1,7 +1,7 @@
 use weft_mesh::name::ServicePort;
 
 use super::*;
-use crate::stats::{Direction, EDGE_IDLE, EdgeKey, Outcome, Security};
+use crate::observe::stats::{Direction, EDGE_IDLE, EdgeKey, Outcome, Security};
 
 fn key(direction: Direction) -> EdgeKey {
     let service: Option<ServicePort> = Some("shop/reviews:80".parse().unwrap());

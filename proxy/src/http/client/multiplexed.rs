@@ -20,14 +20,14 @@ use weft_mesh::reason::Reason;
 
 use super::failures::{broken, unsent};
 use super::{Client, Leased, MAX_HEAD};
-use crate::clock::now;
 use crate::error::{BoxFailure, Failure};
 use crate::http::authority::authority_from_host;
 use crate::http::body::Body;
 use crate::http::interim::Interim;
 use crate::http::local::LocalExecutor;
 use crate::http::upgrade;
-use crate::unread::{self, Part};
+use crate::runtime::clock::now;
+use crate::runtime::unread::{self, Part};
 use crate::upstream::connect::Stream;
 use crate::upstream::room::Age;
 

@@ -144,7 +144,7 @@ impl<S: AsyncRead + Unpin> GuardedFrames<S> {
         if read.is_empty() {
             return self.closed();
         }
-        let taken = match self.frames.read(read, crate::clock::now) {
+        let taken = match self.frames.read(read, crate::runtime::clock::now) {
             Ok(taken) => taken,
             Err(violation) => return Poll::Ready(Ok(Err(violation))),
         };
@@ -196,7 +196,7 @@ impl<S: AsyncRead + Unpin> GuardedFrames<S> {
     /// Sees how much may go on of what is held.
     fn sift(&mut self) -> Result<(), Violation> {
         loop {
-            let taken = self.frames.read(&self.held, crate::clock::now)?;
+            let taken = self.frames.read(&self.held, crate::runtime::clock::now)?;
             self.took(taken);
             self.to_library.extend_from_slice(&self.held.split_to(taken.good));
             if self.held.is_empty() {
@@ -252,7 +252,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedFrames<S> {
         let written = ready!(Pin::new(stream).poll_write(cx, buf))?;
         let witness = &this.witness;
         let wrote = buf.get(..written).unwrap_or_default();
-        this.frames.wrote(wrote, crate::clock::now, |violation| witness.saw(violation));
+        this.frames.wrote(wrote, crate::runtime::clock::now, |violation| witness.saw(violation));
         Poll::Ready(Ok(written))
     }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use weft_mesh::http_validation::HeadRead;
 
-use crate::stream::transport::ResetFlag;
+use crate::transport::transport::ResetFlag;
 
 /// Time between requests: that of opaque connections, and longer than clients keep connections for later.
 const BETWEEN: Duration = Duration::from_hours(1);
@@ -241,7 +241,7 @@ impl Timer for HeadTimer {
     }
 
     fn now(&self) -> Instant {
-        crate::clock::now()
+        crate::runtime::clock::now()
     }
 }
 

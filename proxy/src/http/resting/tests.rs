@@ -20,7 +20,7 @@ use crate::http::interim::Interim;
 use crate::http::limits::HEAD_TIMEOUT;
 use crate::http::server::{ServerVersion, serve};
 use crate::http::witness::Witness;
-use crate::stream::transport::Transport;
+use crate::transport::transport::Transport;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const HOUR: Duration = Duration::from_hours(1);

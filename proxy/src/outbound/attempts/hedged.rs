@@ -11,13 +11,13 @@ use weft_mesh::hedge::HedgePolicy;
 use weft_mesh::retry::{AttemptState, GiveUp, Pushback, is_answer};
 
 use super::{Ended, Plan, Tries};
-use crate::clock::now;
 use crate::error::BoxFailure;
 use crate::http::recorded::Exchange;
 use crate::http::replay::Replay;
-use crate::stats::HedgeOutcome;
+use crate::observe::stats::HedgeOutcome;
+use crate::runtime::clock::now;
+use crate::runtime::worker::Worker;
 use crate::upstream::service::Attempt;
-use crate::worker::Worker;
 
 /// Whether another attempt is made when the delay is over.
 enum Beside {

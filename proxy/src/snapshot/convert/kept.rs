@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use weft_mesh::filter::Bucket;
 
-use crate::clock::now;
+use crate::runtime::clock::now;
 
 /// What is left of rate limits. Settings are the snapshot's; this is the name's, as long as any snapshot in use has it.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use weft_mesh::reason::Reason;
 
 use super::*;
-use crate::stream::within::Within;
+use crate::transport::within::Within;
 
 /// An application that answers after a second; how many requests it has begun, and how many answered.
 fn slow() -> Rc<Cell<(u32, u32)>> {

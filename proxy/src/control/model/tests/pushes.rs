@@ -12,11 +12,11 @@ use weft_mesh::budget::BudgetPolicy;
 use weft_mesh::filter::{Bucket, Limited, RateLimit};
 
 use super::*;
-use crate::clock::now;
 use crate::error::Failure;
-use crate::shared::Shared;
+use crate::runtime::clock::now;
+use crate::runtime::shared::Shared;
+use crate::runtime::worker::Worker;
 use crate::upstream::service::Attempt;
-use crate::worker::Worker;
 
 const IDS: [&str; 3] = ["1", "2", "3"];
 /// Names that all stand for `shop/a:80`.
