@@ -1,4 +1,6 @@
 //! What a proxy is told when it starts. Everything else comes from the control plane.
+//!
+//! What a proxy is told at its start; imports only the types of what is configured.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

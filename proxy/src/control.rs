@@ -4,13 +4,15 @@
 //! identity ──> credentials ──> discovery ──> snapshot in force ──> workers
 //!                  └──> transport (one connection to the control plane) <── registration, telemetry
 //! ```
+//!
+//! May import `snapshot`, which it makes, and `observe`, which it serves; imported by `start` alone.
 
+mod bootstrap_credential;
 mod credentials;
 mod discovery;
 mod error;
 mod identity;
 mod model;
-mod proof;
 mod registration;
 mod revoked;
 mod serial;
@@ -27,10 +29,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::bootstrap_credential::Proof;
 use self::credentials::Credentials;
 use self::discovery::Discovery;
 use self::identity::Issuance;
-use self::proof::Proof;
 use self::registration::Registration;
 use self::telemetry::Telemetry;
 #[cfg(test)]

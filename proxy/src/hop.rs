@@ -2,6 +2,8 @@
 //!
 //! One task reads and writes a connection ([`driver`]); requests reach it through a [`link::Link`]. Nothing here
 //! crosses threads.
+//!
+//! May import `http` for bodies; imported by `upstream` and `inbound`, the two ends of a hop.
 
 pub mod body;
 pub mod client;

@@ -1,24 +1,26 @@
 //! HTTP as it goes through the proxy: bodies, the proxy's own answers, upgrades.
+//!
+//! May import `transport` and `upstream` (a body holds the connection that it comes from); imported by both sides.
 
-pub mod answer;
 pub mod authority;
 pub mod body;
 pub mod client;
 pub mod deadline;
 mod drive;
+pub mod exchange;
 mod expectation;
 mod guard;
-pub mod interim;
+pub(crate) mod header_case;
+mod idle_connection;
+pub(crate) mod idle_requests;
+pub mod informational;
 pub(crate) mod limits;
 pub mod local;
-pub(crate) mod quiet;
-pub mod recorded;
+pub mod local_reply;
 pub mod replay;
 pub mod replay_memory;
-mod resting;
 pub mod server;
-pub(crate) mod spelling;
 pub mod tee;
 pub mod upgrade;
 pub mod upload;
-pub mod witness;
+pub mod violation_recorder;

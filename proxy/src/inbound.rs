@@ -1,4 +1,6 @@
 //! What arrives at the workload: from a connection of a peer's proxy, or a plain one, to the application.
+//!
+//! May import everything but `control` and `start`; imported by `start` alone.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,32 +16,32 @@ use weft_mesh::protocol::Protocol;
 
 use crate::config::Offer;
 use crate::http::client::Client;
-use crate::http::quiet::Patience;
+use crate::http::idle_requests::Patience;
 use crate::observe::access::Entry;
 use crate::observe::stats::{Direction, Edge, EdgeKey, Security};
 use crate::runtime::worker::Worker;
 use crate::snapshot::InboundPort;
 use crate::transport::caller::Caller;
-use crate::transport::door::{Entering, door};
-use crate::transport::own::OwnListeners;
-use crate::transport::strangers::{Standing, Strangers};
+use crate::transport::internal_listener::{InternalConnection, internal_listener};
+use crate::transport::own_listeners::OwnListeners;
+use crate::transport::unproven::{Standing, UnprovenConnections};
 use crate::transport::{listener, socket};
 use crate::upstream::application::{Application, Applications};
 use crate::upstream::local::Local;
 
 pub(crate) mod connection;
-mod live;
 pub(crate) mod request;
+mod revocation;
 
-use live::Live;
+use revocation::OpaqueConnections;
 
 /// What the inbound side of a worker has.
 #[derive(Debug)]
 pub struct Context {
     /// The worker that it is a side of.
     pub worker: Rc<Worker>,
-    strangers: Rc<Strangers>,
-    live: Live,
+    strangers: Rc<UnprovenConnections>,
+    live: OpaqueConnections,
     applications: Applications,
 }
 
@@ -141,13 +143,13 @@ pub fn listen_transparent(context: &Rc<Context>, listener: TcpListener, stop: Ca
 
 /// Serves what the workload sends to itself.
 pub fn listen_own(context: &Rc<Context>, stop: CancellationToken) {
-    let (door, mut entering) = door();
-    if context.worker.door.set(door).is_err() {
+    let (internal_listener, mut entering) = internal_listener();
+    if context.worker.internal_listener.set(internal_listener).is_err() {
         return;
     }
     let context = Rc::clone(context);
     tokio::task::spawn_local(stop.run_until_cancelled_owned(async move {
-        while let Some(Entering { stream, destination }) = entering.recv().await {
+        while let Some(InternalConnection { stream, destination }) = entering.recv().await {
             let arrival = Arrival {
                 service: "".into(),
                 port: destination.port(),

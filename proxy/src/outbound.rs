@@ -1,4 +1,6 @@
 //! What leaves the workload: from a connection that its application opened to an endpoint of what it dialled.
+//!
+//! May import everything but `inbound`, `control` and `start`; imported by `start`, which listens, and by `inbound` for what comes first on a connection.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -13,19 +15,19 @@ use weft_mesh::proxy_protocol::Senders;
 use weft_mesh::violation::Violation;
 
 use crate::error::is_disconnect;
+use crate::http::idle_requests::Patience;
 use crate::http::limits::HEAD_TIMEOUT;
-use crate::http::quiet::Patience;
 use crate::http::server::{ServerVersion, serve};
-use crate::http::witness::Witness;
+use crate::http::violation_recorder::ViolationRecorder;
 use crate::observe::stats::{Direction, EdgeKey, LookupOutcome};
 use crate::runtime::shared::Shared;
 use crate::runtime::worker::Worker;
-use crate::transport::announced;
 use crate::transport::limit::Accepted;
 use crate::transport::prefixed::{Prefixed, read_ahead, read_ahead_within};
-use crate::transport::race::{First, Lost, race, race_with};
-use crate::transport::transport::Transport;
-use crate::transport::{listener, own, socket};
+use crate::transport::proxy_protocol;
+use crate::transport::server_first::{First, Lost, race, race_with};
+use crate::transport::stream::Transport;
+use crate::transport::{listener, own_listeners, socket};
 
 pub(crate) mod attempts;
 pub mod destination;
@@ -114,7 +116,7 @@ pub fn listen_local(
         let target = Target::Fixed(Arc::clone(&destination));
         async move {
             // Whoever reaches the port may use it, and leaves places to what the workload opens itself.
-            let is_own = own::is_opened_here(stream.tcp(), source);
+            let is_own = own_listeners::is_opened_here(stream.tcp(), source);
             if !is_own && !stream.places().take_unproven(&worker.shared.connections) {
                 worker.shared.stats.refused_connection(Direction::Outbound);
                 return stream.abort();
@@ -127,7 +129,7 @@ pub fn listen_local(
 
 /// The connection, if it was opened in the proxy's network namespace; others are reset.
 fn opened_here(worker: &Worker, stream: Accepted, source: SocketAddr) -> Option<Accepted> {
-    if own::is_opened_here(stream.tcp(), source) {
+    if own_listeners::is_opened_here(stream.tcp(), source) {
         return Some(stream);
     }
     worker.shared.refused_foreign(source);
@@ -144,7 +146,7 @@ async fn begin(
     if !announced_by.contains(source.ip()) {
         return Some((source, Prefixed::untouched(stream)));
     }
-    match announced::read(stream, source).await {
+    match proxy_protocol::read(stream, source).await {
         Ok((peer, stream)) => Some((peer.address, stream)),
         Err(problem) => {
             tracing::info!(%source, problem, "connection without a header of the PROXY protocol");
@@ -308,7 +310,8 @@ where
     S: Transport + Send + 'static,
 {
     let drain = worker.shared.drain.clone();
-    let witness = Witness::new(&worker.shared, Direction::Outbound).sharing(&downstream.patience);
+    let violations =
+        ViolationRecorder::new(&worker.shared, Direction::Outbound).sharing(&downstream.patience);
     let (of, source) = (Rc::clone(&worker), downstream.source);
     let refused = move |violation: Violation| {
         let log = of.shared.access.unread(Direction::Outbound, source);
@@ -316,5 +319,5 @@ where
         of.shared.refused(Direction::Outbound, violation, &edge, log);
     };
     let handler = move |request| request::handle(Rc::clone(&worker), Rc::clone(&downstream), request);
-    serve(stream, version, drain, witness, handler, refused).await;
+    serve(stream, version, drain, violations, handler, refused).await;
 }

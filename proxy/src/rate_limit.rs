@@ -3,6 +3,8 @@
 //! The worker that has the request asks by itself: the question is one message of gRPC on a connection that it keeps, to
 //! an endpoint that it chooses as for any other service, in mutual TLS where that is in the mesh. So nothing crosses
 //! threads, and a service that hangs or fails is balanced around and ejected like any other.
+//!
+//! Imported by both sides.
 
 mod ask;
 #[cfg(test)]

@@ -1,4 +1,6 @@
 //! What the control plane said, as workers read it: immutable, compiled once, shared by all threads.
+//!
+//! Imports nothing of the path of a request; imported by everything that asks what is configured.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! Starting and stopping a proxy: the one place where its parts are put together.
+//!
+//! May import everything; imported by nobody.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
@@ -17,7 +19,7 @@ use crate::observe::stats::Direction;
 use crate::runtime::descriptors;
 use crate::runtime::shared::Shared;
 use crate::transport::listener::Bound;
-use crate::transport::own::OwnListeners;
+use crate::transport::own_listeners::OwnListeners;
 
 pub mod run;
 mod worker;

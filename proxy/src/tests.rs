@@ -1,7 +1,6 @@
 //! A mesh in one thread: proxies, applications and clients joined by pipes, with time that only moves when all wait.
 
 mod access_log;
-mod announced;
 mod back_pressure;
 mod balancing;
 mod certificates;
@@ -29,7 +28,7 @@ mod half_dead;
 mod hedging;
 mod hostile;
 mod impatience;
-mod interim;
+mod informational;
 mod kept_connections;
 mod limits;
 mod loopbacks;
@@ -42,6 +41,7 @@ mod overload;
 mod own;
 mod paths;
 mod protocols;
+mod proxy_protocol;
 mod quiet;
 mod resets;
 mod resilience;

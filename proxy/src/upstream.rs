@@ -1,16 +1,18 @@
 //! What the proxy sends to: connections, and the choice among a service's endpoints.
+//!
+//! May import `http`, `hop`, `transport` and what is below; imported by both sides. It does not know who sends.
 
 mod adaptive;
 pub mod application;
+pub mod circuit_breaker;
 pub mod connect;
+mod dns;
 pub mod ejected;
-pub mod links;
+pub mod hop_pool;
 pub mod load;
 pub mod local;
-mod named;
-pub mod opening;
 pub mod passthrough;
 pub mod peer;
-pub mod room;
 pub mod service;
+pub mod shared_attempt;
 pub mod way;

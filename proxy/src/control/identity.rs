@@ -12,9 +12,9 @@ use weft_identity::{Freshness, KeyAndCsr, Rotation, TrustBundle, WorkloadCertifi
 use weft_proto::v1;
 use weft_proto::v1::identity_client::IdentityClient;
 
+use super::bootstrap_credential::Proof;
 use super::credentials::Credentials;
 use super::error::Error;
-use super::proof::Proof;
 use super::revoked::revoked;
 use super::serial;
 use super::transport::{Joined, Transport};

@@ -23,9 +23,9 @@ use weft_identity::tls::{ALPN_H2, bundle_client};
 use weft_identity::{ExpectedIdentities, Origin, Refusal};
 use weft_mesh::name::{Identity, TrustDomain};
 
+use super::bootstrap_credential::Proof;
 use super::credentials::Credentials;
 use super::error::Error;
-use super::proof::Proof;
 
 /// Who the control plane is: this service account in this namespace.
 const CONTROL_PLANE: (&str, &str) = ("weft-system", "control-plane");

@@ -15,8 +15,8 @@ use super::link::{LITTLE_CREDIT, Link, StreamRef};
 use super::send::send_body;
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
-use crate::http::interim::Interim;
-use crate::http::spelling;
+use crate::http::header_case;
+use crate::http::informational::Informational;
 use crate::runtime::clock::now;
 use crate::runtime::unread;
 
@@ -79,7 +79,7 @@ impl Link {
             Ok(stream) => stream,
             Err(error) => return Err(Box::new(NotSent { body, error })),
         };
-        if let Some(interim) = parts.extensions.get::<Interim>() {
+        if let Some(interim) = parts.extensions.get::<Informational>() {
             stream.listen(interim.clone());
         }
         if !end {
@@ -97,7 +97,7 @@ impl Link {
         let body = HopBody::new(stream, length);
         let body = if body.is_end_stream() { Body::Empty } else { Body::Hop(body) };
         let (mut response, metadata) = head.into_response(body);
-        spelling::restore(response.extensions_mut());
+        header_case::restore(response.extensions_mut());
         Ok(Ok((response, metadata)))
     }
 }

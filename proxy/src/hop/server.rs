@@ -19,9 +19,9 @@ use super::link::{Arrival, Link, StreamRef};
 use super::send::send_body;
 use crate::error::BoxFailure;
 use crate::http::body::Body;
-use crate::http::interim::Interim;
-use crate::http::witness::Witness;
-use crate::http::{spelling, upgrade};
+use crate::http::informational::Informational;
+use crate::http::violation_recorder::ViolationRecorder;
+use crate::http::{header_case, upgrade};
 use crate::runtime::clock::now;
 
 /// How long a stream may stand still is for the caller's proxy to say, which knows the route; one that it has forgotten ends
@@ -32,13 +32,13 @@ const FORGOTTEN_LOOKS: u32 = 24 * 60;
 pub type Answer = Result<(Response<Body>, ResponseMetadata), BoxFailure>;
 
 /// Serves a connection of weft/1 until it ends. When `drain` is cancelled, takes no new requests and ends when those
-/// that are under way have ended; when `close` is, those that are still on their way are for others to answer. `witness`
+/// that are under way have ended; when `close` is, those that are still on their way are for others to answer. `violations`
 /// hears of what the peer does that it must not.
 pub async fn serve<S, H, F>(
     stream: S,
     drain: CancellationToken,
     close: CancellationToken,
-    witness: Witness,
+    violations: ViolationRecorder,
     handler: H,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -46,7 +46,7 @@ pub async fn serve<S, H, F>(
     F: Future<Output = Answer> + 'static,
 {
     let link = Link::new(Role::Server, now());
-    let saw = witness.clone();
+    let saw = violations.clone();
     let driving = driver::drive(Rc::clone(&link), stream, move |arrival| {
         match &arrival {
             Arrival::Refused(error) => saw.saw(violation_of(*error)),
@@ -60,10 +60,10 @@ pub async fn serve<S, H, F>(
                 Body::Hop(HopBody::of_request(stream.clone(), content_length(&head.parts.headers)))
             };
             let (mut request, metadata) = head.into_request(body);
-            spelling::restore(request.extensions_mut());
+            header_case::restore(request.extensions_mut());
             // Clients of other versions can't be told.
             let expects = request.headers().contains_key(header::EXPECT);
-            let interim = (request.version() == Version::HTTP_11).then(|| Interim::with_names(expects));
+            let interim = (request.version() == Version::HTTP_11).then(|| Informational::with_names(expects));
             if let Some(interim) = &interim {
                 request.extensions_mut().insert(interim.clone());
             }
@@ -82,7 +82,7 @@ pub async fn serve<S, H, F>(
         tokio::select! {
             () = &mut driving => {
                 if link.was_broken() {
-                    witness.saw(Violation::Weft);
+                    violations.saw(Violation::Weft);
                 }
                 return;
             }
@@ -96,8 +96,8 @@ pub async fn serve<S, H, F>(
             }
             _ = ticks.tick() => {
                 link.tick(now());
-                for _ in 0..link.end_still(witness.looks().max(FORGOTTEN_LOOKS)) {
-                    witness.saw(Violation::Idle);
+                for _ in 0..link.end_still(violations.looks().max(FORGOTTEN_LOOKS)) {
+                    violations.saw(Violation::Idle);
                 }
             }
         }
@@ -115,7 +115,7 @@ fn violation_of(error: HeadError) -> Violation {
 
 async fn respond(
     stream: StreamRef,
-    interim: Option<Interim>,
+    interim: Option<Informational>,
     mut answering: Pin<Box<impl Future<Output = Answer>>>,
 ) {
     let id = stream.id();

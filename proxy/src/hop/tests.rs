@@ -16,7 +16,7 @@ use super::link::Link;
 use super::server::{Answer, serve};
 use crate::error::BoxFailure;
 use crate::http::body::Body;
-use crate::http::witness::Witness;
+use crate::http::violation_recorder::ViolationRecorder;
 use crate::observe::stats::Direction;
 use crate::runtime::clock::now;
 use crate::runtime::shared::Shared;
@@ -29,7 +29,7 @@ where
 {
     let (near, far) = tokio::io::duplex(pipe);
     let close = CancellationToken::new();
-    tokio::task::spawn_local(serve(far, drain.clone(), close, Witness::default(), handler));
+    tokio::task::spawn_local(serve(far, drain.clone(), close, ViolationRecorder::default(), handler));
     connect(near)
 }
 
@@ -306,13 +306,13 @@ fn a_future_of_a_request_stays_small() {
 async fn a_stream_that_the_callers_proxy_has_forgotten_ends_alone_after_a_day() {
     local(|| async {
         let (shared, _) = Shared::new(1, weft_mesh::balance::Locality::default());
-        let witness = Witness::new(&shared, Direction::Inbound);
+        let violations = ViolationRecorder::new(&shared, Direction::Inbound);
         let (near, far) = tokio::io::duplex(1000);
         tokio::task::spawn_local(serve(
             far,
             CancellationToken::new(),
             CancellationToken::new(),
-            witness,
+            violations,
             |request, _| async move {
                 if request.uri().path() == "/path" {
                     std::future::pending::<()>().await;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::client::Leased;
-use super::recorded::Exchange;
+use super::client::PooledBody;
+use super::exchange::Exchange;
 use super::replay::ReplayBody;
 use super::tee::{Copied, Tee};
 use super::upgrade::{Half, TunnelBody, Upgrading};
@@ -33,7 +33,7 @@ pub enum Body {
     /// From a stream of weft/1.
     Hop(HopBody),
     /// From a connection that this proxy opened, which it holds until its end.
-    Leased(Box<Leased>),
+    PooledBody(Box<PooledBody>),
     /// What the other side of a tunnel sends.
     Tunnel(TunnelBody),
     /// The content of a request that asks for a tunnel, then what its client sends through that.
@@ -64,7 +64,7 @@ impl Body {
     /// How many octets whoever sends it may have sent ahead while it is not read.
     pub(crate) fn ahead(&self) -> usize {
         match self {
-            Self::Leased(body) => body.ahead(),
+            Self::PooledBody(body) => body.ahead(),
             Self::Recorded(body) => body.ahead(),
             _ => INITIAL_WINDOW as usize,
         }
@@ -92,7 +92,7 @@ impl HttpBody for Body {
                 Pin::new(body).poll_frame(cx).map_err(|error| client_failure(&error)).map_ok(without_claims)
             }
             Self::Hop(body) => body.poll_frame(cx),
-            Self::Leased(body) => body.poll_frame(cx),
+            Self::PooledBody(body) => body.poll_frame(cx),
             Self::Tunnel(body) => body.poll_frame(cx),
             Self::Upgrading(body) => body.poll_frame(cx),
             Self::Half(body) => body.poll_frame(cx),
@@ -114,7 +114,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => bytes.is_none(),
             Self::Hyper(body) => body.is_end_stream(),
             Self::Hop(body) => body.is_end_stream(),
-            Self::Leased(body) => body.is_end_stream(),
+            Self::PooledBody(body) => body.is_end_stream(),
             Self::Tunnel(body) => body.is_end_stream(),
             Self::Upgrading(body) => body.is_end_stream(),
             Self::Half(body) => body.is_end_stream(),
@@ -134,7 +134,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Hyper(body) => body.size_hint(),
             Self::Hop(body) => body.size_hint(),
-            Self::Leased(body) => body.size_hint(),
+            Self::PooledBody(body) => body.size_hint(),
             Self::Tunnel(_) | Self::Upgrading(_) => SizeHint::default(),
             Self::Half(body) => body.size_hint(),
             Self::Replay(body) => body.size_hint(),

@@ -20,28 +20,28 @@ use weft_mesh::http_validation::{AnswerNames, Content, MAX_FIELDS, for_http1};
 use weft_mesh::reason::Reason;
 
 use super::body::Body;
-use super::interim::Interim;
-use super::{spelling, upgrade};
+use super::informational::Informational;
+use super::{header_case, upgrade};
 use crate::error::{BoxFailure, Failure};
 use crate::observe::stats::{Retirement, Stats};
 use crate::runtime::clock::now;
-use crate::transport::transport::ResetFlag;
+use crate::transport::stream::ResetFlag;
+use crate::upstream::circuit_breaker::{Age, ConnectionPermit};
 use crate::upstream::connect::Connector;
-use crate::upstream::opening::Opening;
-use crate::upstream::room::{Age, Held};
+use crate::upstream::shared_attempt::SharedAttempt;
 
 mod failures;
 mod idle;
-mod lease;
 mod multiplexed;
-mod spoken;
+mod pooled_body;
+mod protocol_probe;
 
 use failures::{broken, is_lost, outlived, unsent};
 use idle::{IdleConnections, State};
-pub use lease::Leased;
 pub(super) use multiplexed::MAX_SEND_BUFFER;
 use multiplexed::Multiplexed;
-use spoken::Spoken;
+pub use pooled_body::PooledBody;
+use protocol_probe::ProtocolProbe;
 
 /// Largest head of HTTP/1 that is read; hyper's own limit is several times that.
 const MAX_HEAD: usize = 64 * 1024;
@@ -69,14 +69,14 @@ pub struct Client {
     waiters: Rc<Cell<usize>>,
     returned: Notify,
     /// The connection of HTTP/2 that is being opened.
-    opening: Opening<Multiplexed>,
-    spoken: Spoken,
+    opening: SharedAttempt<Multiplexed>,
+    spoken: ProtocolProbe,
 }
 
 /// How a request can be sent.
 enum Way {
     Kept(Sender, State),
-    New(Option<Held>),
+    New(Option<ConnectionPermit>),
 }
 
 /// Counts one request that waits.
@@ -124,8 +124,8 @@ impl Client {
             multiplexed: RefCell::default(),
             waiters: Rc::default(),
             returned: Notify::new(),
-            opening: Opening::default(),
-            spoken: Spoken::default(),
+            opening: SharedAttempt::default(),
+            spoken: ProtocolProbe::default(),
         })
     }
 
@@ -188,7 +188,7 @@ impl Client {
         version: HttpVersion,
     ) -> Result<Response<Body>, BoxFailure> {
         frame(&mut request)?;
-        let names_go_on = Interim::listen(&mut request);
+        let names_go_on = Informational::listen(&mut request);
         let may_repeat = request.method().is_idempotent();
         let is_tunnel = upgrade::is_tunnel(&request);
         // Whether it may go on a connection that is just being closed: then it is sent once more from here.
@@ -211,7 +211,7 @@ impl Client {
                         response.extensions_mut().insert(sender.reset.clone());
                     }
                     if names_go_on && let Some(names) = sender.names.lock().take() {
-                        response.extensions_mut().insert(spelling::original(&names));
+                        response.extensions_mut().insert(header_case::original(&names));
                     }
                     return Ok(self.leased(response, sender));
                 }
@@ -259,17 +259,17 @@ impl Client {
         if let Some((sender, state)) = self.idle.take(repeatable) {
             return Some(Way::Kept(sender, state));
         }
-        let Some(room) = self.connector.room() else { return Some(Way::New(None)) };
-        room.enter().map(|held| Way::New(Some(held)))
+        let Some(breaker) = self.connector.breaker() else { return Some(Way::New(None)) };
+        breaker.enter().map(|held| Way::New(Some(held)))
     }
 
     async fn wait_for_way(&self, repeatable: bool) -> Result<Way, BoxFailure> {
-        let Some(room) = self.connector.room() else { return Ok(Way::New(None)) };
-        let _waiting = (room.wait()?, Waiter::new(&self.waiters));
+        let Some(breaker) = self.connector.breaker() else { return Ok(Way::New(None)) };
+        let _waiting = (breaker.wait()?, Waiter::new(&self.waiters));
         loop {
             tokio::select! {
                 () = self.returned.notified() => {}
-                () = room.freed() => {}
+                () = breaker.freed() => {}
             }
             if let Some(way) = self.free_way(repeatable) {
                 return Ok(way);
@@ -277,7 +277,7 @@ impl Client {
         }
     }
 
-    async fn connect_http1(&self, held: Option<Held>) -> Result<Sender, BoxFailure> {
+    async fn connect_http1(&self, held: Option<ConnectionPermit>) -> Result<Sender, BoxFailure> {
         let mut stream = self.connector.connect_in(held).await?;
         let greeted = Arc::new(AtomicBool::new(false));
         stream.tell_greeting(Arc::clone(&greeted));
@@ -308,12 +308,12 @@ impl Client {
 
     fn leased(self: &Rc<Self>, response: Response<Incoming>, sender: Sender) -> Response<Body> {
         let client = Rc::clone(self);
-        response.map(|body| Leased::http1(body, client, sender))
+        response.map(|body| PooledBody::http1(body, client, sender))
     }
 
     /// The age at which a connection takes no new requests.
     fn max_age(&self) -> Option<Duration> {
-        self.connector.room().and_then(|room| room.max_age())
+        self.connector.breaker().and_then(|breaker| breaker.max_age())
     }
 
     fn give_back(&self, sender: Sender) {
@@ -322,7 +322,7 @@ impl Client {
         if sender.inner.is_closed() || sender.age.is_over(now.into_std(), self.max_age()) {
             return;
         }
-        if self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted()) {
+        if self.waiters.get() == 0 && self.connector.breaker().is_some_and(|breaker| breaker.is_wanted()) {
             // Who waits does so for another endpoint or on another worker, and is helped only by its end.
             return;
         }
@@ -335,7 +335,8 @@ impl Client {
     /// Closes connections that have not been used for `idle`, and takes those out of use that are too old; says whether
     /// any is left.
     pub fn sweep(&self, now: Instant, idle: Duration, stats: &Stats) -> bool {
-        let wanted = self.waiters.get() == 0 && self.connector.room().is_some_and(|room| room.is_wanted());
+        let wanted =
+            self.waiters.get() == 0 && self.connector.breaker().is_some_and(|breaker| breaker.is_wanted());
         let idle = if wanted { Duration::ZERO } else { idle };
         let max_age = self.max_age();
         let is_kept = |unused: Option<Duration>, age: Age| {

@@ -18,15 +18,15 @@ use weft_mesh::http_validation::{End, Requests, encode_target};
 use weft_mesh::violation::Violation;
 
 use super::expectation;
-use super::witness::Witness;
-use crate::transport::transport::Transport;
+use super::violation_recorder::ViolationRecorder;
+use crate::transport::stream::Transport;
 
 mod frames;
-mod last_words;
+mod lingering_close;
 mod signals;
 
 pub(super) use frames::GuardedFrames;
-pub(super) use last_words::{Ended, Speech};
+pub(super) use lingering_close::{Ended, LocalReply};
 pub(super) use signals::{HeadTimer, REST, Signals};
 
 /// Octets that are read at once where a head is not whole yet.
@@ -46,7 +46,7 @@ pub(super) struct GuardedRequests<S: Transport> {
     stream: Option<S>,
     requests: Requests,
     signals: Arc<Signals>,
-    witness: Witness,
+    violations: ViolationRecorder,
     back: Return<S>,
     /// What was read and not given yet, of which the first octets may be.
     held: BytesMut,
@@ -57,12 +57,17 @@ pub(super) struct GuardedRequests<S: Transport> {
 }
 
 impl<S: Transport> GuardedRequests<S> {
-    pub(super) fn new(stream: S, signals: &Arc<Signals>, witness: Witness, back: &Return<S>) -> Self {
+    pub(super) fn new(
+        stream: S,
+        signals: &Arc<Signals>,
+        violations: ViolationRecorder,
+        back: &Return<S>,
+    ) -> Self {
         Self {
             stream: Some(stream),
             requests: Requests::for_little_room(),
             signals: Arc::clone(signals),
-            witness,
+            violations,
             back: Arc::clone(back),
             held: BytesMut::new(),
             good: 0,
@@ -310,11 +315,11 @@ impl<S: Transport> Drop for GuardedRequests<S> {
             stream.abort();
         }
         let End::Violation(violation) = self.end else { return };
-        self.witness.saw(violation);
+        self.violations.saw(violation);
         if self.has_last_words()
             && let Some(stream) = self.stream.take()
         {
-            *self.back.lock() = Some(Ended { stream, speech: Speech::Http1(violation) });
+            *self.back.lock() = Some(Ended { stream, speech: LocalReply::Http1(violation) });
         }
     }
 }

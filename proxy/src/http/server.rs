@@ -16,24 +16,24 @@ use tokio_util::sync::CancellationToken;
 use weft_mesh::http_validation::MAX_HEAD;
 use weft_mesh::violation::Violation;
 
-use super::answer::ends_connection;
 use super::body::Body;
 use super::client::MAX_SEND_BUFFER;
 use super::drive::drive;
 use super::guard::{GuardedFrames, GuardedRequests, HeadTimer, Return, Signals};
-use super::interim::{self, Interim, Interposed};
+use super::idle_requests::TUNNEL_LOOKS;
+use super::informational::{self, Informational, WithInformational};
 use super::limits::{
     HEAD_TIMEOUT, MAX_PENDING_RESETS, MAX_PENDING_RESETS_OF_PROXY, MAX_STREAMS, SMALL_WINDOW, STREAM_WINDOW,
     STREAM_WINDOW_OF_PROXY, STREAMS_IN_WINDOW,
 };
 use super::local::LocalExecutor;
-use super::quiet::TUNNEL_LOOKS;
+use super::local_reply::ends_connection;
 use super::upgrade::has_connection_option;
-use super::witness::{ClientKind, Witness};
-use super::{expectation, resting, spelling};
+use super::violation_recorder::{ClientKind, ViolationRecorder};
+use super::{expectation, header_case, idle_connection};
 use crate::runtime::unread;
-use crate::transport::gathered::Gathered;
-use crate::transport::transport::Transport;
+use crate::transport::stream::Transport;
+use crate::transport::write_coalescing::Coalesced;
 
 /// The version of HTTP on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +65,14 @@ impl Begun {
     }
 }
 
-/// Serves a connection until the client closes it, or `drain` is cancelled and what is under way has ended. `witness` hears
+/// Serves a connection until the client closes it, or `drain` is cancelled and what is under way has ended. `violations` hears
 /// of what the client does that it must not, and `refused` of a request that is answered here, because it never was one whole
 /// that `handler` could take.
 pub async fn serve<S, H, F>(
     stream: S,
     version: ServerVersion,
     drain: CancellationToken,
-    witness: Witness,
+    violations: ViolationRecorder,
     handler: H,
     refused: impl FnOnce(Violation),
 ) where
@@ -83,8 +83,8 @@ pub async fn serve<S, H, F>(
     let back = Return::default();
     // Either takes only the memory that it needs itself, for as long as the connection lives.
     let served = match version {
-        ServerVersion::Http1 => Box::pin(http1(stream, drain, &witness, &back, handler)).await,
-        ServerVersion::Http2 => Box::pin(http2(stream, drain, &witness, &back, handler)).await,
+        ServerVersion::Http1 => Box::pin(http1(stream, drain, &violations, &back, handler)).await,
+        ServerVersion::Http2 => Box::pin(http2(stream, drain, &violations, &back, handler)).await,
     };
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended with an error");
@@ -101,7 +101,7 @@ pub async fn serve<S, H, F>(
 async fn http1<S, H, F>(
     stream: S,
     drain: CancellationToken,
-    witness: &Witness,
+    violations: &ViolationRecorder,
     back: &Return<S>,
     handler: H,
 ) -> hyper::Result<()>
@@ -113,7 +113,7 @@ where
     let signals = Arc::<Signals>::default();
     let begun = Rc::new(Begun::default());
     let (told, heard) = (Rc::clone(&begun), Arc::clone(&signals));
-    let interim = Interim::default();
+    let interim = Informational::default();
     let between = interim.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         told.tell();
@@ -127,11 +127,11 @@ where
             request.extensions_mut().insert(interim.clone());
         }
         if let Some(names) = &known.names {
-            let (names, extensions) = (spelling::original(names), request.extensions_mut());
+            let (names, extensions) = (header_case::original(names), request.extensions_mut());
             if known.expects {
                 // hyper has read another name than the client has written.
                 extensions.insert(names.clone());
-                spelling::restore(extensions);
+                header_case::restore(extensions);
             }
             extensions.insert(names);
         }
@@ -145,7 +145,7 @@ where
         let signals = known.asks.then(|| Arc::clone(&heard));
         let body_of = Arc::clone(&heard);
         // On its way to where it is polled it is moved several times: a pointer costs less than all of it.
-        let response = Box::pin(interim::after(interim, handler(request)));
+        let response = Box::pin(informational::after(interim, handler(request)));
         async move {
             let mut response = response.await;
             // That of the proxy, whatever the application speaks (RFC 9110 section 2.5); hyper goes down to its client's.
@@ -164,8 +164,8 @@ where
             Ok::<_, std::convert::Infallible>(response)
         }
     });
-    let stream = GuardedRequests::new(stream, &signals, witness.clone(), back);
-    let stream = Interposed::new(stream, between);
+    let stream = GuardedRequests::new(stream, &signals, violations.clone(), back);
+    let stream = WithInformational::new(stream, between);
     let mut builder = http1::Builder::new();
     builder
         .timer(HeadTimer::new(&signals, HEAD_TIMEOUT))
@@ -178,16 +178,16 @@ where
     let still = Cell::new(0);
     let look = || {
         still.set(if signals.stands_still() { still.get() + 1 } else { 0 });
-        still.get() >= witness.looks()
+        still.get() >= violations.looks()
     };
     // A connection that is new has a request on its way.
     let end = || async {
         drain.cancelled().await;
         begun.wait().await;
     };
-    let served = resting::serve(builder, stream, service, &signals, end, look).await;
+    let served = idle_connection::serve(builder, stream, service, &signals, end, look).await;
     served.unwrap_or_else(|| {
-        witness.saw(Violation::Idle);
+        violations.saw(Violation::Idle);
         Ok(())
     })
 }
@@ -204,7 +204,7 @@ fn is_last(request: &Request<Incoming>) -> bool {
 async fn http2<S, H, F>(
     stream: S,
     drain: CancellationToken,
-    witness: &Witness,
+    violations: &ViolationRecorder,
     back: &Return<S>,
     handler: H,
 ) -> hyper::Result<()>
@@ -214,7 +214,7 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     let signals = Arc::<Signals>::default();
-    let of_tunnels = witness.clone();
+    let of_tunnels = violations.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         if request.method() == Method::CONNECT {
             of_tunnels.patience().allow(TUNNEL_LOOKS);
@@ -222,14 +222,14 @@ where
         let response = Box::pin(handler(request));
         async move { Ok::<_, std::convert::Infallible>(response.await) }
     });
-    let (window, pending_resets) = match witness.kind() {
+    let (window, pending_resets) = match violations.kind() {
         ClientKind::Single => (STREAM_WINDOW, MAX_PENDING_RESETS),
         ClientKind::MeshProxy => (STREAM_WINDOW_OF_PROXY, MAX_PENDING_RESETS_OF_PROXY),
     };
     // Held until the connection ends.
     let windows = unread::Windows::accepted();
     let window = windows.of_streams(window, SMALL_WINDOW);
-    let stream = GuardedFrames::new(stream, &signals, witness.clone(), back);
+    let stream = GuardedFrames::new(stream, &signals, violations.clone(), back);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
@@ -243,7 +243,7 @@ where
         .max_local_error_reset_streams(None)
         .auto_date_header(false)
         .enable_connect_protocol();
-    let connection = builder.serve_connection(TokioIo::new(Gathered::new(stream)), service);
+    let connection = builder.serve_connection(TokioIo::new(Coalesced::new(stream)), service);
     // Large, and moved into the future that drives it.
     let mut connection = Box::pin(connection);
     let look = || {

@@ -14,23 +14,23 @@ use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
-use super::{Arrival, Context, Upstream, live, request};
+use super::{Arrival, Context, Upstream, request, revocation};
 use crate::error::Failure;
 use crate::error::is_disconnect;
 use crate::http::server::{ServerVersion, serve as serve_http};
-use crate::http::witness::{ClientKind, Witness};
+use crate::http::violation_recorder::{ClientKind, ViolationRecorder};
 use crate::observe::stats::{AuthorizationOutcome, Cause, Direction};
 use crate::outbound::{first_bytes, first_bytes_of_http};
 use crate::runtime::clock::{now, since};
 use crate::runtime::overload;
 use crate::snapshot::{InboundPort, TlsMode};
-use crate::transport::announced::{self, Peer};
 use crate::transport::caller::Caller;
 use crate::transport::prefixed::{FIRST_BYTE, Prefixed, read_ahead_within};
-use crate::transport::race::{First, Lost, race};
+use crate::transport::proxy_protocol::{self, Peer};
 use crate::transport::relay::{Carried, Ended, relay};
-use crate::transport::strangers::Standing;
-use crate::transport::transport::Transport;
+use crate::transport::server_first::{First, Lost, race};
+use crate::transport::stream::Transport;
+use crate::transport::unproven::Standing;
 use crate::upstream::connect::{HANDSHAKE_TIMEOUT, Stream};
 
 /// Time without a byte after which an opaque connection is given up.
@@ -49,7 +49,7 @@ pub(crate) async fn serve<S>(
     let _open = context.worker.shared.stats.connection(Direction::Inbound);
     let port = context.worker.with_snapshot(|snapshot| Arc::clone(snapshot.inbound.port(arrival.port)));
     let (peer, stream) = if port.announced_by.contains(peer.ip()) {
-        match announced::read(stream, peer).await {
+        match proxy_protocol::read(stream, peer).await {
             Ok(read) => read,
             Err(problem) => {
                 context.worker.shared.stats.answered(Direction::Inbound, Cause::Failed(Reason::BadRequest));
@@ -101,24 +101,24 @@ fn is_client_hello(bytes: &[u8], ended: bool) -> Option<bool> {
 }
 
 /// What a client of a port that nothing, or no HTTP, is declared of begins with.
-enum Opening {
+enum SharedAttempt {
     /// TLS of the mesh.
     Mesh,
     /// Anything else, TLS that the application itself ends among it.
     Other,
 }
 
-fn opening(bytes: &[u8], ended: bool, protocol: Protocol) -> Option<Opening> {
+fn opening(bytes: &[u8], ended: bool, protocol: Protocol) -> Option<SharedAttempt> {
     match detect(bytes) {
         Detection::Tls { sni, alpn } => {
             let weft = alpn.iter().any(|offered| offered.starts_with(b"weft/"));
             // Other meshes' proxies dial addresses and so name no server; other clients name one or offer nothing.
             let peer = protocol != Protocol::Tls && sni.is_none() && !alpn.is_empty();
-            Some(if weft || peer { Opening::Mesh } else { Opening::Other })
+            Some(if weft || peer { SharedAttempt::Mesh } else { SharedAttempt::Other })
         }
         Detection::NeedMore if bytes.first() == Some(&0x16) && !ended => None,
         _ if bytes.is_empty() => None,
-        _ => Some(Opening::Other),
+        _ => Some(SharedAttempt::Other),
     }
 }
 
@@ -145,12 +145,12 @@ async fn undeclared<S>(
         Ok((upstream.forward.connector().connect().await?, upstream))
     };
     match race(stream, |bytes, ended| opening(bytes, ended, protocol), open).await {
-        Ok(First::Client(Opening::Mesh, near, far)) => {
+        Ok(First::Client(SharedAttempt::Mesh, near, far)) => {
             drop(far);
             meshed(context, near, peer, arrival, port, standing).await;
         }
         Ok(First::Client(..) | First::Server(..)) if !standing.unproven(&context.worker.shared) => {}
-        Ok(First::Client(Opening::Other, near, far)) => {
+        Ok(First::Client(SharedAttempt::Other, near, far)) => {
             let far = far.map(|(far, _)| far);
             if protocol == Protocol::Detect {
                 detected(context, near, far, arrival, &caller).await;
@@ -247,9 +247,9 @@ async fn by_alpn<S>(
             let context = Rc::clone(context);
             let drain = caller.drain(&context.worker.shared.drain);
             let close = context.worker.shared.close.clone();
-            let witness = Witness::new(&context.worker.shared, Direction::Inbound);
+            let violations = ViolationRecorder::new(&context.worker.shared, Direction::Inbound);
             let serving =
-                crate::hop::server::serve(stream, drain, close, witness, move |request, metadata| {
+                crate::hop::server::serve(stream, drain, close, violations, move |request, metadata| {
                     request::from_hop(Rc::clone(&context.worker), Rc::clone(&upstream), request, metadata)
                 });
             Box::pin(serving).await;
@@ -309,8 +309,9 @@ where
     let drain = caller.drain(&context.worker.shared.drain);
     let context = Rc::clone(context);
     let kind = if caller.identity.is_some() { ClientKind::MeshProxy } else { ClientKind::Single };
-    let witness =
-        Witness::new(&context.worker.shared, Direction::Inbound).of(kind).sharing(&upstream.patience);
+    let violations = ViolationRecorder::new(&context.worker.shared, Direction::Inbound)
+        .of(kind)
+        .sharing(&upstream.patience);
     let (shared, of) = (Arc::clone(&context.worker.shared), Rc::clone(&upstream));
     let refused = move |violation: Violation| {
         let mut log = shared.access.unread(Direction::Inbound, of.peer);
@@ -321,7 +322,7 @@ where
     };
     let handler =
         move |request| request::from_http(Rc::clone(&context.worker), Rc::clone(&upstream), request);
-    serve_http(stream, version, drain, witness, handler, refused).await;
+    serve_http(stream, version, drain, violations, handler, refused).await;
 }
 
 async fn opaque<S>(context: &Rc<Context>, near: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)
@@ -366,7 +367,7 @@ fn may_connect(context: &Context, upstream: &Upstream) -> bool {
 }
 
 fn is_allowed(context: &Context, upstream: &Upstream) -> bool {
-    context.worker.with_snapshot(|snapshot| live::is_allowed(&snapshot.inbound, upstream))
+    context.worker.with_snapshot(|snapshot| revocation::is_allowed(&snapshot.inbound, upstream))
 }
 
 /// Carries bytes both ways until both sides have ended, or the caller is let in no longer: of bytes that nothing is known

@@ -18,11 +18,11 @@ use crate::snapshot::{Backend, Destination, Inbound};
 
 mod connection;
 mod outcome;
-mod words;
+mod text;
 
 use outcome::{answered, outcome};
-pub(crate) use words::{asks, health, hop};
-use words::{considered, promises, protection, steps};
+pub(crate) use text::{asks, health, hop};
+use text::{considered, promises, protection, steps};
 
 /// A request that is asked about.
 #[derive(Clone, Debug)]

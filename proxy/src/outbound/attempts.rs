@@ -23,11 +23,11 @@ use weft_mesh::retry::{AttemptState, Decision, GiveUp, RetryPolicy, decide, is_f
 use super::exchange::Rule;
 use super::loops;
 use crate::error::{BoxFailure, Failure};
-use crate::http::answer::{X_WEFT_ERROR, is_grpc};
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
 use crate::http::deadline;
-use crate::http::recorded::Exchange;
+use crate::http::exchange::Exchange;
+use crate::http::local_reply::{X_WEFT_ERROR, is_grpc};
 use crate::http::replay::Replay;
 use crate::observe::stats::{Cause, RetryOutcome};
 use crate::runtime::clock::now;

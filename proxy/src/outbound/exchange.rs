@@ -18,7 +18,7 @@ use super::session::Sessions;
 use super::{Downstream, mirror};
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
-use crate::http::recorded::Exchange;
+use crate::http::exchange::Exchange;
 use crate::http::tee::Tee;
 use crate::http::upgrade::{self, Upgrading};
 use crate::observe::stats::Cause;

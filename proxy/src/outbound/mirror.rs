@@ -17,10 +17,10 @@ use weft_mesh::reason::Reason;
 use super::attempts::{answered_by_proxy, version_for};
 use super::loops;
 use crate::error::{BoxFailure, Failure};
-use crate::http::answer::is_grpc;
 use crate::http::body::Body;
-use crate::http::interim::Interim;
-use crate::http::recorded::Exchange;
+use crate::http::exchange::Exchange;
+use crate::http::informational::Informational;
+use crate::http::local_reply::is_grpc;
 use crate::observe::stats::{Cause, Direction};
 use crate::runtime::worker::Worker;
 use crate::snapshot::Backend;
@@ -47,7 +47,7 @@ pub(super) fn copies(
     for mirror in filters.mirrors.iter().filter(|mirror| mirror.fraction.hits(fastrand::u64(..))) {
         let mut parts = parts.clone();
         // What answers a copy answers nobody.
-        parts.extensions.remove::<Interim>();
+        parts.extensions.remove::<Informational>();
         copies.push(Copy { backend: Arc::clone(&mirror.backend), parts });
     }
 }

@@ -11,11 +11,11 @@ use weft_mesh::headers::{may_be_forwarded, remove_hop_by_hop, remove_proxy_crede
 use super::destination::{Found, find, known};
 use super::{Downstream, Target, exchange, explicit, loops};
 use crate::error::{BoxFailure, Failure};
-use crate::http::answer::{answer, answer_to_last, is_grpc};
 use crate::http::authority::objection;
 use crate::http::body::Body;
 use crate::http::client::HttpVersion;
-use crate::http::recorded::{Exchange, unless_still};
+use crate::http::exchange::{Exchange, unless_still};
+use crate::http::local_reply::{answer, answer_to_last, is_grpc};
 use crate::http::upgrade::{self, Upgrading, is_tunnel};
 use crate::observe::stats::{Cause, Direction};
 use crate::runtime::overload;

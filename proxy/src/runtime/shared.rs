@@ -26,8 +26,8 @@ use crate::runtime::overload::Overload;
 use crate::snapshot::Snapshot;
 use crate::transport::limit::ConnectionLimit;
 use crate::transport::redirection::Redirection;
+use crate::upstream::circuit_breaker::ServiceUsage;
 use crate::upstream::ejected::Ejected;
-use crate::upstream::room::ServiceUsage;
 
 /// Time that a request waits for the control plane to tell about a destination that the proxy does not know yet.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);

@@ -11,8 +11,8 @@ use arc_swap::Cache;
 use tokio::time::Instant;
 use weft_mesh::name::ServicePort;
 
-use crate::http::quiet::Waiting;
-use crate::http::recorded::Recorder;
+use crate::http::exchange::Recorder;
+use crate::http::idle_requests::Waiting;
 use crate::observe::stats::KeptEdges;
 use crate::runtime::clock::now;
 use crate::runtime::descriptors;
@@ -20,8 +20,8 @@ use crate::runtime::overload::Watch;
 use crate::runtime::shared::Shared;
 use crate::snapshot::{Backend, Snapshot};
 use crate::transport::caller::Proven;
-use crate::transport::door::Door;
-use crate::transport::own::OwnListeners;
+use crate::transport::internal_listener::InternalListener;
+use crate::transport::own_listeners::OwnListeners;
 use crate::transport::relay::Pipes;
 use crate::upstream::passthrough::Passthrough;
 use crate::upstream::service::{Service, ServiceContext};
@@ -40,7 +40,7 @@ pub struct Worker {
     /// The peers that proved who they are.
     pub(crate) proven: Proven,
     /// The way to the inbound side for requests to the own workload, where connections are redirected.
-    pub door: OnceCell<Door>,
+    pub internal_listener: OnceCell<InternalListener>,
     /// What its exchanges are recorded with.
     pub recorder: Rc<Recorder>,
     /// Through which the kernel moves bytes between plain connections.
@@ -63,7 +63,7 @@ impl Worker {
             number: shared.number_of_worker(),
             watch: Watch::new(&shared.overload),
             proven: Proven::default(),
-            door: OnceCell::new(),
+            internal_listener: OnceCell::new(),
             recorder: Rc::new(Recorder {
                 shared: Arc::clone(&shared),
                 waiting: Waiting::default(),
@@ -92,7 +92,11 @@ impl Worker {
             self.with_snapshot(|snapshot| service.update(snapshot));
             return Rc::clone(service);
         }
-        let context = ServiceContext { shared: &self.shared, door: self.door.get(), own: &self.own };
+        let context = ServiceContext {
+            shared: &self.shared,
+            internal_listener: self.internal_listener.get(),
+            own: &self.own,
+        };
         let service = self.with_snapshot(|snapshot| Service::new(&context, backend, snapshot));
         self.services.borrow_mut().insert(backend.service.clone(), Rc::clone(&service));
         service

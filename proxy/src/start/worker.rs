@@ -16,7 +16,7 @@ use crate::outbound;
 use crate::runtime::shared::Shared;
 use crate::runtime::unread;
 use crate::runtime::worker::Worker;
-use crate::transport::own::OwnListeners;
+use crate::transport::own_listeners::OwnListeners;
 
 /// How often idle connections are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

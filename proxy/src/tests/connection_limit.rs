@@ -19,7 +19,7 @@ use crate::outbound;
 use crate::runtime::shared::Shared;
 use crate::runtime::worker::Worker;
 use crate::transport::listener::Bound;
-use crate::transport::own::OwnListeners;
+use crate::transport::own_listeners::OwnListeners;
 
 /// A proxy whose local listener leads to `destination`, outside the mesh, and where that listens.
 fn listening(destination: SocketAddr) -> (Rc<Worker>, SocketAddr) {

@@ -18,7 +18,7 @@ use crate::outbound;
 use crate::runtime::shared::Shared;
 use crate::runtime::worker::Worker;
 use crate::transport::listener::Bound;
-use crate::transport::own::{OwnListeners, is_local};
+use crate::transport::own_listeners::{OwnListeners, is_local};
 
 /// What comes back for a request to an address, or that the connection was reset.
 fn answer(proxy: &str, target: &str) -> String {

@@ -13,7 +13,7 @@ use super::network;
 use super::world::*;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
-use crate::transport::own::OwnListeners;
+use crate::transport::own_listeners::OwnListeners;
 use crate::transport::within::Within;
 use crate::upstream::connect::Connector;
 

@@ -15,8 +15,8 @@ use super::world::*;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
 use crate::http::server::{ServerVersion, serve};
-use crate::http::witness::Witness;
-use crate::transport::own::OwnListeners;
+use crate::http::violation_recorder::ViolationRecorder;
+use crate::transport::own_listeners::OwnListeners;
 use crate::upstream::connect::Connector;
 use crate::upstream::local::Local;
 
@@ -31,7 +31,7 @@ fn listens(at: &str, name: &'static str) -> Rc<Cell<u32>> {
             Response::builder().header("connection", "close").body(Body::full(name)).unwrap()
         };
         let drain = CancellationToken::new();
-        serve(stream, ServerVersion::Http1, drain, Witness::default(), handler, drop).await;
+        serve(stream, ServerVersion::Http1, drain, ViolationRecorder::default(), handler, drop).await;
     });
     let connections = Rc::new(Cell::new(0));
     network::counted(address(at), &connections);

@@ -13,7 +13,7 @@ use crate::inbound;
 use crate::runtime::shared::Shared;
 use crate::runtime::worker::Worker;
 use crate::transport::listener::Bound;
-use crate::transport::own::OwnListeners;
+use crate::transport::own_listeners::OwnListeners;
 
 /// The control plane knows one protocol for each port number.
 #[tokio::test]

@@ -20,8 +20,8 @@ use crate::outbound::{self, Downstream, Target};
 use crate::runtime::shared::Shared;
 use crate::runtime::worker::Worker;
 use crate::snapshot::convert;
-use crate::transport::strangers::Standing;
-use crate::transport::transport::Transport;
+use crate::transport::stream::Transport;
+use crate::transport::unproven::Standing;
 use crate::transport::within::{Within, within};
 use crate::upstream::local::Local;
 

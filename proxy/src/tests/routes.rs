@@ -64,7 +64,7 @@ async fn over_each_hop<F: Future<Output = ()>>(destination: v1::Destination, tes
 }
 
 /// An application that says what it was asked: the request line and the fields, one a line.
-fn witness(host: u8) {
+fn violations(host: u8) {
     application(host, |request| async move {
         let mut said = format!("{} {}\n", request.method(), request.uri().path_and_query().unwrap());
         let authority = request.uri().authority().map(ToString::to_string);

@@ -18,9 +18,9 @@ use super::network;
 use super::world::*;
 use crate::hop::tests::Frames;
 use crate::http::body::Body;
-use crate::http::interim::Interim;
+use crate::http::informational::Informational;
 use crate::http::server::{ServerVersion, serve};
-use crate::http::witness::Witness;
+use crate::http::violation_recorder::ViolationRecorder;
 
 /// Meshes with each kind of hop to an application that declares this of itself.
 async fn over_each_hop<F: Future<Output = ()>>(protocol: v1::Protocol, test: impl Fn(Mesh) -> F) {
@@ -45,13 +45,13 @@ where
     F: Future<Output = Response<Body>> + 'static,
 {
     network::listen(application_at(2), move |stream| {
-        serve(stream, version, CancellationToken::new(), Witness::default(), handler.clone(), drop)
+        serve(stream, version, CancellationToken::new(), ViolationRecorder::default(), handler.clone(), drop)
     });
 }
 
 /// Returns the request's body and, as trailers, what was noteworthy of its head.
 async fn answer(request: Request<Incoming>) -> Response<Body> {
-    if let Some(interim) = request.extensions().get::<Interim>() {
+    if let Some(interim) = request.extensions().get::<Informational>() {
         interim.go_on();
     }
     let headers = request.headers();
@@ -139,7 +139,7 @@ async fn another_version_is_found_out_when_the_application_is_replaced() {
             let stop = first.clone();
             async move {
                 tokio::select! {
-                    () = serve(stream, ServerVersion::Http1, CancellationToken::new(), Witness::default(), answer, drop) => {}
+                    () = serve(stream, ServerVersion::Http1, CancellationToken::new(), ViolationRecorder::default(), answer, drop) => {}
                     () = stop.cancelled() => {}
                 }
             }
@@ -284,7 +284,7 @@ async fn a_client_of_http1_reaches_an_application_that_declares_nothing_and_spea
                     stream,
                     ServerVersion::Http2,
                     CancellationToken::new(),
-                    Witness::default(),
+                    ViolationRecorder::default(),
                     handler,
                     drop,
                 )

@@ -24,15 +24,15 @@ use crate::error::BoxFailure;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
 use crate::http::server::{ServerVersion, serve};
-use crate::http::witness::Witness;
+use crate::http::violation_recorder::ViolationRecorder;
 use crate::inbound::{self, Arrival};
 use crate::observe::stats::{EdgeKey, Totals};
 use crate::outbound::{self, Downstream, Target, first_bytes};
 use crate::runtime::shared::{Lookup, Shared};
 use crate::runtime::worker::Worker;
 use crate::snapshot::{Snapshot, Tls, convert};
-use crate::transport::own::OwnListeners;
-use crate::transport::strangers::Standing;
+use crate::transport::own_listeners::OwnListeners;
+use crate::transport::unproven::Standing;
 use crate::upstream::connect::Connector;
 use crate::upstream::local::Local;
 
@@ -399,7 +399,8 @@ where
         async move {
             let Ok((version, stream)) = first_bytes(stream).await else { return };
             let version = version.unwrap_or(ServerVersion::Http1);
-            serve(stream, version, CancellationToken::new(), Witness::default(), handler, drop).await;
+            serve(stream, version, CancellationToken::new(), ViolationRecorder::default(), handler, drop)
+                .await;
         }
     });
 }

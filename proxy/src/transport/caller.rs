@@ -13,7 +13,7 @@ use weft_identity::{Generation, Lineage, Revoked, TrustBundle};
 use weft_mesh::name::Identity;
 
 use crate::observe::stats::{Retirement, Stats};
-use crate::transport::announced::Peer;
+use crate::transport::proxy_protocol::Peer;
 
 /// Connections that are verified again in one sweep: each takes about as long as a request.
 const CHECKS: usize = 64;

@@ -10,16 +10,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use weft_mesh::limits::{Limiter, Permit};
 
-use super::transport::Transport;
+use super::stream::Transport;
 use crate::runtime::clock::Seldom;
 
 /// The connections of clients that there are, of all workers, and how many there may be; as many as like until that is set.
 ///
 /// Whoever reaches a proxy can hold connections to it. Half of the places are for callers that have not proven who they are,
-/// a quarter for those that may still do so ([`Strangers`]); so the last quarter is always left to what the workload opens
+/// a quarter for those that may still do so ([`UnprovenConnections`]); so the last quarter is always left to what the workload opens
 /// itself, and to callers that have proven who they are.
 ///
-/// [`Strangers`]: super::strangers::Strangers
+/// [`UnprovenConnections`]: super::unproven::UnprovenConnections
 #[derive(Debug, Default)]
 pub struct ConnectionLimit {
     open: Arc<Limiter>,

@@ -11,7 +11,7 @@ use weft_mesh::limits::Permit;
 
 use super::limit::Accepted;
 use super::socket;
-use super::transport::Transport as _;
+use super::stream::Transport as _;
 
 /// Connections that the kernel completes before the proxy takes them.
 const BACKLOG: i32 = 4096;

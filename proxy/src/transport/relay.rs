@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, Sleep};
 
-use super::transport::Transport;
+use super::stream::Transport;
 
 mod direction;
 mod pipes;

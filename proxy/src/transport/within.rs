@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use super::transport::{ResetFlag, Transport};
+use super::stream::{ResetFlag, Transport};
 
 /// One end of a connection within this process. Dropped, it ends the connection; [aborted](Transport::abort) and dropped,
 /// it resets it.

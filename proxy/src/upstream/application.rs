@@ -12,7 +12,7 @@ use super::load::Load;
 use super::local::Local;
 use crate::http::client::Client;
 use crate::runtime::shared::Shared;
-use crate::transport::own::OwnListeners;
+use crate::transport::own_listeners::OwnListeners;
 
 /// The applications of one worker, by where they listen.
 #[derive(Debug, Default)]

@@ -23,14 +23,14 @@ use weft_mesh::protocol::begins_like_http2_server;
 use weft_mesh::proxy_protocol::{Addresses, Version, encode};
 use weft_mesh::reason::Reason;
 
+use super::circuit_breaker::{CircuitBreaker, ConnectionPermit};
+use super::dns::DnsName;
 use super::local::{Local, Ways};
-use super::named::Named;
-use super::room::{Held, Room};
 use crate::error::{BoxFailure, Failure};
-use crate::transport::door::Door;
-use crate::transport::own::OwnListeners;
+use crate::transport::internal_listener::InternalListener;
+use crate::transport::own_listeners::OwnListeners;
 use crate::transport::socket::Socket;
-use crate::transport::transport::{ResetFlag, Transport};
+use crate::transport::stream::{ResetFlag, Transport};
 
 /// Time for a TCP connection, unless the service's policy says otherwise.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Connector {
     to: To,
     tls: Option<Arc<rustls::ClientConfig>>,
-    room: Option<Rc<Room>>,
+    breaker: Option<Rc<CircuitBreaker>>,
     /// What is written before anything else.
     header: Option<Rc<[u8]>>,
     /// Where it never leads.
@@ -52,9 +52,9 @@ pub struct Connector {
 #[derive(Debug, Clone)]
 enum To {
     Address(SocketAddr),
-    Own(SocketAddr, Door),
+    Own(SocketAddr, InternalListener),
     Local(Ways),
-    Name(Named),
+    Name(DnsName),
 }
 
 impl Connector {
@@ -70,7 +70,7 @@ impl Connector {
 
     /// Connects in plain text to a name outside the mesh, `host:port`, at the address that answers first.
     pub fn named(name: Arc<str>, own: &OwnListeners) -> Self {
-        Self::to(To::Name(Named::new(name)), own)
+        Self::to(To::Name(DnsName::new(name)), own)
     }
 
     /// Connects with TLS; the configuration holds who the peer may be and what is offered by ALPN.
@@ -79,20 +79,20 @@ impl Connector {
     }
 
     fn to(to: To, own: &OwnListeners) -> Self {
-        Self { to, tls: None, room: None, header: None, own: own.clone() }
+        Self { to, tls: None, breaker: None, header: None, own: own.clone() }
     }
 
     /// Reaches the address, which is the own workload's, through this proxy's own inbound side.
     #[must_use]
-    pub fn through(self, door: &Door) -> Self {
+    pub fn through(self, internal_listener: &InternalListener) -> Self {
         let To::Address(address) = self.to else { return self };
-        Self { to: To::Own(address, door.clone()), ..self }
+        Self { to: To::Own(address, internal_listener.clone()), ..self }
     }
 
     /// Counts its connections among those that a service may have, and keeps to the service's limits.
     #[must_use]
-    pub fn within(self, room: &Rc<Room>) -> Self {
-        Self { room: Some(Rc::clone(room)), ..self }
+    pub fn within(self, breaker: &Rc<CircuitBreaker>) -> Self {
+        Self { breaker: Some(Rc::clone(breaker)), ..self }
     }
 
     /// Says on each connection before anything else, in this version of the PROXY protocol, that it is for `source`.
@@ -109,8 +109,8 @@ impl Connector {
     }
 
     /// The limits that its connections count for.
-    pub fn room(&self) -> Option<&Rc<Room>> {
-        self.room.as_ref()
+    pub fn breaker(&self) -> Option<&Rc<CircuitBreaker>> {
+        self.breaker.as_ref()
     }
 
     /// What it leads to, as the authority of a request that has none of its own.
@@ -124,12 +124,12 @@ impl Connector {
 
     /// Opens a connection, if the service may have one more. A failure is always before any request was sent.
     pub async fn connect(&self) -> Result<Stream, BoxFailure> {
-        let held = self.room.as_ref().map(|room| room.enter_now()).transpose()?;
+        let held = self.breaker.as_ref().map(|breaker| breaker.enter_now()).transpose()?;
         self.connect_in(held).await
     }
 
     /// Opens a connection in a place that was taken for it.
-    pub async fn connect_in(&self, held: Option<Held>) -> Result<Stream, BoxFailure> {
+    pub async fn connect_in(&self, held: Option<ConnectionPermit>) -> Result<Stream, BoxFailure> {
         Ok(Stream {
             io: self.open().await?,
             bell: None,
@@ -141,11 +141,11 @@ impl Connector {
     }
 
     async fn open(&self) -> Result<Io, BoxFailure> {
-        let timeout = self.room.as_ref().map_or(CONNECT_TIMEOUT, |room| room.connect_timeout());
+        let timeout = self.breaker.as_ref().map_or(CONNECT_TIMEOUT, |breaker| breaker.connect_timeout());
         let (address, mut stream) = match &self.to {
             To::Address(address) => (*address, tcp(*address, timeout, &self.own).await?),
-            To::Own(address, door) => {
-                let stream = door.open(*address);
+            To::Own(address, internal_listener) => {
+                let stream = internal_listener.open(*address);
                 let stream = stream.map_err(|error| failed(format!("connecting to {address}: {error}")))?;
                 (*address, Socket::Within(stream))
             }
@@ -206,7 +206,7 @@ pub struct Stream {
     /// Whether it is to end by a reset, as somebody says who does not hold it.
     reset: Option<ResetFlag>,
     /// Given back after the connection is closed.
-    _held: Option<Held>,
+    _held: Option<ConnectionPermit>,
 }
 
 #[derive(Debug)]

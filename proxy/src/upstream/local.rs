@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::connect::{dial, failed, tcp};
 use crate::error::BoxFailure;
 use crate::runtime::clock::now;
-use crate::transport::own::OwnListeners;
+use crate::transport::own_listeners::OwnListeners;
 use crate::transport::socket::Socket;
 
 /// Time for which the other address is tried first, once it has worked: then an application that has moved back to the

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::http::client::Client;
 use crate::observe::stats::Stats;
-use crate::transport::own::OwnListeners;
+use crate::transport::own_listeners::OwnListeners;
 use crate::upstream::connect::Connector;
 
 /// Time after which an unused connection is closed.

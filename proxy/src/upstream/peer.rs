@@ -15,10 +15,10 @@ use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::proxy_protocol::Version;
 use weft_mesh::reason::Reason;
 
+use super::circuit_breaker::CircuitBreaker;
 use super::connect::{Connector, Stream};
-use super::links::{Limits, Links};
-use super::opening::Opening;
-use super::room::Room;
+use super::hop_pool::{HopPool, Limits};
+use super::shared_attempt::SharedAttempt;
 use crate::error::{BoxFailure, Failure};
 use crate::hop::client::{connect, open_failure};
 use crate::hop::link::Link;
@@ -27,8 +27,8 @@ use crate::http::client::{Client, HttpVersion};
 use crate::http::upgrade;
 use crate::observe::stats::{Direction, Edge, EdgeKey, Retirement, Security, Stats};
 use crate::snapshot::Tls;
-use crate::transport::door::Door;
-use crate::transport::own::OwnListeners;
+use crate::transport::internal_listener::InternalListener;
+use crate::transport::own_listeners::OwnListeners;
 
 /// How often a request looks for another connection when the one it found takes no more streams.
 const TRIES: usize = 3;
@@ -40,14 +40,14 @@ const EDGES_KEPT: usize = 16;
 #[derive(Debug)]
 pub struct Peer {
     endpoint: Endpoint,
-    room: Rc<Room>,
+    breaker: Rc<CircuitBreaker>,
     /// The way to the endpoint's proxy where that is this one.
-    door: Option<Door>,
+    internal_listener: Option<InternalListener>,
     /// Where no connection leads.
     own: OwnListeners,
-    links: Links,
+    links: HopPool,
     /// The connection of weft/1 that is being opened, with its certificate generation.
-    opening: Opening<(u64, Rc<Link>)>,
+    opening: SharedAttempt<(u64, Rc<Link>)>,
     plain: Rc<Client>,
     /// Connections of HTTP/1 and of HTTP/2 over TLS, with the certificate generation that they are made under.
     standard: RefCell<[Option<OfGeneration>; 2]>,
@@ -88,15 +88,20 @@ pub type Answered = (Response<Body>, ResponseMetadata);
 impl Peer {
     /// No connection yet. An endpoint of the own workload is reached through `door`, and the proxy's `own` listeners are
     /// never connected to.
-    pub fn new(endpoint: Endpoint, room: Rc<Room>, door: Option<&Door>, own: &OwnListeners) -> Self {
-        let plain = Client::new(Connector::plain(endpoint.address, own).within(&room));
+    pub fn new(
+        endpoint: Endpoint,
+        breaker: Rc<CircuitBreaker>,
+        internal_listener: Option<&InternalListener>,
+        own: &OwnListeners,
+    ) -> Self {
+        let plain = Client::new(Connector::plain(endpoint.address, own).within(&breaker));
         Self {
-            door: door.filter(|_| endpoint.own).cloned(),
+            internal_listener: internal_listener.filter(|_| endpoint.own).cloned(),
             own: own.clone(),
             endpoint,
-            room,
-            links: Links::default(),
-            opening: Opening::default(),
+            breaker,
+            links: HopPool::default(),
+            opening: SharedAttempt::default(),
             plain,
             standard: RefCell::default(),
             identity: RefCell::default(),
@@ -227,7 +232,7 @@ impl Peer {
     ) -> Result<(Stream, Option<Identity>), BoxFailure> {
         match (self.endpoint.hop, tls) {
             (TunnelProtocol::Plain | TunnelProtocol::Standard, _) => {
-                let mut connector = Connector::plain(self.endpoint.address, &self.own).within(&self.room);
+                let mut connector = Connector::plain(self.endpoint.address, &self.own).within(&self.breaker);
                 if let Some(version) = announce {
                     connector = connector.announcing(version, source);
                 }
@@ -328,9 +333,9 @@ impl Peer {
     }
 
     fn connector(&self, config: Arc<rustls::ClientConfig>) -> Connector {
-        let connector = Connector::tls(self.endpoint.address, config, &self.own).within(&self.room);
-        match &self.door {
-            Some(door) => connector.through(door),
+        let connector = Connector::tls(self.endpoint.address, config, &self.own).within(&self.breaker);
+        match &self.internal_listener {
+            Some(internal_listener) => connector.through(internal_listener),
             None => connector,
         }
     }
@@ -356,7 +361,7 @@ impl Peer {
                 true
             });
         }
-        self.links.sweep(now.into_std(), limits, self.room.max_age(), stats);
+        self.links.sweep(now.into_std(), limits, self.breaker.max_age(), stats);
     }
 
     /// Takes no new requests on any connection; those under way finish.

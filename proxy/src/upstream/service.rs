@@ -13,15 +13,15 @@ use weft_mesh::limits::Usage;
 use weft_mesh::outcome::{Head, Outcome, Verdict};
 use weft_mesh::reason::Reason;
 
-use super::links::Limits;
+use super::circuit_breaker::CircuitBreaker;
+use super::hop_pool::Limits;
 use super::peer::Peer;
-use super::room::Room;
 use crate::error::{BoxFailure, Failure};
 use crate::runtime::clock::{now, since};
 use crate::runtime::shared::Shared;
 use crate::snapshot::{Backend, Snapshot};
-use crate::transport::door::Door;
-use crate::transport::own::OwnListeners;
+use crate::transport::internal_listener::InternalListener;
+use crate::transport::own_listeners::OwnListeners;
 
 /// Time after which a worker forgets a service that nobody asks for.
 const FORGET_AFTER: Duration = Duration::from_mins(10);
@@ -32,7 +32,7 @@ pub struct ServiceContext<'a> {
     /// What the worker shares with the other threads.
     pub shared: &'a Arc<Shared>,
     /// The way to the inbound side of the own proxy, where there is one.
-    pub door: Option<&'a Door>,
+    pub internal_listener: Option<&'a InternalListener>,
     /// Where the proxy listens itself.
     pub own: &'a OwnListeners,
 }
@@ -49,8 +49,8 @@ pub struct Service {
     /// Endpoints that are gone, or different now, and have requests under way.
     leaving: RefCell<Vec<Rc<Peer>>>,
     used: Cell<Instant>,
-    room: Rc<Room>,
-    door: Option<Door>,
+    breaker: Rc<CircuitBreaker>,
+    internal_listener: Option<InternalListener>,
     own: OwnListeners,
     shared: Arc<Shared>,
     label: weft_hop::Text,
@@ -74,14 +74,14 @@ impl Service {
             leaving: RefCell::default(),
             used: Cell::new(now),
             shared: Arc::clone(context.shared),
-            door: context.door.cloned(),
+            internal_listener: context.internal_listener.cloned(),
             own: context.own.clone(),
-            room: Room::new(backend.service.clone(), context.shared.usage(&backend.service)),
+            breaker: CircuitBreaker::new(backend.service.clone(), context.shared.usage(&backend.service)),
             label: backend.service.service.to_string().into(),
             ejections: context.shared.ejected.number(),
             told: Cell::default(),
         };
-        service.room.limit(&backend.policy);
+        service.breaker.limit(&backend.policy);
         service.update(snapshot);
         Rc::new(service)
     }
@@ -97,7 +97,7 @@ impl Service {
             && !Arc::ptr_eq(&self.backend.borrow(), backend)
         {
             self.picker.borrow_mut().set_policy(backend.policy.balance.clone());
-            self.room.limit(&backend.policy);
+            self.breaker.limit(&backend.policy);
             *self.backend.borrow_mut() = Arc::clone(backend);
         }
         let set = snapshot.endpoints.get(&service);
@@ -151,7 +151,7 @@ impl Service {
 
     /// What is under way to the service from all workers.
     pub fn usage(&self) -> &Usage {
-        self.room.usage()
+        self.breaker.usage()
     }
 
     /// The service's name as it travels beside a request.
@@ -166,12 +166,12 @@ impl Service {
 
     /// Counts a request of a worker, of which retries are a share.
     pub fn count_request(&self, worker: usize, now: Instant) {
-        self.room.retries().request(worker, now);
+        self.breaker.retries().request(worker, now);
     }
 
     /// Takes a retry from the budget, if the policy in force leaves one.
     pub fn take_retry(&self, now: Instant) -> bool {
-        self.room.retries().try_retry(&self.backend.borrow().policy.budget, now)
+        self.breaker.retries().try_retry(&self.backend.borrow().policy.budget, now)
     }
 
     /// Whether an endpoint is left that is believed well and was not tried.
@@ -209,7 +209,12 @@ impl Service {
         if let Some(peer) = self.peers.borrow().get(&endpoint.id) {
             return Rc::clone(peer);
         }
-        let peer = Rc::new(Peer::new(endpoint.clone(), Rc::clone(&self.room), self.door.as_ref(), &self.own));
+        let peer = Rc::new(Peer::new(
+            endpoint.clone(),
+            Rc::clone(&self.breaker),
+            self.internal_listener.as_ref(),
+            &self.own,
+        ));
         self.peers.borrow_mut().insert(Arc::clone(&endpoint.id), Rc::clone(&peer));
         peer
     }

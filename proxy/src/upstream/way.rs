@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::http::recorded::Recorder;
+use crate::http::exchange::Recorder;
 use crate::observe::access::Entry;
 use crate::observe::stats::{Direction, Edge, EdgeKey};
 use crate::snapshot::{Backend, Destination};

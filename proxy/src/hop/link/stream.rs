@@ -13,8 +13,8 @@ use weft_mesh::reason::Reason;
 
 use super::Link;
 use crate::error::{BoxFailure, Failure};
-use crate::http::interim::Interim;
-use crate::http::quiet::TUNNEL_LOOKS;
+use crate::http::idle_requests::TUNNEL_LOOKS;
+use crate::http::informational::Informational;
 
 /// What has arrived on one stream and was not taken yet; last, whether it began with little credit, of which its reader has
 /// to ask for more.
@@ -42,7 +42,7 @@ struct Received {
     reader: Option<Waker>,
     writer: Option<Waker>,
     /// Where interim answers go.
-    interim: Option<Interim>,
+    interim: Option<Informational>,
 }
 
 impl Received {
@@ -167,7 +167,7 @@ impl StreamRef {
     }
 
     /// Gives interim answers on.
-    pub(in crate::hop) fn listen(&self, interim: Interim) {
+    pub(in crate::hop) fn listen(&self, interim: Informational) {
         self.stream.0.borrow_mut().interim = Some(interim);
     }
 

@@ -19,17 +19,17 @@ use weft_mesh::headers::remove_hop_by_hop;
 use weft_mesh::reason::Reason;
 
 use super::failures::{broken, unsent};
-use super::{Client, Leased, MAX_HEAD};
+use super::{Client, MAX_HEAD, PooledBody};
 use crate::error::{BoxFailure, Failure};
 use crate::http::authority::authority_from_host;
 use crate::http::body::Body;
-use crate::http::interim::Interim;
+use crate::http::informational::Informational;
 use crate::http::local::LocalExecutor;
 use crate::http::upgrade;
 use crate::runtime::clock::now;
 use crate::runtime::unread::{self, Part};
+use crate::upstream::circuit_breaker::Age;
 use crate::upstream::connect::Stream;
-use crate::upstream::room::Age;
 
 /// Streams on one connection before another is opened, where the peer would allow more.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -88,7 +88,7 @@ impl Client {
         }
         self.exchange_http2(request)
             .await
-            .map(|(response, stream)| response.map(|body| Leased::http2(body, stream)))
+            .map(|(response, stream)| response.map(|body| PooledBody::http2(body, stream)))
     }
 
     async fn exchange_http2(
@@ -104,7 +104,7 @@ impl Client {
                 None => Box::pin(self.connect_http2()).await?,
             };
             let stream = OpenStream::new(&connection.state);
-            if let Some(interim) = request.extensions().get::<Interim>() {
+            if let Some(interim) = request.extensions().get::<Informational>() {
                 // hyper gives no interim answers of servers of HTTP/2. A final one is heard at any time.
                 interim.go_on();
             }
@@ -127,7 +127,7 @@ impl Client {
         let from_near = std::mem::take(request.body_mut());
         let (response, stream) = self.exchange_http2(request).await?;
         if !response.status().is_success() {
-            return Ok(response.map(|body| Leased::http2(body, stream)));
+            return Ok(response.map(|body| PooledBody::http2(body, stream)));
         }
         let (from_far, mut head) = joined(response, stream, from_near);
         super::unframe(&mut head.headers);
@@ -161,12 +161,12 @@ impl Client {
             }
             remove_hop_by_hop(request.headers_mut());
             let (response, stream) = self.exchange_http2(request).await?;
-            return Ok(response.map(|body| Leased::http2(body, stream)));
+            return Ok(response.map(|body| PooledBody::http2(body, stream)));
         }
         let key = upgrade::ask_by_connect(&mut request, &token)?;
         let (response, stream) = self.exchange_http2(request).await?;
         if !response.status().is_success() {
-            return Ok(response.map(|body| Leased::http2(body, stream)));
+            return Ok(response.map(|body| PooledBody::http2(body, stream)));
         }
         let (from_far, mut head) = joined(response, stream, from_near);
         upgrade::agreed_by_connect(&mut head, &token, key.as_ref());
@@ -207,7 +207,7 @@ impl Client {
             {
                 return Ok((connection, false));
             }
-            let is_full = self.connector.room().is_some_and(|room| room.enter().is_none());
+            let is_full = self.connector.breaker().is_some_and(|breaker| breaker.enter().is_none());
             if let (true, Some(connection)) = (is_full, self.least_loaded()) {
                 // There may be no other: its streams wait for each other instead.
                 return Ok((connection, true));
@@ -218,7 +218,7 @@ impl Client {
     }
 
     async fn open_http2(&self) -> Result<Multiplexed, BoxFailure> {
-        let held = self.connector.room().map(|room| room.enter_now()).transpose()?;
+        let held = self.connector.breaker().map(|breaker| breaker.enter_now()).transpose()?;
         let mut stream = self.connector.connect_in(held).await?;
         let window = stream_window();
         let heard = Arc::new(Notify::new());

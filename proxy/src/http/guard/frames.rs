@@ -13,8 +13,8 @@ use tokio_util::io::poll_read_buf;
 use weft_mesh::http_validation::{Frames, Taken};
 use weft_mesh::violation::Violation;
 
-use super::{Ended, READ, Return, Signals, Speech};
-use crate::http::witness::{ClientKind, Witness};
+use super::{Ended, LocalReply, READ, Return, Signals};
+use crate::http::violation_recorder::{ClientKind, ViolationRecorder};
 
 /// A connection of HTTP/2. A stream that stands still is reset in the client's name and the client is told: the library
 /// has no other way to end one alone that waits for its client.
@@ -23,7 +23,7 @@ pub(in crate::http) struct GuardedFrames<S> {
     stream: Option<S>,
     frames: Box<Frames>,
     signals: Arc<Signals>,
-    witness: Witness,
+    violations: ViolationRecorder,
     back: Return<S>,
     /// What has come of a frame whose head, or of trailers that, are not whole yet.
     held: BytesMut,
@@ -45,17 +45,17 @@ impl<S> GuardedFrames<S> {
     pub(in crate::http) fn new(
         stream: S,
         signals: &Arc<Signals>,
-        witness: Witness,
+        violations: ViolationRecorder,
         back: &Return<S>,
     ) -> Self {
         Self {
             stream: Some(stream),
-            frames: Box::new(match witness.kind() {
+            frames: Box::new(match violations.kind() {
                 ClientKind::Single => Frames::default(),
                 ClientKind::MeshProxy => Frames::of_proxy(),
             }),
             signals: Arc::clone(signals),
-            witness,
+            violations,
             back: Arc::clone(back),
             held: BytesMut::new(),
             to_library: BytesMut::new(),
@@ -70,7 +70,7 @@ impl<S> GuardedFrames<S> {
     /// Ends the streams that stand still. In the middle of a frame of the client's nothing can be said in its name: all
     /// streams wait for the rest of it, so that the connection ends.
     fn look(&mut self) -> Result<(), Violation> {
-        let still = self.frames.look(self.witness.looks());
+        let still = self.frames.look(self.violations.looks());
         if still.is_empty() {
             return Ok(());
         }
@@ -78,7 +78,7 @@ impl<S> GuardedFrames<S> {
             return Err(Violation::Idle);
         }
         for stream in still {
-            self.witness.saw(Violation::Idle);
+            self.violations.saw(Violation::Idle);
             for frames in [&mut self.to_library, &mut self.to_client] {
                 // RST_STREAM without flags (RFC 9113 section 6.4).
                 frames.put_slice(&[0, 0, 4, 3, 0]);
@@ -176,10 +176,10 @@ impl<S: AsyncRead + Unpin> GuardedFrames<S> {
     /// Tells what came with these octets.
     fn took(&mut self, taken: Taken) {
         if taken.pinged {
-            self.witness.patience().pinged();
+            self.violations.patience().pinged();
         }
         if let Some(violation) = self.frames.take_pause() {
-            self.witness.saw(violation);
+            self.violations.saw(violation);
             self.pause = Some(Box::pin(sleep(PAUSE)));
         }
     }
@@ -250,9 +250,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedFrames<S> {
         let Some(stream) = &mut this.stream else { return Poll::Ready(Ok(0)) };
         this.unflushed = true;
         let written = ready!(Pin::new(stream).poll_write(cx, buf))?;
-        let witness = &this.witness;
+        let violations = &this.violations;
         let wrote = buf.get(..written).unwrap_or_default();
-        this.frames.wrote(wrote, crate::runtime::clock::now, |violation| witness.saw(violation));
+        this.frames.wrote(wrote, crate::runtime::clock::now, |violation| violations.saw(violation));
         Poll::Ready(Ok(written))
     }
 
@@ -283,13 +283,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedFrames<S> {
 impl<S> Drop for GuardedFrames<S> {
     fn drop(&mut self) {
         let Some(violation) = self.violation else { return };
-        self.witness.saw(violation);
+        self.violations.saw(violation);
         // A frame that has not left whole can't be followed by another.
         if !self.unflushed
             && self.to_client.is_empty()
             && let Some(stream) = self.stream.take()
         {
-            let speech = Speech::Http2(violation, self.frames.last());
+            let speech = LocalReply::Http2(violation, self.frames.last());
             *self.back.lock() = Some(Ended { stream, speech });
         }
     }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use weft_mesh::http_validation::HeadRead;
 
-use crate::transport::transport::ResetFlag;
+use crate::transport::stream::ResetFlag;
 
 /// Time between requests: that of opaque connections, and longer than clients keep connections for later.
 const BETWEEN: Duration = Duration::from_hours(1);

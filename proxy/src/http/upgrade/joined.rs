@@ -9,7 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::transport::transport::{ResetFlag, Transport};
+use crate::transport::stream::{ResetFlag, Transport};
 
 /// A connection that is about to change to another protocol.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use weft_mesh::reason::Reason;
 use super::joined::{Upgrade, Upgraded};
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
-use crate::transport::transport::Transport as _;
+use crate::transport::stream::Transport as _;
 
 /// Time without a byte either way after which a tunnel is given up: that of opaque connections.
 const IDLE: Duration = Duration::from_hours(1);

@@ -11,7 +11,7 @@ use weft_mesh::name::{Identity, ServicePort};
 use weft_mesh::reason::Reason;
 use weft_mesh::trace::{REQUEST_ID, TraceContext};
 
-use crate::http::recorded::is_grpc_failure;
+use crate::http::exchange::is_grpc_failure;
 use crate::observe::stats::{Cause, Direction};
 use crate::runtime::clock::{now, since};
 use crate::runtime::shared::Shared;

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::Answer;
-use crate::transport::own;
-use crate::transport::transport::Transport as _;
+use crate::transport::own_listeners;
+use crate::transport::stream::Transport as _;
 
 /// Time for a request's head to arrive, be it the first of a connection or a later one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ pub(crate) enum Admits {
 
 impl Admits {
     fn admits(self, stream: &TcpStream, peer: SocketAddr) -> bool {
-        self == Self::Anybody || own::is_opened_here(stream, peer)
+        self == Self::Anybody || own_listeners::is_opened_here(stream, peer)
     }
 }
 

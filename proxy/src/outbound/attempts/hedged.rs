@@ -12,7 +12,7 @@ use weft_mesh::retry::{AttemptState, GiveUp, Pushback, is_answer};
 
 use super::{Ended, Plan, Tries};
 use crate::error::BoxFailure;
-use crate::http::recorded::Exchange;
+use crate::http::exchange::Exchange;
 use crate::http::replay::Replay;
 use crate::observe::stats::HedgeOutcome;
 use crate::runtime::clock::now;

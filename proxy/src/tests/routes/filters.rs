@@ -61,7 +61,7 @@ async fn host_and_path_are_rewritten_in_every_version_of_http_and_on_every_hop()
     let rule = with_filter(at_path(Path::PathPrefix("/outer/".into())), Filter::Rewrite(rewrite));
     let destination = routed(rule);
     over_each_hop(destination, async |_mesh| {
-        witness(2);
+        violations(2);
         for (path, expected) in [("/outer/a?q=1", "/a?q=1"), ("/outer", "/"), ("/outer/", "/")] {
             let answer = asked(path, &[]).await;
             assert!(
@@ -95,7 +95,7 @@ async fn header_fields_are_changed_by_the_rule_and_then_by_the_backend() {
         ..v1::HttpRule::default()
     };
     over_each_hop(routed(rule), async |_mesh| {
-        witness(2);
+        violations(2);
         let answer = asked("/", &[("x-old", "1"), ("x-gone", "1"), ("x-set", "client")]).await;
         let lines: Vec<&str> = text(&answer)
             .lines()

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::pipes::{Pipe, Pipes, is_unsupported};
-use crate::transport::transport::Transport;
+use crate::transport::stream::Transport;
 
 /// A buffer starts small, because most connections of a mesh are idle or carry little...
 const SMALL: usize = 2 * 1024;

@@ -1,4 +1,4 @@
-//! Interim answers (1xx, RFC 9110 section 15.2) on their way back to the client.
+//! Informational responses (1xx, RFC 9110 section 15.2) on their way back to the client.
 //!
 //! hyper gives those of servers of HTTP/1 and has no way to send any. On a connection of HTTP/1 they are written below it:
 //! when all that it has written is out, and before it gets the final head of the same answer.
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use weft_mesh::headers::remove_hop_by_hop;
 
-/// Interim answers that may wait: more than anybody sends at once. What is beyond that is dropped, as a server may send as
+/// Informational responses that may wait: more than anybody sends at once. What is beyond that is dropped, as a server may send as
 /// many as it likes, and a client need not read any.
 const MOST: usize = 8;
 
@@ -25,7 +25,7 @@ const MOST: usize = 8;
 ///
 /// One worker alone uses it. It can be shared between threads because hyper asks for that.
 #[derive(Clone, Debug, Default)]
-pub struct Interim {
+pub struct Informational {
     queue: Arc<Queue>,
     /// Whether the client expects to be told to go on.
     expects: bool,
@@ -41,7 +41,7 @@ struct Queue {
     wants_names: bool,
 }
 
-impl Interim {
+impl Informational {
     /// For a request whose answer goes on by other ways than those of hyper, which keeps to itself how the names of
     /// fields were written.
     /// `expects` says whether the client waits for 100.
@@ -108,7 +108,7 @@ impl Interim {
 }
 
 /// The future of an answer, which comes after the interim ones. Lives in the task that serves the connection.
-pub(super) async fn after<F: Future>(interim: Option<Interim>, answer: F) -> F::Output {
+pub(super) async fn after<F: Future>(interim: Option<Informational>, answer: F) -> F::Output {
     let mut answer = std::pin::pin!(answer);
     let Some(interim) = interim else { return answer.await };
     let output = std::future::poll_fn(|cx| {
@@ -129,15 +129,15 @@ pub(super) async fn after<F: Future>(interim: Option<Interim>, answer: F) -> F::
 
 /// A connection of HTTP/1 with the interim answers that are written between hyper's.
 #[derive(Debug)]
-pub(super) struct Interposed<S> {
+pub(super) struct WithInformational<S> {
     stream: S,
-    interim: Interim,
+    interim: Informational,
     /// What is being written of them.
     bytes: BytesMut,
 }
 
-impl<S> Interposed<S> {
-    pub(super) fn new(stream: S, interim: Interim) -> Self {
+impl<S> WithInformational<S> {
+    pub(super) fn new(stream: S, interim: Informational) -> Self {
         Self { stream, interim, bytes: BytesMut::new() }
     }
 
@@ -146,7 +146,7 @@ impl<S> Interposed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Interposed<S> {
+impl<S: AsyncWrite + Unpin> WithInformational<S> {
     /// hyper flushes when its own buffer is empty, so nothing of an earlier answer can be behind these bytes; and the
     /// answer that they precede is held back by [`after`] until they are out.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -187,13 +187,13 @@ fn encode(head: &response::Parts, out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Interposed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WithInformational<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Interposed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WithInformational<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }

@@ -1,4 +1,4 @@
-//! Interim answers (1xx) through every hop.
+//! Informational responses (1xx) through every hop.
 
 use std::time::Duration;
 

@@ -20,11 +20,11 @@ use weft_mesh::http_validation::MAX_FIELDS;
 use super::body::Body;
 use super::drive::drive;
 use super::guard::{GuardedRequests, REST, Signals};
-use super::interim::Interposed;
-use crate::transport::transport::Transport;
+use super::informational::WithInformational;
+use crate::transport::stream::Transport;
 
 /// A client's connection as hyper gets it.
-type Guarded<S> = Interposed<GuardedRequests<S>>;
+type Guarded<S> = WithInformational<GuardedRequests<S>>;
 
 /// Serves a connection until its client closes it, or `end` is ready and what is under way has ended. Once a minute it is
 /// looked at while hyper has it; `None`: it was given up then.

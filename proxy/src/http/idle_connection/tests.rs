@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::body::Body;
 use crate::http::guard::WAKING;
-use crate::http::interim::Interim;
+use crate::http::informational::Informational;
 use crate::http::limits::HEAD_TIMEOUT;
 use crate::http::server::{ServerVersion, serve};
-use crate::http::witness::Witness;
-use crate::transport::transport::Transport;
+use crate::http::violation_recorder::ViolationRecorder;
+use crate::transport::stream::Transport;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const HOUR: Duration = Duration::from_hours(1);
@@ -75,7 +75,7 @@ impl Client {
             far,
             ServerVersion::Http1,
             drain.clone(),
-            Witness::default(),
+            ViolationRecorder::default(),
             answer,
             |_| (),
         ));
@@ -130,7 +130,7 @@ async fn answer(mut request: Request<Incoming>) -> Response<Body> {
         });
         return Response::new(Body::Empty);
     }
-    if let Some(interim) = request.extensions().get::<Interim>()
+    if let Some(interim) = request.extensions().get::<Informational>()
         && request.headers().contains_key("hints")
     {
         interim.put(StatusCode::EARLY_HINTS, HeaderMap::new());

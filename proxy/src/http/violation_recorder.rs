@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use weft_mesh::violation::Violation;
 
-use super::quiet::Patience;
+use super::idle_requests::Patience;
 use crate::observe::stats::Direction;
 use crate::runtime::shared::Shared;
 
 /// Counts what is wrong with one connection's client, and knows for how long it is waited for and whose it is.
 #[derive(Debug, Clone, Default)]
-pub struct Witness {
+pub struct ViolationRecorder {
     of: Option<(Arc<Shared>, Direction)>,
     kind: ClientKind,
     patience: Arc<Patience>,
@@ -27,7 +27,7 @@ pub enum ClientKind {
     MeshProxy,
 }
 
-impl Witness {
+impl ViolationRecorder {
     /// One that counts for this side of the proxy.
     pub fn new(shared: &Arc<Shared>, direction: Direction) -> Self {
         let of = Some((Arc::clone(shared), direction));

@@ -14,7 +14,7 @@ use crate::snapshot;
 /// The opaque connections of one worker. Requests are let in one by one; such a connection was let in once, perhaps long
 /// ago.
 #[derive(Debug, Default)]
-pub(super) struct Live(RefCell<Vec<Weak<Admitted>>>);
+pub(super) struct OpaqueConnections(RefCell<Vec<Weak<Admitted>>>);
 
 /// One connection.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Admitted {
     }
 }
 
-impl Live {
+impl OpaqueConnections {
     fn sweep_one(admitted: &Admitted, policies: &Arc<snapshot::Inbound>, stats: &Stats) {
         admitted.policies.borrow_mut().clone_from(policies);
         let upstream = &admitted.upstream;

@@ -17,14 +17,14 @@ use crate::runtime::shared::Shared;
 
 /// The strangers of one worker, by when they came.
 #[derive(Debug, Default)]
-pub struct Strangers {
+pub struct UnprovenConnections {
     next: Cell<u64>,
     open: RefCell<BTreeMap<u64, Option<AbortHandle>>>,
 }
 
-impl Strangers {
+impl UnprovenConnections {
     /// One more, for whom the oldest ends where there are as many as may be.
-    pub fn enter(self: &Rc<Self>, most: usize) -> Stranger {
+    pub fn enter(self: &Rc<Self>, most: usize) -> UnprovenConnection {
         let number = self.next.replace(self.next.get() + 1);
         let oldest = {
             let mut open = self.open.borrow_mut();
@@ -34,7 +34,7 @@ impl Strangers {
         if let Some((_, Some(oldest))) = oldest {
             oldest.abort();
         }
-        Stranger { among: Rc::clone(self), number }
+        UnprovenConnection { among: Rc::clone(self), number }
     }
 
     /// The task that serves a stranger, unless that is none any more.
@@ -47,19 +47,19 @@ impl Strangers {
 
 /// A connection that counts among the strangers until it is dropped.
 #[derive(Debug)]
-pub struct Stranger {
-    among: Rc<Strangers>,
+pub struct UnprovenConnection {
+    among: Rc<UnprovenConnections>,
     number: u64,
 }
 
-impl Stranger {
+impl UnprovenConnection {
     /// Which one it is.
     pub fn number(&self) -> u64 {
         self.number
     }
 }
 
-impl Drop for Stranger {
+impl Drop for UnprovenConnection {
     fn drop(&mut self) {
         self.among.open.borrow_mut().remove(&self.number);
     }
@@ -68,12 +68,12 @@ impl Drop for Stranger {
 /// How a connection stands with the places that there are.
 #[derive(Debug, Default)]
 pub struct Standing {
-    stranger: Option<(Stranger, Arc<Places>)>,
+    stranger: Option<(UnprovenConnection, Arc<Places>)>,
 }
 
 impl Standing {
     /// That of one more stranger.
-    pub fn of(stranger: Stranger, places: Arc<Places>) -> Self {
+    pub fn of(stranger: UnprovenConnection, places: Arc<Places>) -> Self {
         Self { stranger: Some((stranger, places)) }
     }
 
@@ -99,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_stranger_ends_where_one_more_would_be_too_many() {
-        let strangers = Rc::<Strangers>::default();
+        let strangers = Rc::<UnprovenConnections>::default();
         let tasks: Vec<_> = (0..4).map(|_| tokio::spawn(std::future::pending::<()>())).collect();
         let enter = |task: usize| {
             let stranger = strangers.enter(2);

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use weft_mesh::protocol::begins_like_http2_server;
 
 use super::prefixed::{AHEAD, Prefixed};
-use super::transport::Transport;
+use super::stream::Transport;
 use crate::error::BoxFailure;
 
 /// Silence of the client after which the server is connected to: far above a round trip within a data centre, and
@@ -58,7 +58,7 @@ where
     run(near, judge, None, open).await
 }
 
-/// As [`race`], with a server that is connected to already.
+/// As [`server_first`], with a server that is connected to already.
 pub async fn race_with<S, F, P, V>(
     near: S,
     judge: impl FnMut(&[u8], bool) -> Option<V>,

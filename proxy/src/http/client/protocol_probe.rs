@@ -13,21 +13,21 @@ use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::replay::Replay;
 use crate::http::upgrade;
-use crate::upstream::opening::Opening;
+use crate::upstream::shared_attempt::SharedAttempt;
 
 /// What an address has shown to speak.
 #[derive(Debug, Default)]
-pub(super) struct Spoken {
+pub(super) struct ProtocolProbe {
     found: Cell<Option<(HttpVersion, Instant)>>,
     /// Since when it is known to speak HTTP/2 and not HTTP/1.
     http2_alone: Cell<Option<Instant>>,
     /// Whether it has answered a request of HTTP/1.
     http1: Cell<bool>,
     /// The attempt to find out.
-    finding: Opening<HttpVersion>,
+    finding: SharedAttempt<HttpVersion>,
 }
 
-impl Spoken {
+impl ProtocolProbe {
     fn version(&self) -> Option<HttpVersion> {
         self.found.get().map(|(version, _)| version)
     }

@@ -15,11 +15,11 @@ use crate::error::{BoxFailure, Failure};
 ///
 /// Otherwise each would try by itself, one after the other, and the last of many would wait for as many timeouts. The attempt
 /// is a task of its own: it goes on when whoever began it goes away.
-pub struct Opening<T: Clone>(Rc<RefCell<Option<Attempt<T>>>>);
+pub struct SharedAttempt<T: Clone>(Rc<RefCell<Option<Attempt<T>>>>);
 
 type Attempt<T> = Shared<LocalBoxFuture<'static, Result<T, BoxFailure>>>;
 
-impl<T: Clone + 'static> Opening<T> {
+impl<T: Clone + 'static> SharedAttempt<T> {
     /// How the attempt under way ends; if there is none, `open` begins one.
     pub async fn join<F>(&self, open: impl FnOnce() -> F) -> Result<T, BoxFailure>
     where
@@ -60,15 +60,15 @@ impl<T: Clone + 'static> Opening<T> {
     }
 }
 
-impl<T: Clone> Default for Opening<T> {
+impl<T: Clone> Default for SharedAttempt<T> {
     fn default() -> Self {
         Self(Rc::default())
     }
 }
 
-impl<T: Clone> fmt::Debug for Opening<T> {
+impl<T: Clone> fmt::Debug for SharedAttempt<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Opening").field(&self.0.borrow().is_some()).finish()
+        f.debug_tuple("SharedAttempt").field(&self.0.borrow().is_some()).finish()
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
     async fn all_who_wait_share_one_attempt_and_its_failure() {
         local(async {
             let (opening, attempts, began) =
-                (Opening::<u32>::default(), Rc::new(Cell::new(0)), Instant::now());
+                (SharedAttempt::<u32>::default(), Rc::new(Cell::new(0)), Instant::now());
             let one = |succeeds: bool| {
                 let attempts = Rc::clone(&attempts);
                 opening.join(move || async move {
@@ -117,7 +117,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_attempt_goes_on_when_whoever_began_it_goes_away() {
         local(async {
-            let opening = Opening::<u32>::default();
+            let opening = SharedAttempt::<u32>::default();
             let open = || async {
                 sleep(Duration::from_secs(2)).await;
                 Ok(7)

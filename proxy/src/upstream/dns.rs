@@ -12,7 +12,7 @@ use weft_mesh::reason::Reason;
 
 use super::connect::tcp;
 use crate::error::{BoxFailure, Failure};
-use crate::transport::own::OwnListeners;
+use crate::transport::own_listeners::OwnListeners;
 use crate::transport::socket::Socket;
 
 /// Time for a name to be resolved.
@@ -20,11 +20,11 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A name outside the mesh, `host:port`; the host may be an address.
 #[derive(Debug, Clone)]
-pub(super) struct Named {
+pub(super) struct DnsName {
     name: Arc<str>,
 }
 
-impl Named {
+impl DnsName {
     /// The name, `host:port`.
     pub(super) fn name(&self) -> &str {
         &self.name

@@ -18,7 +18,7 @@ use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
 use super::body::Body;
-use super::quiet::{Patience, TUNNEL_LOOKS, Waiting};
+use super::idle_requests::{Patience, TUNNEL_LOOKS, Waiting};
 use super::upload::{Upload, Uploading};
 use crate::error::{BoxFailure, Failure};
 use crate::observe::access::Open;

@@ -18,13 +18,13 @@ const HTTP1_AHEAD: usize = 16 * 1024;
 
 /// A response's body, and the connection that it keeps busy until its end.
 #[derive(Debug)]
-pub struct Leased {
+pub struct PooledBody {
     body: Incoming,
-    lease: Option<Lease>,
+    lease: Option<Pooled>,
 }
 
 #[derive(Debug)]
-enum Lease {
+enum Pooled {
     /// A connection of HTTP/1 goes back to its client at the end of the body, and is closed when the body is not read
     /// to its end.
     Http1(Rc<Client>, Sender),
@@ -32,13 +32,13 @@ enum Lease {
     Http2(OpenStream),
 }
 
-impl Leased {
+impl PooledBody {
     pub(super) fn http1(body: Incoming, client: Rc<Client>, sender: Sender) -> Body {
-        Self { body, lease: Some(Lease::Http1(client, sender)) }.into_body()
+        Self { body, lease: Some(Pooled::Http1(client, sender)) }.into_body()
     }
 
     pub(super) fn http2(body: Incoming, stream: OpenStream) -> Body {
-        Self { body, lease: Some(Lease::Http2(stream)) }.into_body()
+        Self { body, lease: Some(Pooled::Http2(stream)) }.into_body()
     }
 
     fn into_body(mut self) -> Body {
@@ -46,7 +46,7 @@ impl Leased {
             self.end();
             return Body::Empty;
         }
-        Body::Leased(Box::new(self))
+        Body::PooledBody(Box::new(self))
     }
 
     /// Takes hold of the body alone: for a connection that changes to another protocol and so never comes back.
@@ -57,14 +57,14 @@ impl Leased {
     /// How many octets the server may have sent while nobody reads.
     pub(in crate::http) fn ahead(&self) -> usize {
         match &self.lease {
-            Some(Lease::Http1(..)) => HTTP1_AHEAD,
-            Some(Lease::Http2(stream)) => stream.window(),
+            Some(Pooled::Http1(..)) => HTTP1_AHEAD,
+            Some(Pooled::Http2(stream)) => stream.window(),
             None => 0,
         }
     }
 
     fn end(&mut self) {
-        if let Some(Lease::Http1(client, sender)) = self.lease.take() {
+        if let Some(Pooled::Http1(client, sender)) = self.lease.take() {
             client.give_back(sender);
         }
     }

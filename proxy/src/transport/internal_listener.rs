@@ -17,11 +17,11 @@ const WAITING: usize = 128;
 
 /// Opens connections to the own workload.
 #[derive(Debug, Clone)]
-pub struct Door(mpsc::Sender<Entering>);
+pub struct InternalListener(mpsc::Sender<InternalConnection>);
 
 /// A connection to the own workload.
 #[derive(Debug)]
-pub struct Entering {
+pub struct InternalConnection {
     /// Its bytes.
     pub stream: Within,
     /// The workload's address that it is for.
@@ -29,17 +29,17 @@ pub struct Entering {
 }
 
 /// A door, and where connections come in through it.
-pub fn door() -> (Door, mpsc::Receiver<Entering>) {
+pub fn internal_listener() -> (InternalListener, mpsc::Receiver<InternalConnection>) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    (Door(sender), receiver)
+    (InternalListener(sender), receiver)
 }
 
-impl Door {
+impl InternalListener {
     /// Opens a connection to the own workload; refused while too many wait, or when the inbound side has ended.
     pub fn open(&self, destination: SocketAddr) -> io::Result<Within> {
         let (near, far) = within(PIPE);
         self.0
-            .try_send(Entering { stream: far, destination })
+            .try_send(InternalConnection { stream: far, destination })
             .map_err(|refused| io::Error::new(io::ErrorKind::ConnectionRefused, refused.to_string()))?;
         Ok(near)
     }

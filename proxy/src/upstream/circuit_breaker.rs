@@ -36,7 +36,7 @@ impl ServiceUsage {
 
 /// The limits of one service, as one worker applies them.
 #[derive(Debug)]
-pub struct Room {
+pub struct CircuitBreaker {
     usage: Arc<ServiceUsage>,
     service: ServicePort,
     max_connections: Cell<u32>,
@@ -65,8 +65,8 @@ impl Age {
     }
 }
 
-impl Room {
-    /// Room without limits yet.
+impl CircuitBreaker {
+    /// One without limits yet.
     pub fn new(service: ServicePort, usage: Arc<ServiceUsage>) -> Rc<Self> {
         Rc::new(Self {
             usage,
@@ -110,13 +110,13 @@ impl Room {
     }
 
     /// Takes the place of one connection, if there is one left.
-    pub fn enter(&self) -> Option<Held> {
+    pub fn enter(&self) -> Option<ConnectionPermit> {
         let place = self.usage.counts.connections.enter(self.max_connections.get())?;
-        Some(Held { place: Some(place), usage: Arc::clone(&self.usage) })
+        Some(ConnectionPermit { place: Some(place), usage: Arc::clone(&self.usage) })
     }
 
-    /// As [`Room::enter`], for what does not wait.
-    pub fn enter_now(&self) -> Result<Held, BoxFailure> {
+    /// As [`CircuitBreaker::enter`], for what does not wait.
+    pub fn enter_now(&self) -> Result<ConnectionPermit, BoxFailure> {
         self.enter().ok_or_else(|| {
             let limit = self.max_connections.get();
             let detail = format!("{} has as many connections as it may have: {limit}", self.service);
@@ -146,12 +146,12 @@ impl Room {
 
 /// The place of one connection, for as long as that is open.
 #[derive(Debug)]
-pub struct Held {
+pub struct ConnectionPermit {
     place: Option<Permit>,
     usage: Arc<ServiceUsage>,
 }
 
-impl Drop for Held {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         // Given back first: whoever wakes looks for it.
         self.place = None;

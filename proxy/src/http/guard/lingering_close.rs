@@ -6,7 +6,7 @@ use bytes::{BufMut as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use weft_mesh::violation::Violation;
 
-use crate::http::answer::X_WEFT_ERROR;
+use crate::http::local_reply::X_WEFT_ERROR;
 
 /// Time for a client to take the last words, and to close its side after them.
 const LINGER: Duration = Duration::from_secs(1);
@@ -18,19 +18,19 @@ const UNREAD: usize = 256 * 1024;
 #[derive(Debug)]
 pub(in crate::http) struct Ended<S> {
     pub(in crate::http) stream: S,
-    pub(in crate::http) speech: Speech,
+    pub(in crate::http) speech: LocalReply,
 }
 
 /// In which language the client is told.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::http) enum Speech {
+pub(in crate::http) enum LocalReply {
     /// A response.
     Http1(Violation),
     /// A GOAWAY, with the last stream that was taken.
     Http2(Violation, u32),
 }
 
-impl Speech {
+impl LocalReply {
     pub(in crate::http) fn violation(self) -> Violation {
         match self {
             Self::Http1(violation) | Self::Http2(violation, _) => violation,

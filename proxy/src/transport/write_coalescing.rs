@@ -13,21 +13,21 @@ const FULL: usize = 64 * 1024;
 
 /// Keeps back what is written until a flush has let all that is ready now have its turn.
 #[derive(Debug)]
-pub struct Gathered<S> {
+pub struct Coalesced<S> {
     stream: S,
     kept: BytesMut,
     /// Whether the tasks that were ready at the first flush have had their turn.
     waited: bool,
 }
 
-impl<S> Gathered<S> {
+impl<S> Coalesced<S> {
     /// Gathers what is written to `stream`.
     pub fn new(stream: S) -> Self {
         Self { stream, kept: BytesMut::new(), waited: false }
     }
 }
 
-impl<S: AsyncWrite + Unpin> Gathered<S> {
+impl<S: AsyncWrite + Unpin> Coalesced<S> {
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.kept.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.kept))?;
@@ -42,7 +42,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,7 +52,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.kept.len() >= FULL {
             ready!(self.poll_out(cx))?;
@@ -110,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_in_one_turn_leaves_together_and_whole() {
         let (near, mut far) = tokio::io::duplex(1 << 20);
-        let mut near = Gathered::new(near);
+        let mut near = Coalesced::new(near);
         near.write_all(b"one ").await.unwrap();
         near.write_all(b"two").await.unwrap();
         near.flush().await.unwrap();
@@ -127,7 +127,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_stops_stops_the_writer() {
         let (near, _far) = tokio::io::duplex(16);
-        let mut near = Gathered::new(near);
+        let mut near = Coalesced::new(near);
         let endless = vec![7; 1_000_000];
         let writing = near.write_all(&endless);
         assert!(tokio::time::timeout(std::time::Duration::from_millis(20), writing).await.is_err());

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::room::Age;
+use super::circuit_breaker::Age;
 use crate::hop::link::Link;
 use crate::observe::stats::{Retirement, Stats};
 use crate::runtime::clock::now;
 
 /// Connections of weft/1, the newest first.
 #[derive(Debug, Default)]
-pub(super) struct Links(RefCell<Vec<Kept>>);
+pub(super) struct HopPool(RefCell<Vec<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
@@ -37,7 +37,7 @@ impl Limits {
     }
 }
 
-impl Drop for Links {
+impl Drop for HopPool {
     fn drop(&mut self) {
         // Nobody looks after them any more: they end with their last stream.
         for kept in self.0.get_mut() {
@@ -46,7 +46,7 @@ impl Drop for Links {
     }
 }
 
-impl Links {
+impl HopPool {
     /// Takes in a connection that was made under a certificate generation.
     pub(super) fn add(&self, link: &Rc<Link>, generation: u64) {
         self.0
