@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     check, completions, config, control_plane, demo, example, explain, get, guard, identity, inject, install,
-    logs, proxy, ps, run, token, top, uninstall, upgrade,
+    logs, man, proxy, ps, run, token, top, uninstall, upgrade,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -107,6 +107,9 @@ pub(crate) enum Command {
     /// Print the completions for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Args),
+    /// Write the manual pages of all commands
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::Args),
     #[command(hide = true)]
     Guard(guard::Args),
 }
@@ -135,6 +138,7 @@ impl Command {
             Self::Identity(_) => "weft identity",
             Self::Example(_) => "weft example",
             Self::Completions(_) => "weft completions",
+            Self::Man(_) => "weft man",
             Self::Guard(_) => "weft guard",
         }
     }
@@ -161,6 +165,7 @@ impl Command {
             Self::Identity(command) => identity::run(command),
             Self::Example(program) => example::run(program),
             Self::Completions(args) => Ok(completions::run(&args)),
+            Self::Man(args) => man::run(&args).map(|()| ExitCode::SUCCESS),
             Self::Guard(args) => guard::run(&args),
         }
     }

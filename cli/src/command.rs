@@ -13,6 +13,7 @@ pub(crate) mod identity;
 pub(crate) mod inject;
 pub(crate) mod install;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod proxy;
 pub(crate) mod ps;
 pub(crate) mod run;
