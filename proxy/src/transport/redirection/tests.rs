@@ -29,7 +29,7 @@ async fn verified(redirection: &Redirection, directions: &[Direction]) -> Result
 
 #[test]
 fn redirection_is_verified_when_the_rules_are_in_force_and_for_the_proxys_own_ports() {
-    let name = "redirection::tests::redirection_is_verified_when_the_rules_are_in_force_and_for_the_proxys_own_ports";
+    let name = "transport::redirection::tests::redirection_is_verified_when_the_rules_are_in_force_and_for_the_proxys_own_ports";
     in_own_network(name, &[], || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let redirection = Redirection::default();
