@@ -20,16 +20,16 @@ const LIMIT: f64 = 0.01;
 /// Seconds that a check looks back.
 const WINDOW: usize = 60;
 /// Seconds that a rollout takes.
-pub(crate) const SECONDS: usize = 600;
+const SECONDS: usize = 600;
 
-/// The canary's requests and failures of each second.
+/// The canary's requests and failures of each second; requests come at random, so many on average.
 pub(crate) fn seconds(random: &mut Random, per_second: f64, rate: f64) -> Vec<(u64, u64)> {
-    let mut sent = 0.0_f64;
+    // A binomial count of many rare ones is as good as Poisson's.
+    const MANY: u64 = 1_000_000;
     (0..SECONDS)
         .map(|_| {
-            let due = (sent + per_second).floor() - sent.floor();
-            sent += per_second;
-            (due as u64, random.binomial(due as u64, rate))
+            let requests = random.binomial(MANY, per_second / MANY as f64);
+            (requests, random.binomial(requests, rate))
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use weft_experiment::label::Side;
 use weft_experiment::plan::exposures;
 use weft_experiment::weighted::{Batch, Weighted};
 
-use crate::thresholds::{SECONDS, Thresholds, seconds};
+use crate::thresholds::{Thresholds, seconds};
 use crate::traffic::{Counts, label_rejects, level, share, z};
 use crate::trial::{Trial, beside, note};
 
@@ -154,10 +154,11 @@ fn thresholds() -> Trial {
             let [label, slow, fast] = alarms else { return };
             let canary = seconds(random, 5.0, 0.02);
             let mut counts = Counts::new(10.0);
-            for (second, (requests, failures)) in canary.iter().enumerate().take(SECONDS) {
-                let others = random.binomial(requests * 9, 0.005);
+            let control = seconds(random, 45.0, 0.005);
+            for (second, ((requests, failures), (others, failed))) in canary.iter().zip(&control).enumerate()
+            {
                 counts.canary = (counts.canary.0 + failures, counts.canary.1 + requests);
-                counts.control = (counts.control.0 + others, counts.control.1 + requests * 9);
+                counts.control = (counts.control.0 + failed, counts.control.1 + others);
                 let sent = (second as u64 + 1) * 50;
                 note(label, sent, || label_rejects(&[counts.labels()], Side::More, level(0.01 / 3.0)));
             }
