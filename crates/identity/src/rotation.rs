@@ -28,6 +28,20 @@ pub enum Freshness {
 /// 1 s doubling to 60 s, each give or take a tenth, until it succeeds. It never gives up.
 ///
 /// `random` is from 0 up to, not including, 1; other values are taken as the nearest of these.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use weft_identity::{Freshness, Rotation};
+///
+/// let now = SystemTime::now();
+/// let ends = now + Duration::from_hours(24);
+/// let rotation = Rotation::new(now, ends, 0.5);
+/// assert_eq!(rotation.freshness(now), Freshness::Fresh);
+/// assert!(rotation.next_attempt() < ends);
+/// assert_eq!(rotation.freshness(now + Duration::from_hours(14)), Freshness::Due);
+/// assert_eq!(rotation.freshness(ends + Duration::from_secs(1)), Freshness::Expired);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotation {
     renew_at: SystemTime,

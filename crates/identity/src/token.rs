@@ -84,6 +84,40 @@ impl TokenClaims {
 }
 
 /// Makes tokens and verifies them.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use weft_identity::{CaMaterial, CertificateAuthority, Grants, JoinToken, NewToken, TokenIssuer};
+///
+/// # fn main() -> Result<(), weft_identity::Error> {
+/// let now = SystemTime::now();
+/// let trust_domain = "cluster.local".parse()?;
+/// let authority =
+///     CertificateAuthority::from_pem(&CaMaterial::generate(&trust_domain, now)?, "", &trust_domain, now)?;
+/// let roots = authority.bundle().fingerprints(&trust_domain);
+///
+/// let issuer = TokenIssuer::from_key(&TokenIssuer::generate_key())?;
+/// let new = NewToken {
+///     identity: "spiffe://cluster.local/ns/shop/sa/reviews".parse()?,
+///     roots: roots.clone(),
+///     control_plane: Some("mesh.example.com:15012".to_owned()),
+///     grants: Grants::default(),
+///     ttl: Duration::from_hours(1),
+/// };
+/// let text = issuer.mint(&new, now)?;
+///
+/// // Its holder learns where the control plane is, and by which roots to know it.
+/// let token = JoinToken::parse(&text)?;
+/// assert_eq!(token.control_plane(), Some("mesh.example.com:15012"));
+/// assert!(token.roots() == roots);
+///
+/// // The control plane learns who its holder may become.
+/// assert_eq!(issuer.verify(&text, now)?.identity, new.identity);
+/// assert!(issuer.verify(&text, now + Duration::from_hours(2)).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct TokenIssuer {
     signing: EncodingKey,

@@ -24,6 +24,81 @@
 //! | which requests come around | [`via`] |
 //! | what clients may not send, or not as much of | [`http_validation`], [`violation`] |
 //! | what is counted | [`statistics`], [`rate`] |
+//!
+//! # A request, decided
+//!
+//! Which rule it meets, which backend it gets, on which endpoint, and what follows when that does not answer:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::{Duration, Instant};
+//!
+//! use http::{HeaderMap, Method, StatusCode, Uri};
+//! use weft_mesh::balance::{
+//!     BalancePolicy, Endpoint, EndpointSet, Health, Locality, Picker, TunnelProtocol,
+//! };
+//! use weft_mesh::deadline::{Deadline, Timeouts};
+//! use weft_mesh::outcome::Outcome;
+//! use weft_mesh::retry::{AttemptOutcome, AttemptState, Decision, RetryPolicy, decide};
+//! use weft_mesh::route::{Backend, HttpRoute, HttpRule, RequestParts, ResourceRef, RouteTable, Target};
+//! use weft_mesh::split::Split;
+//!
+//! // A route with one rule that splits: nine of ten to v1.
+//! let split = Split::new([("v1", 9, Backend::new("reviews-v1")), ("v2", 1, Backend::new("reviews-v2"))]);
+//! let route = HttpRoute {
+//!     id: ResourceRef::new("HTTPRoute", "shop", "reviews"),
+//!     hostnames: Vec::new(),
+//!     rules: vec![HttpRule::to(split)],
+//! };
+//! let table = RouteTable::compile([route]);
+//!
+//! let (method, headers) = (Method::GET, HeaderMap::new());
+//! let uri = Uri::from_static("http://reviews:9080/reviews/1");
+//! let found = table.find(&RequestParts::new(&method, &uri, &headers)).expect("the rule takes everything");
+//! assert_eq!(found.route.to_string(), "HTTPRoute shop/reviews");
+//! // Randomness is an argument.
+//! let backend = found.rule.backends.choose(7).expect("there are weights");
+//! assert!(matches!(backend.target, Target::Valid("reviews-v1" | "reviews-v2")));
+//!
+//! // Of the backend's endpoints, one that takes requests.
+//! let now = Instant::now();
+//! let endpoint = |id: &str, address: &str, health| {
+//!     Arc::new(Endpoint {
+//!         id: id.into(),
+//!         address: address.parse().expect("an address"),
+//!         identities: Arc::new([]),
+//!         hop: TunnelProtocol::Plain,
+//!         weight: 1,
+//!         health,
+//!         locality: Locality::default(),
+//!         workload: id.into(),
+//!         version: "v1".into(),
+//!         own: false,
+//!     })
+//! };
+//! let endpoints = EndpointSet::new([
+//!     endpoint("a", "10.0.0.1:9080", Health::Draining),
+//!     endpoint("b", "10.0.0.2:9080", Health::Ready),
+//! ]);
+//! let mut picker = Picker::new(BalancePolicy::default());
+//! picker.update(&endpoints, now);
+//! let picked = picker.pick(now, 7, &[]).expect("one takes requests");
+//! assert_eq!(&*picked.member.endpoint().id, "b");
+//! picker.ended(&picked, now, Outcome::GatewayFailure, Some(Duration::from_millis(3)), 7);
+//!
+//! // It answers 503, which the route has retried, within its budget.
+//! let policy = RetryPolicy::new(2, [503], [], Some(Duration::from_millis(25)));
+//! let happened = AttemptOutcome::Response {
+//!     status: StatusCode::SERVICE_UNAVAILABLE,
+//!     grpc_status: None,
+//!     gave_up: false,
+//!     pushback: None,
+//! };
+//! let deadline = Deadline::new(now, Timeouts::default(), None);
+//! let attempted = AttemptState { retries: 0, elsewhere: false, replayable: true, deadline };
+//! let decision = decide(Some(&policy), happened, attempted, || true, now, 7);
+//! assert!(matches!(decision, Decision::Retry { after } if after >= Duration::from_millis(25)));
+//! ```
 
 mod error;
 

@@ -7,6 +7,17 @@ use crate::hash::{Draws, combine, stable_hash, unit};
 /// An item's share is its weight divided by the sum of all weights. What an item stands for does not matter here: an
 /// invalid backend keeps its share, so that its part of the requests is answered 500 (Gateway API,
 /// `HTTPRouteRule.backendRefs`).
+///
+/// ```
+/// use weft_mesh::split::Split;
+///
+/// let split = Split::new([("v1", 3, "reviews-v1"), ("v2", 1, "reviews-v2"), ("v3", 0, "reviews-v3")]);
+/// assert!(matches!(split.choose(7), Some(&"reviews-v1" | &"reviews-v2")));
+/// // A key keeps its version, in every process.
+/// assert_eq!(split.choose_sticky(b"ada", 1), split.choose_sticky(b"ada", 1));
+/// // Nobody has a weight.
+/// assert_eq!(Split::new([("v1", 0, "reviews-v1")]).choose(7), None);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Split<T> {
     entries: Box<[Entry<T>]>,

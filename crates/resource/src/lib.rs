@@ -1,6 +1,32 @@
 //! The resources that configure the mesh: Kubernetes' own kinds and Weft's, as plain Rust types.
 //!
 //! Where a resource comes from does not matter here: [`decode()`] takes what YAML and JSON have in common.
+//!
+//! ```
+//! use serde_json::json;
+//! use weft_resource::{Age, Spec, decode};
+//!
+//! let mut route = json!({
+//!     "apiVersion": "gateway.networking.k8s.io/v1",
+//!     "kind": "HTTPRoute",
+//!     "metadata": {"name": "reviews", "namespace": "shop"},
+//!     "spec": {
+//!         "parentRefs": [{"group": "", "kind": "Service", "name": "reviews"}],
+//!         "rules": [{"backendRefs": [{"name": "reviews-v1", "port": 9080}]}],
+//!     },
+//! });
+//! let object = decode(&route, Age::Written("routes.yaml".into(), 0)).object.expect("nothing is wrong with it");
+//! assert_eq!(object.key.to_string(), "HTTPRoute shop/reviews");
+//! assert!(matches!(object.spec, Spec::HttpRoute(_)));
+//!
+//! // What is wrong is named by its place.
+//! route["spec"]["rules"][0]["timeouts"] = json!({"request": "1 s"});
+//! let decoded = decode(&route, Age::Written("routes.yaml".into(), 0));
+//! assert!(decoded.object.is_none());
+//! assert!(
+//!     decoded.problems.iter().any(|problem| problem.path.to_string() == "spec.rules[0].timeouts.request")
+//! );
+//! ```
 
 mod check;
 mod closed;

@@ -1,4 +1,19 @@
 //! Values that are typed on a command line: how each is read, and what is said of a wrong one.
+//!
+//! Each parser takes a text, and its error is a sentence for whoever typed it, as `value_parser` of clap wants it:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use weft_values::{BaseUrl, duration, share};
+//!
+//! assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+//! assert_eq!(duration("5").unwrap_err(), "write a number and ms, s, m or h, such as 20ms or 1.5s");
+//! assert_eq!(share("0.25"), Ok(0.25));
+//!
+//! let reviews: BaseUrl = "http://reviews:9080".parse().unwrap();
+//! assert_eq!(reviews.authority().as_str(), "reviews:9080");
+//! ```
 
 use std::fmt;
 use std::str::FromStr;

@@ -34,6 +34,20 @@
 //! # }
 //! ```
 //!
+//! A server's source encodes a resource once. Its version follows from its content, and its name says of which collection it is
+//! a member:
+//!
+//! ```
+//! use weft_xds::{EncodedResource, Version, collection_of, is_collection};
+//!
+//! const TYPE: &str = "type.googleapis.com/google.protobuf.StringValue";
+//!
+//! let greeting = EncodedResource::from_content(TYPE, "shop/greeting", b"hello".to_vec());
+//! assert_eq!(greeting.version(), Version::of(b"hello"));
+//! assert_eq!(collection_of(greeting.name()), "shop/*");
+//! assert!(is_collection("shop/*"));
+//! ```
+//!
 //! # The protocol, as it is used here
 //!
 //! **Subscribing.** A client names what it wants in `resource_names_subscribe`, whenever it wants it, and takes it back
