@@ -8,6 +8,8 @@ use crate::screen;
 use super::super::report::{Event, Ready, Second};
 
 mod picture;
+#[cfg(test)]
+mod svg;
 
 /// Events that are kept to be shown; no screen has more lines.
 const EVENTS: usize = 100;
