@@ -9,7 +9,7 @@ use http::{Request, Response, Version, header};
 use http_body::Body as HttpBody;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use weft_hop::{Code, HeadError, RequestMetadata, ResponseMetadata, Role};
+use weft_hop::{Code, HeadError, RequestHead, RequestMetadata, ResponseMetadata, Role};
 use weft_mesh::violation::Violation;
 
 use super::body::HopBody;
@@ -47,32 +47,15 @@ pub async fn serve<S, H, F>(
 {
     let link = Link::new(Role::Server, now());
     let saw = violations.clone();
-    let driving = driver::drive(Rc::clone(&link), stream, move |arrival| {
-        match &arrival {
-            Arrival::Refused(error) => saw.saw(violation_of(*error)),
-            Arrival::Flooded => saw.saw(Violation::RapidReset),
-            Arrival::Request(..) | Arrival::None => {}
-        }
-        if let Arrival::Request(head, stream, end) = arrival {
-            let body = if end {
-                Body::Empty
-            } else {
-                Body::Hop(HopBody::of_request(stream.clone(), content_length(&head.parts.headers)))
-            };
-            let (mut request, metadata) = head.into_request(body);
-            header_case::restore(request.extensions_mut());
-            // Clients of other versions can't be told.
-            let expects = request.headers().contains_key(header::EXPECT);
-            let interim = (request.version() == Version::HTTP_11).then(|| Informational::with_names(expects));
-            if let Some(interim) = &interim {
-                request.extensions_mut().insert(interim.clone());
-            }
-            if upgrade::is_asked(&request) {
-                stream.carries_tunnel();
-            }
+    let driving = driver::drive(Rc::clone(&link), stream, move |arrival| match arrival {
+        Arrival::Request(head, stream, end) => {
+            let (request, metadata, interim) = request_of(head, &stream, end);
             let answering = Box::pin(handler(request, metadata));
             tokio::task::spawn_local(respond(stream, interim, answering));
         }
+        Arrival::Refused(error) => saw.saw(violation_of(error)),
+        Arrival::Flooded => saw.saw(Violation::RapidReset),
+        Arrival::None => {}
     });
     tokio::pin!(driving);
     let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
@@ -102,6 +85,31 @@ pub async fn serve<S, H, F>(
             }
         }
     }
+}
+
+/// A request as a handler takes it, with what its interim responses go through; `None`: its client can't be told any.
+fn request_of(
+    head: Box<RequestHead>,
+    stream: &StreamRef,
+    end: bool,
+) -> (Request<Body>, RequestMetadata, Option<Informational>) {
+    let body = if end {
+        Body::Empty
+    } else {
+        Body::Hop(HopBody::of_request(stream.clone(), content_length(&head.parts.headers)))
+    };
+    let (mut request, metadata) = head.into_request(body);
+    header_case::restore(request.extensions_mut());
+    // Clients of other versions can't be told.
+    let expects = request.headers().contains_key(header::EXPECT);
+    let interim = (request.version() == Version::HTTP_11).then(|| Informational::with_names(expects));
+    if let Some(interim) = &interim {
+        request.extensions_mut().insert(interim.clone());
+    }
+    if upgrade::is_asked(&request) {
+        stream.carries_tunnel();
+    }
+    (request, metadata, interim)
 }
 
 /// As what a head, or what follows it, counts that can't be taken.

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use weft_mesh::http_validation::MAX_HEAD;
+use weft_mesh::http_validation::{HeadRead, MAX_HEAD};
 use weft_mesh::violation::Violation;
 
 use super::body::Body;
@@ -118,23 +118,7 @@ where
     let service = service_fn(move |mut request: Request<Incoming>| {
         told.tell();
         let known = heard.take_head();
-        if known.expects {
-            expectation::show(&mut request);
-        }
-        // A client of HTTP/1.0 does not know interim answers (RFC 9110, section 15.2).
-        let interim = (request.version() == Version::HTTP_11).then(|| interim.of_request(known.expects));
-        if let Some(interim) = &interim {
-            request.extensions_mut().insert(interim.clone());
-        }
-        if let Some(names) = &known.names {
-            let (names, extensions) = (header_case::original(names), request.extensions_mut());
-            if known.expects {
-                // hyper has read another name than the client has written.
-                extensions.insert(names.clone());
-                header_case::restore(extensions);
-            }
-            extensions.insert(names);
-        }
+        let interim = complete(&mut request, &known, &interim);
         // A client of HTTP/1.0 knows no chunks.
         heard.request(is_last(&request), request.version() != Version::HTTP_11);
         if known.asks {
@@ -148,33 +132,15 @@ where
         let response = Box::pin(informational::after(interim, handler(request)));
         async move {
             let mut response = response.await;
-            // That of the proxy, whatever the application speaks (RFC 9110 section 2.5); hyper goes down to its client's.
-            *response.version_mut() = Version::HTTP_11;
-            let mut is_tunnel = false;
-            if let Some(signals) = signals {
-                let status = response.status();
-                is_tunnel = status == StatusCode::SWITCHING_PROTOCOLS || connect && status.is_success();
-                signals.decide(is_tunnel);
-            }
-            if !is_tunnel && (body_of.is_in_body() || has_body && ends_connection(&response)) {
-                // Whoever answers by now need not want the rest, and without a reader for that the connection ends: the
-                // client is told so (RFC 9112 section 9.6), rather than lose its next request.
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
+            let is_tunnel = signals.is_some_and(|signals| decide(&signals, connect, response.status()));
+            let ends = !is_tunnel && (body_of.is_in_body() || has_body && ends_connection(&response));
+            finish(&mut response, ends);
             Ok::<_, std::convert::Infallible>(response)
         }
     });
     let stream = GuardedRequests::new(stream, &signals, violations.clone(), back);
     let stream = WithInformational::new(stream, between);
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(HeadTimer::new(&signals, HEAD_TIMEOUT))
-        .header_read_timeout(HEAD_TIMEOUT)
-        // Of a client that has closed its side the guard says whether it may still wait for an answer.
-        .half_close(false)
-        .preserve_header_case(true)
-        .auto_date_header(false)
-        .max_buf_size(MAX_HEAD);
+    let builder = http1_builder(&signals);
     let still = Cell::new(0);
     let look = || {
         still.set(if signals.stands_still() { still.get() + 1 } else { 0 });
@@ -190,6 +156,64 @@ where
         violations.saw(Violation::Idle);
         Ok(())
     })
+}
+
+fn http1_builder(signals: &Arc<Signals>) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(HeadTimer::new(signals, HEAD_TIMEOUT))
+        .header_read_timeout(HEAD_TIMEOUT)
+        // Of a client that has closed its side the guard says whether it may still wait for an answer.
+        .half_close(false)
+        .preserve_header_case(true)
+        .auto_date_header(false)
+        .max_buf_size(MAX_HEAD);
+    builder
+}
+
+/// Completes what hyper has read of a request with what the guard has seen of its head. Gives what the interim responses to
+/// it go through; `None`: its client does not know them.
+fn complete(
+    request: &mut Request<Incoming>,
+    known: &HeadRead,
+    interim: &Informational,
+) -> Option<Informational> {
+    if known.expects {
+        expectation::show(request);
+    }
+    // A client of HTTP/1.0 does not know interim answers (RFC 9110, section 15.2).
+    let interim = (request.version() == Version::HTTP_11).then(|| interim.of_request(known.expects));
+    if let Some(interim) = &interim {
+        request.extensions_mut().insert(interim.clone());
+    }
+    if let Some(names) = &known.names {
+        let (names, extensions) = (header_case::original(names), request.extensions_mut());
+        if known.expects {
+            // hyper has read another name than the client has written.
+            extensions.insert(names.clone());
+            header_case::restore(extensions);
+        }
+        extensions.insert(names);
+    }
+    interim
+}
+
+/// Whether a response that has this status begins a tunnel, which the guard of the connection is told.
+fn decide(signals: &Signals, connect: bool, status: StatusCode) -> bool {
+    let is_tunnel = status == StatusCode::SWITCHING_PROTOCOLS || connect && status.is_success();
+    signals.decide(is_tunnel);
+    is_tunnel
+}
+
+/// Makes a response one of this proxy, after which the connection `ends` or goes on.
+fn finish(response: &mut Response<Body>, ends: bool) {
+    // That of the proxy, whatever the application speaks (RFC 9110 section 2.5); hyper goes down to its client's.
+    *response.version_mut() = Version::HTTP_11;
+    if ends {
+        // Whoever answers by now need not want the rest, and without a reader for that the connection ends: the client is
+        // told so (RFC 9112 section 9.6), rather than lose its next request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 /// Whether its client has said that no request follows on the connection (RFC 9112 section 9.3).

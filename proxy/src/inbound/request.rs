@@ -3,9 +3,9 @@
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use weft_hop::{RequestMetadata, ResponseMarks, ResponseMetadata};
 use weft_mesh::authorization::{Call, HttpCall};
@@ -156,14 +156,7 @@ async fn forward(
         exchange.answered_here(Cause::MaxForwards);
         return Ok(answer_to_last(request.method()));
     }
-    if let Some(limit) = &port.rate_limit {
-        let identity = upstream.identity.as_ref();
-        let caller = Limited { identity, headers: request.headers(), source: upstream.peer.ip() };
-        if let Err(wait) = limit.take_for(began, caller) {
-            let detail = format!("more requests than the workload takes of its caller; wait {wait:?}");
-            return Err(Failure::limited(wait, detail));
-        }
-    }
+    limit_rate(upstream, &port, &request, began)?;
     let added = match &port.global_limit {
         Some(limit) => Box::pin(asked(worker, upstream, limit, &mut request)).await?,
         None => None,
@@ -173,20 +166,10 @@ async fn forward(
         let workers = u32::try_from(worker.shared.workers).unwrap_or(u32::MAX);
         application.adaptive.admit(policy.share(workers), application.load.in_flight(), began)?;
     }
-    set_client_certificate(request.headers_mut(), upstream.client.as_ref());
-    if let Some(address) = &upstream.forwarded_for {
-        request.headers_mut().append(X_FORWARDED_FOR, address.clone());
-    }
+    let left = tell_application(upstream, request.headers_mut(), metadata);
     let version = version_for(upstream.protocol.unwrap_or(port.protocol), request.version());
     let body = std::mem::take(request.body_mut());
     *request.body_mut() = exchange.upload(body);
-    let left = match metadata.deadline_micros {
-        Some(micros) => Some(Duration::from_micros(micros)),
-        None => deadline::told(request.headers()),
-    };
-    if let Some(left) = left {
-        deadline::tell(request.headers_mut(), left);
-    }
     exchange.in_flight = Some(upstream.application.load.enter());
     let sending = pin!(upstream.forward.send(request, version));
     let sent = match left {
@@ -196,13 +179,7 @@ async fn forward(
             .await
             .unwrap_or_else(|_| Err(Failure::upstream(Reason::RequestTimeout, "the caller's time is over"))),
     };
-    // What failed without waiting for the application says nothing of it, nor does an answer that took less than what was
-    // asked for would have.
-    let waited = match &sent {
-        Ok(response) => answered_in_earnest(response, exchange.grpc),
-        Err(failure) => failure.reason == Reason::RequestTimeout,
-    };
-    if port.concurrency.is_some() && waited {
+    if port.concurrency.is_some() && says_how_long_it_takes(&sent, exchange.grpc) {
         application.adaptive.answered(now(), since(began), application.load.in_flight());
     }
     let mut response = sent?;
@@ -214,6 +191,52 @@ async fn forward(
         added.to_response(response.headers_mut());
     }
     Ok(response)
+}
+
+/// Refuses what exceeds the limit that the port has by itself.
+fn limit_rate(
+    upstream: &Upstream,
+    port: &InboundPort,
+    request: &Request<Body>,
+    began: Instant,
+) -> Result<(), BoxFailure> {
+    let Some(limit) = &port.rate_limit else { return Ok(()) };
+    let identity = upstream.identity.as_ref();
+    let caller = Limited { identity, headers: request.headers(), source: upstream.peer.ip() };
+    limit.take_for(began, caller).map_err(|wait| {
+        let detail = format!("more requests than the workload takes of its caller; wait {wait:?}");
+        Failure::limited(wait, detail)
+    })
+}
+
+/// Writes into a request's headers who sent it and how much time is left for it, which is returned; `None`: nobody has
+/// said.
+fn tell_application(
+    upstream: &Upstream,
+    headers: &mut HeaderMap,
+    metadata: &RequestMetadata,
+) -> Option<Duration> {
+    set_client_certificate(headers, upstream.client.as_ref());
+    if let Some(address) = &upstream.forwarded_for {
+        headers.append(X_FORWARDED_FOR, address.clone());
+    }
+    let left = match metadata.deadline_micros {
+        Some(micros) => Some(Duration::from_micros(micros)),
+        None => deadline::told(headers),
+    };
+    if let Some(left) = left {
+        deadline::tell(headers, left);
+    }
+    left
+}
+
+/// Whether the time that an attempt took says how long the application takes. What failed without waiting for it says
+/// nothing of it, nor does an answer that took less than what was asked for would have.
+fn says_how_long_it_takes(sent: &Result<Response<Body>, BoxFailure>, grpc: bool) -> bool {
+    match sent {
+        Ok(response) => answered_in_earnest(response, grpc),
+        Err(failure) => failure.reason == Reason::RequestTimeout,
+    }
 }
 
 /// Whether an answer took as long as what was asked for takes, as far as its head says.

@@ -1,10 +1,10 @@
 //! A request to a destination of the mesh: route, filters, split, attempts, answer. The order of phases is this file's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use weft_mesh::filter::{Abort, Counted, Filters, GlobalLimit, Limited, RedirectFrom, Scheme};
@@ -13,14 +13,15 @@ use weft_mesh::reason::Reason;
 use weft_mesh::route::{RequestParts, RuleRef, Target as BackendTarget};
 use weft_mesh::trace::keep_or_make_request_id;
 
+use super::Downstream;
 use super::attempts::{Asked, Plan};
+use super::mirror::{self, Copies};
 use super::session::Sessions;
-use super::{Downstream, mirror};
 use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::exchange::Exchange;
 use crate::http::tee::Tee;
-use crate::http::upgrade::{self, Upgrading};
+use crate::http::upgrade::{self, Change, Upgrading};
 use crate::observe::stats::Cause;
 use crate::rate_limit::{self, Added};
 use crate::runtime::clock::now;
@@ -48,60 +49,27 @@ pub(crate) async fn run(
     remove_hop_by_hop(&mut parts.headers);
     let asking = Asking { worker, destination, rule: routed.as_ref(), source: downstream.source.ip() };
     let added = match asking.pass(rule_filters, &mut parts).await? {
-        Filtered::Answered(cause, answer) => {
-            exchange.answered_here(cause);
-            return Ok(answer);
-        }
+        Filtered::Answered(cause, answer) => return Ok(local_reply(exchange, cause, answer)),
         Filtered::Passed(fields) => fields,
     };
     let sessions = routed.as_ref().and_then(|routed| Sessions::of(routed, &parts.headers));
-    let (backend, backend_filters) =
-        choose(destination, routed.as_ref(), &parts, downstream.source, sessions.as_ref())?;
-    exchange.way.backend = Some(Arc::clone(backend));
-    let idle = routed.as_ref().and_then(|routed| routed.rule.timeouts.idle).or(backend.policy.stream_idle);
-    exchange.allow_quiet(idle);
+    let (backend, backend_filters) = asking.choose(&parts, sessions.as_ref())?;
+    note_backend(exchange, routed.as_ref(), backend);
     let added_behind = match asking.pass(backend_filters, &mut parts).await? {
-        Filtered::Answered(cause, answer) => {
-            exchange.answered_here(cause);
-            return Ok(answer);
-        }
+        Filtered::Answered(cause, answer) => return Ok(local_reply(exchange, cause, answer)),
         Filtered::Passed(fields) => fields,
     };
-    let backend = Arc::clone(backend);
-    let has_cors = |filters: &Filters<_>| filters.cors.is_some();
-    let origin_headers = rule_filters
-        .into_iter()
-        .chain(backend_filters)
-        .any(has_cors)
-        .then(|| Box::new(parts.headers.clone()));
-    keep_or_make_request_id(&mut parts.headers, fastrand::u64(..));
-    if let Some(log) = &mut exchange.log {
-        log.identified(&parts.headers);
-    }
-    let mut copies = SmallVec::new();
-    for filters in rule_filters.into_iter().chain(backend_filters) {
-        apply_request_filters(filters, &mut parts, routed.as_ref());
-        mirror::copies(filters, &parts, &mut copies);
-    }
+    let filters = [rule_filters, backend_filters];
+    let origin_headers = headers_for_cors(filters, &parts);
+    identify(exchange, &mut parts.headers);
+    let copies = filter_request(filters, &mut parts, routed.as_ref());
     let (tunnel, body) = match upgrade {
-        None => {
-            let (body, bodies) = Tee::over(exchange.upload(Body::from(body)), copies.len());
-            for (copy, body) in copies.into_iter().zip(bodies) {
-                mirror::send(worker, &exchange.way, copy, body);
-            }
-            (None, body)
-        }
-        Some(upgrade::Asked { change, connection }) => {
-            exchange.allow_tunnel();
-            change.ask(&mut parts.headers);
-            let content = change.content(body);
-            let (body, start) = upgrade::tunnel(connection);
-            (Some((change, start)), exchange.upload(Upgrading::body(content, body)))
-        }
+        None => (None, mirrored(worker, exchange, body, copies)),
+        Some(asked) => tunneled(exchange, asked, &mut parts.headers, body),
     };
     let plan = {
         let asked = Asked {
-            backend: &backend,
+            backend,
             rule: routed.as_ref(),
             parts: &parts,
             source: downstream.source.ip(),
@@ -117,21 +85,100 @@ pub(crate) async fn run(
         plan.finish(answered, exchange);
         return Ok(change.agreed(response));
     }
-    remove_hop_by_hop(response.headers_mut());
-    for filters in backend_filters.into_iter().chain(rule_filters) {
-        filters.response_headers.apply(response.headers_mut());
-        if let (Some(cors), Some(origin)) = (&filters.cors, &origin_headers) {
-            cors.apply(origin, response.headers_mut());
-        }
-    }
-    for added in [&added_behind, &added].into_iter().flatten() {
-        added.to_response(response.headers_mut());
-    }
+    filter_response(filters, origin_headers.as_deref(), [&added_behind, &added], &mut response);
     if let Some(sessions) = &sessions {
         sessions.answer(&backend.service, answered.endpoint(), response.headers_mut());
     }
     plan.finish(answered, exchange);
     Ok(response)
+}
+
+/// An answer of a filter, noted as one of this proxy.
+fn local_reply(exchange: &mut Exchange, cause: Cause, response: Response<Body>) -> Response<Body> {
+    exchange.answered_here(cause);
+    response
+}
+
+/// Notes which backend a request goes to, and how long nothing may move on it.
+fn note_backend(exchange: &mut Exchange, rule: Option<&Rule<'_>>, backend: &Arc<Backend>) {
+    exchange.way.backend = Some(Arc::clone(backend));
+    exchange.allow_quiet(rule.and_then(|rule| rule.rule.timeouts.idle).or(backend.policy.stream_idle));
+}
+
+/// Makes sure that a request has an ID, and has the access log know it.
+fn identify(exchange: &mut Exchange, headers: &mut HeaderMap) {
+    keep_or_make_request_id(headers, fastrand::u64(..));
+    if let Some(log) = &mut exchange.log {
+        log.identified(headers);
+    }
+}
+
+/// Makes a request ask for another protocol. Gives the change that it asks for, with what starts the tunnel once that is
+/// agreed to, and the request's body: its content, and then what the client sends through the tunnel.
+fn tunneled(
+    exchange: &mut Exchange,
+    asked: upgrade::Asked,
+    headers: &mut HeaderMap,
+    body: Incoming,
+) -> (Option<(Change, impl FnOnce(Body) + use<>)>, Body) {
+    let upgrade::Asked { change, connection } = asked;
+    exchange.allow_tunnel();
+    change.ask(headers);
+    let content = change.content(body);
+    let (body, start) = upgrade::tunnel(connection);
+    (Some((change, start)), exchange.upload(Upgrading::body(content, body)))
+}
+
+/// The filters of a request's rule and of its backend, in the order in which they change the request.
+type RouteFilters<'a> = [Option<&'a Filters<Arc<Backend>>>; 2];
+
+/// What the request's headers were before filters changed them, where its answer is decided by that.
+fn headers_for_cors(filters: RouteFilters<'_>, parts: &http::request::Parts) -> Option<Box<HeaderMap>> {
+    let has_cors = filters.into_iter().flatten().any(|filters| filters.cors.is_some());
+    has_cors.then(|| Box::new(parts.headers.clone()))
+}
+
+/// Has the filters change the request. Gives the copies of it that are to be mirrored.
+fn filter_request(
+    filters: RouteFilters<'_>,
+    parts: &mut http::request::Parts,
+    rule: Option<&Rule<'_>>,
+) -> Copies {
+    let mut copies = SmallVec::new();
+    for filters in filters.into_iter().flatten() {
+        apply_request_filters(filters, parts, rule);
+        mirror::copies(filters, parts, &mut copies);
+    }
+    copies
+}
+
+/// The request's body, after the copies of the request have been sent with what they get of it.
+fn mirrored(worker: &Rc<Worker>, exchange: &mut Exchange, body: Incoming, copies: Copies) -> Body {
+    let (body, bodies) = Tee::over(exchange.upload(Body::from(body)), copies.len());
+    for (copy, body) in copies.into_iter().zip(bodies) {
+        mirror::send(worker, &exchange.way, copy, body);
+    }
+    body
+}
+
+/// Has the filters change the response: the backend's first, as it is the nearer one.
+fn filter_response(
+    filters: RouteFilters<'_>,
+    origin: Option<&HeaderMap>,
+    added: [&Option<Box<Added>>; 2],
+    response: &mut Response<Body>,
+) {
+    let headers = response.headers_mut();
+    remove_hop_by_hop(headers);
+    for filters in filters.into_iter().rev().flatten() {
+        filters.response_headers.apply(headers);
+        if let (Some(cors), Some(origin)) = (&filters.cors, origin) {
+            cors.apply(origin, headers);
+        }
+    }
+    for added in added.into_iter().flatten() {
+        added.to_response(headers);
+    }
 }
 
 fn route<'a>(
@@ -163,7 +210,7 @@ struct Asking<'a> {
     source: IpAddr,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
     /// What filters make of the request, which gets what they add.
     async fn pass(
         &self,
@@ -178,6 +225,47 @@ impl Asking<'_> {
             added.to_request(&mut parts.headers);
         }
         Ok(filtered)
+    }
+
+    /// The backend that the request goes to, with the filters that it has in the rule.
+    fn choose(
+        &self,
+        parts: &http::request::Parts,
+        sessions: Option<&Sessions<'_>>,
+    ) -> Result<Chosen<'a>, BoxFailure> {
+        let Self { destination, rule, source, .. } = *self;
+        let Some(rule) = rule else { return Ok((&destination.backend, None)) };
+        let backends = &rule.rule.backends;
+        let bound = sessions.and_then(|sessions| {
+            // Also one that gets no new sessions: its weight is 0 (GEP-1619, "Traffic Splitting").
+            backends.iter().map(|(_, backend)| backend).find(|backend| match &backend.target {
+                BackendTarget::Valid(target) => sessions.is_with(&target.service),
+                BackendTarget::Invalid(_) => false,
+            })
+        });
+        let key = rule.rule.sticky.as_ref().and_then(|sticky| sticky.key(&parts.headers, Some(source)));
+        let chosen = match key {
+            _ if bound.is_some() => bound,
+            // The same salt in every proxy, so that the same key means the same backend everywhere.
+            Some(key) => {
+                backends.choose_sticky(&key, weft_mesh::hash::stable_hash(rule.route.name.as_bytes()))
+            }
+            None => backends.choose(fastrand::u64(..)),
+        };
+        match chosen {
+            None => {
+                let detail = format!("rule {} of {} has no backend", rule.rule_index, rule.route);
+                Err(Failure::control(Reason::InvalidBackend, detail))
+            }
+            Some(backend) => match &backend.target {
+                BackendTarget::Valid(target) => {
+                    Ok((target, Some(&backend.filters).filter(|filters| !filters.is_empty())))
+                }
+                BackendTarget::Invalid(problem) => {
+                    Err(Failure::control(Reason::InvalidBackend, format!("{}: {problem}", rule.route)))
+                }
+            },
+        }
     }
 }
 
@@ -270,44 +358,6 @@ fn aborted(abort: Abort) -> Response<Body> {
 }
 
 type Chosen<'a> = (&'a Arc<Backend>, Option<&'a Filters<Arc<Backend>>>);
-
-fn choose<'a>(
-    destination: &'a Destination,
-    rule: Option<&Rule<'a>>,
-    parts: &http::request::Parts,
-    source: SocketAddr,
-    sessions: Option<&Sessions<'_>>,
-) -> Result<Chosen<'a>, BoxFailure> {
-    let Some(rule) = rule else { return Ok((&destination.backend, None)) };
-    let backends = &rule.rule.backends;
-    let bound = sessions.and_then(|sessions| {
-        // Also one that gets no new sessions: its weight is 0 (GEP-1619, "Traffic Splitting").
-        backends.iter().map(|(_, backend)| backend).find(|backend| {
-            matches!(&backend.target, BackendTarget::Valid(target) if sessions.is_with(&target.service))
-        })
-    });
-    let key = rule.rule.sticky.as_ref().and_then(|sticky| sticky.key(&parts.headers, Some(source.ip())));
-    let chosen = match key {
-        _ if bound.is_some() => bound,
-        // The same salt in every proxy, so that the same key means the same backend everywhere.
-        Some(key) => backends.choose_sticky(&key, weft_mesh::hash::stable_hash(rule.route.name.as_bytes())),
-        None => backends.choose(fastrand::u64(..)),
-    };
-    match chosen {
-        None => {
-            let detail = format!("rule {} of {} has no backend", rule.rule_index, rule.route);
-            Err(Failure::control(Reason::InvalidBackend, detail))
-        }
-        Some(backend) => match &backend.target {
-            BackendTarget::Valid(target) => {
-                Ok((target, Some(&backend.filters).filter(|filters| !filters.is_empty())))
-            }
-            BackendTarget::Invalid(problem) => {
-                Err(Failure::control(Reason::InvalidBackend, format!("{}: {problem}", rule.route)))
-            }
-        },
-    }
-}
 
 fn apply_request_filters(
     filters: &Filters<Arc<Backend>>,

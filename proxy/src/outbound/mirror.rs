@@ -38,12 +38,11 @@ pub(super) struct Copy {
     parts: http::request::Parts,
 }
 
+/// Copies of one request.
+pub(super) type Copies = SmallVec<[Copy; 1]>;
+
 /// What goes elsewhere, as the request is now.
-pub(super) fn copies(
-    filters: &Filters<Arc<Backend>>,
-    parts: &http::request::Parts,
-    copies: &mut SmallVec<[Copy; 1]>,
-) {
+pub(super) fn copies(filters: &Filters<Arc<Backend>>, parts: &http::request::Parts, copies: &mut Copies) {
     for mirror in filters.mirrors.iter().filter(|mirror| mirror.fraction.hits(fastrand::u64(..))) {
         let mut parts = parts.clone();
         // What answers a copy answers nobody.

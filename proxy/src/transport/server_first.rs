@@ -81,8 +81,7 @@ where
     S: Transport,
     F: Transport,
 {
-    let mut said = BytesMut::with_capacity(AHEAD);
-    let mut greeting = BytesMut::new();
+    let (mut said, mut greeting) = (BytesMut::with_capacity(AHEAD), BytesMut::new());
     let (mut silent, mut opened) = (false, far.is_some());
     let mut silence = pin!(tokio::time::sleep(SILENCE));
     let mut idle = pin!(tokio::time::sleep(IDLE));
@@ -96,15 +95,12 @@ where
                     Err(error) => return Err(broken(error, &near, far.as_ref())),
                 };
                 if said.is_empty() {
-                    let (far, place) = match far {
-                        Some(far) => far,
+                    let far = match far {
+                        Some(far) => Ok(far),
                         None if opened => return Err(Lost::Broken(io::ErrorKind::UnexpectedEof.into())),
-                        None => match open.await {
-                            Ok(far) => far,
-                            Err(failure) => return Err(Lost::Unreachable(failure, near)),
-                        },
+                        None => open.await,
                     };
-                    return Ok(First::Server(Prefixed::untouched(near), Prefixed::untouched(far), place));
+                    return unheard(near, far);
                 }
                 if let Some(verdict) = judge(&said, ended) {
                     return Ok(First::Client(verdict, Prefixed::new(said.freeze(), near), far));
@@ -127,16 +123,30 @@ where
                 if let Err(error) = heard {
                     return Err(broken(error, &near, far.as_ref()));
                 }
-                if begins_like_http2_server(&greeting) {
-                    far = None;
-                    greeting = BytesMut::new();
-                } else if let Some((far, place)) = far.take() {
-                    let near = Prefixed::new(said.freeze(), near);
-                    return Ok(First::Server(near, Prefixed::new(greeting.freeze(), far), place));
+                if let Some((far, place)) = greeted(&mut far, &mut greeting) {
+                    return Ok(First::Server(Prefixed::new(said.freeze(), near), far, place));
                 }
             }
         }
     }
+}
+
+/// Leaves the word to the server, after the client has ended without one.
+fn unheard<V, S, F, P>(near: S, far: Result<(F, P), BoxFailure>) -> Result<First<V, S, F, P>, Lost<S>> {
+    match far {
+        Ok((far, place)) => Ok(First::Server(Prefixed::untouched(near), Prefixed::untouched(far), place)),
+        Err(failure) => Err(Lost::Unreachable(failure, near)),
+    }
+}
+
+/// The server that has spoken, with its greeting; `None`: it is one of HTTP/2, which is left alone until the client speaks.
+fn greeted<F, P>(far: &mut Option<(F, P)>, greeting: &mut BytesMut) -> Option<(Prefixed<F>, P)> {
+    let (far, place) = far.take()?;
+    let greeting = std::mem::take(greeting);
+    if begins_like_http2_server(&greeting) {
+        return None;
+    }
+    Some((Prefixed::new(greeting.freeze(), far), place))
 }
 
 /// What it comes to when one connection breaks.

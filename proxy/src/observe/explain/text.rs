@@ -3,9 +3,9 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use weft_mesh::balance::{Health, TunnelProtocol};
-use weft_mesh::filter::{Abort, Filters, LimitService};
+use weft_mesh::filter::{Abort, Fault, Filters, LimitService};
 use weft_mesh::route::{Considered, HttpMatch, HttpRule, Mismatch, PathMatch, Verdict};
 
 use super::{ConsideredMatch, EndpointState, Explanation, Query};
@@ -104,6 +104,37 @@ pub(crate) fn asks(asked: &HttpMatch) -> String {
 
 /// What filters do, in the order in which they do it.
 pub(super) fn steps(filters: &Filters<Arc<Backend>>, query: &Query, matched_prefix: usize) -> Vec<String> {
+    let mut steps = refusals(filters);
+    steps.extend(faults(filters));
+    let changed = |name: &HeaderName, value: &HeaderValue, of: &str| {
+        format!("gives the {of} the header {name}: {}", String::from_utf8_lossy(value.as_bytes()))
+    };
+    let mut headers = query.headers.clone();
+    filters.request_headers.apply(&mut headers);
+    let removed = query.headers.keys().filter(|name| !headers.contains_key(*name));
+    steps.extend(removed.map(|name| format!("removes the request's header {name}")));
+    let set = headers
+        .iter()
+        .filter(|(name, _)| !query.headers.get_all(*name).iter().eq(headers.get_all(*name).iter()));
+    steps.extend(set.map(|(name, value)| changed(name, value, "request")));
+    if let Some(rewrite) = &filters.rewrite {
+        if let Some(path) = rewrite.path_and_query(query.uri.path(), query.uri.query(), matched_prefix) {
+            steps.push(format!("rewrites the path to {path}"));
+        }
+        if let Some(host) = rewrite.hostname() {
+            steps.push(format!("rewrites the host to {}", String::from_utf8_lossy(host.as_bytes())));
+        }
+    }
+    let mirrors = filters.mirrors.iter();
+    steps.extend(mirrors.map(|mirror| format!("sends a copy of a share to {}", mirror.backend.service)));
+    let mut answered = HeaderMap::new();
+    filters.response_headers.apply(&mut answered);
+    steps.extend(answered.iter().map(|(name, value)| changed(name, value, "response")));
+    steps
+}
+
+/// Which requests filters answer themselves.
+fn refusals(filters: &Filters<Arc<Backend>>) -> Vec<String> {
     let mut steps = Vec::new();
     if filters.cors.is_some() {
         steps.push("answers preflights, and says to browsers which origins may read (CORS)".to_owned());
@@ -124,52 +155,21 @@ pub(super) fn steps(filters: &Filters<Arc<Backend>>, query: &Query, matched_pref
             limit.timeout
         ));
     }
-    if let Some(fault) = &filters.fault {
-        if let Some((part, delay)) = fault.delay {
-            steps.push(format!("delays {} % by {delay:?}, on purpose", part.as_percent()));
-        }
-        if let Some((part, abort)) = fault.abort {
-            let answer = match abort {
-                Abort::Http(status) => status.as_u16().to_string(),
-                Abort::Grpc(code) => format!("gRPC status {code}"),
-            };
-            steps.push(format!("aborts {} % with {answer}, on purpose", part.as_percent()));
-        }
-    }
-    let mut changed = query.headers.clone();
-    filters.request_headers.apply(&mut changed);
-    for name in query.headers.keys().filter(|name| !changed.contains_key(*name)) {
-        steps.push(format!("removes the request's header {name}"));
-    }
-    for (name, value) in changed
-        .iter()
-        .filter(|(name, _)| !query.headers.get_all(*name).iter().eq(changed.get_all(*name).iter()))
-    {
-        steps.push(format!(
-            "gives the request the header {name}: {}",
-            String::from_utf8_lossy(value.as_bytes())
-        ));
-    }
-    if let Some(rewrite) = &filters.rewrite {
-        if let Some(path) = rewrite.path_and_query(query.uri.path(), query.uri.query(), matched_prefix) {
-            steps.push(format!("rewrites the path to {path}"));
-        }
-        if let Some(host) = rewrite.hostname() {
-            steps.push(format!("rewrites the host to {}", String::from_utf8_lossy(host.as_bytes())));
-        }
-    }
-    for mirror in &filters.mirrors {
-        steps.push(format!("sends a copy of a share to {}", mirror.backend.service));
-    }
-    let mut answered = HeaderMap::new();
-    filters.response_headers.apply(&mut answered);
-    for (name, value) in &answered {
-        steps.push(format!(
-            "gives the response the header {name}: {}",
-            String::from_utf8_lossy(value.as_bytes())
-        ));
-    }
     steps
+}
+
+/// Which faults filters inject.
+fn faults(filters: &Filters<Arc<Backend>>) -> impl Iterator<Item = String> + use<> {
+    let Fault { delay, abort } = filters.fault.clone().unwrap_or_default();
+    let delay = delay.map(|(part, delay)| format!("delays {} % by {delay:?}, on purpose", part.as_percent()));
+    let abort = abort.map(|(part, abort)| {
+        let answer = match abort {
+            Abort::Http(status) => status.as_u16().to_string(),
+            Abort::Grpc(code) => format!("gRPC status {code}"),
+        };
+        format!("aborts {} % with {answer}, on purpose", part.as_percent())
+    });
+    delay.into_iter().chain(abort)
 }
 
 /// What a rule promises beyond its filters.
