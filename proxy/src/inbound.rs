@@ -30,6 +30,7 @@ use crate::upstream::application::{Application, Applications};
 use crate::upstream::local::Local;
 
 pub(crate) mod connection;
+mod opaque;
 pub(crate) mod request;
 mod revocation;
 

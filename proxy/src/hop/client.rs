@@ -17,6 +17,7 @@ use crate::error::{BoxFailure, Failure};
 use crate::http::body::Body;
 use crate::http::header_case;
 use crate::http::informational::Informational;
+use crate::http::upgrade;
 use crate::runtime::clock::now;
 use crate::runtime::unread;
 
@@ -127,4 +128,20 @@ pub fn open_failure(error: &OpenError) -> BoxFailure {
         OpenError::Head(error) => Failure::downstream(Reason::HeaderTooLarge, error.to_string()),
         error => Failure::unprocessed(Reason::Overloaded, error.to_string()),
     }
+}
+
+/// The head of a request for a peer that does not take it as it is; `None`: this one does, or has said so in time.
+pub(crate) async fn as_older_peers_take_it(
+    link: &Rc<Link>,
+    parts: &http::request::Parts,
+) -> Option<Box<http::request::Parts>> {
+    if !upgrade::has_content(parts) {
+        return None;
+    }
+    Box::pin(async {
+        // It says what it takes before anything else.
+        link.settled().await;
+        (!link.takes_content_before_tunnel()).then(|| Box::new(upgrade::without_asking(parts)))
+    })
+    .await
 }

@@ -1,5 +1,7 @@
 //! A request from its head to the end of its answer: counted and logged once, whatever ends it.
 
+mod stillness;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +17,6 @@ use weft_mesh::deadline::Limit;
 use weft_mesh::limits::Permit;
 use weft_mesh::outcome;
 use weft_mesh::reason::Reason;
-use weft_mesh::violation::Violation;
 
 use super::body::Body;
 use super::idle_requests::{Patience, TUNNEL_LOOKS, Waiting};
@@ -28,6 +29,9 @@ use crate::runtime::shared::{Shared, UnderWay, looks};
 use crate::upstream::load::InFlight;
 use crate::upstream::service::Attempt;
 use crate::upstream::way::Way;
+
+use self::stillness::stood_still;
+pub use self::stillness::unless_still;
 
 /// What takes the answer's body once an upgrade is agreed to.
 pub type Tunnel = Box<dyn FnOnce(Body)>;
@@ -376,33 +380,6 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.end(!self.is_whole());
     }
-}
-
-/// What a request is answered on which nothing has moved for too long: if it is its content that did not come, it was its
-/// client that stopped (RFC 9110, section 15.5.9).
-fn stood_still(recorder: &Recorder, direction: Direction, key: usize) -> BoxFailure {
-    if recorder.waiting.is_for_client(key) {
-        recorder.shared.stats.violated(direction, Violation::Idle);
-        return Failure::downstream(Violation::Idle.reason(), Violation::Idle.detail());
-    }
-    let detail = "nothing moved for too long; see timeouts.streamIdle and --stream-idle-timeout";
-    Failure::upstream(Reason::IdleTimeout, detail)
-}
-
-/// How `forwarding` a request ends, which [`Exchange::watch`] has given a key; it fails once nothing has moved for too long.
-pub async fn unless_still(
-    recorder: &Recorder,
-    direction: Direction,
-    key: usize,
-    mut forwarding: Pin<&mut impl Future<Output = Result<Response<Body>, BoxFailure>>>,
-) -> Result<Response<Body>, BoxFailure> {
-    std::future::poll_fn(|cx| match forwarding.as_mut().poll(cx) {
-        Poll::Pending => {
-            recorder.waiting.poll_over(key, cx).map(|()| Err(stood_still(recorder, direction, key)))
-        }
-        forwarded @ Poll::Ready(_) => forwarded,
-    })
-    .await
 }
 
 /// Whether a `grpc-status` says that the server failed, as opposed to the request: `UNKNOWN`,

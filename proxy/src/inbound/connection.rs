@@ -3,38 +3,31 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use weft_hop::RequestMetadata;
 use weft_identity::tls::{ALPN_H2, ALPN_HTTP11, ALPN_WEFT, ALPN_WEFT_TCP};
 use weft_identity::{Origin, Reason as RefusalReason, Refusal, peer_identity};
 use weft_mesh::protocol::{Detection, Protocol, detect};
 use weft_mesh::reason::Reason;
 use weft_mesh::violation::Violation;
 
-use super::{Arrival, Context, Upstream, request, revocation};
+use super::opaque::{carry, is_allowed, may_connect, opaque, refused};
+use super::{Arrival, Context, Upstream, request};
 use crate::error::Failure;
 use crate::error::is_disconnect;
 use crate::http::server::{ServerVersion, serve as serve_http};
 use crate::http::violation_recorder::{ClientKind, ViolationRecorder};
-use crate::observe::stats::{AuthorizationOutcome, Cause, Direction};
+use crate::observe::stats::{Cause, Direction};
 use crate::outbound::{first_bytes, first_bytes_of_http};
-use crate::runtime::clock::{now, since};
-use crate::runtime::overload;
 use crate::snapshot::{InboundPort, TlsMode};
 use crate::transport::caller::Caller;
 use crate::transport::prefixed::{FIRST_BYTE, Prefixed, read_ahead_within};
 use crate::transport::proxy_protocol::{self, Peer};
-use crate::transport::relay::{Carried, Ended, relay};
 use crate::transport::server_first::{First, Lost, race};
 use crate::transport::stream::Transport;
 use crate::transport::unproven::Standing;
 use crate::upstream::connect::{HANDSHAKE_TIMEOUT, Stream};
-
-/// Time without a byte after which an opaque connection is given up.
-const IDLE: Duration = Duration::from_hours(1);
 
 /// Serves one connection.
 pub(crate) async fn serve<S>(
@@ -323,102 +316,4 @@ where
     let handler =
         move |request| request::from_http(Rc::clone(&context.worker), Rc::clone(&upstream), request);
     serve_http(stream, version, drain, violations, handler, refused).await;
-}
-
-async fn opaque<S>(context: &Rc<Context>, near: S, far: Option<Stream>, arrival: &Arrival, caller: &Caller)
-where
-    S: Transport,
-{
-    let upstream = Upstream::new(context, arrival, caller);
-    if !may_connect(context, &upstream) {
-        return near.abort();
-    }
-    if let Err(failure) = overload::admit(&context.worker.watch, &context.worker.shared.stats) {
-        return refused(context, &upstream, &failure, near);
-    }
-    let _under_way = context.worker.shared.enter(Direction::Inbound);
-    let far = match far {
-        Some(far) => Ok(far),
-        None => upstream.forward.connector().connect().await,
-    };
-    match far {
-        Ok(far) => carry(context, caller, &upstream, near, far).await,
-        Err(failure) => refused(context, &upstream, &failure, near),
-    }
-}
-
-/// Rejects a connection that is not carried anywhere, and counts it. Its client sees that nobody took it.
-fn refused<S: Transport>(context: &Context, upstream: &Upstream, failure: &Failure, near: S) {
-    near.abort();
-    drop(near);
-    count_refused(context, upstream, failure.reason, failure.counts());
-    tracing::info!(peer = %upstream.peer, %failure, "connection refused");
-}
-
-fn may_connect(context: &Context, upstream: &Upstream) -> bool {
-    if is_allowed(context, upstream) {
-        context.worker.shared.stats.authorized(AuthorizationOutcome::Allowed);
-        return true;
-    }
-    context.worker.shared.stats.authorized(AuthorizationOutcome::Denied);
-    count_refused(context, upstream, Reason::Denied, false);
-    tracing::info!(peer = %upstream.peer, port = upstream.port, "connection denied by policy");
-    false
-}
-
-fn is_allowed(context: &Context, upstream: &Upstream) -> bool {
-    context.worker.with_snapshot(|snapshot| revocation::is_allowed(&snapshot.inbound, upstream))
-}
-
-/// Carries bytes both ways until both sides have ended, or the caller is let in no longer: of bytes that nothing is known
-/// of, no moment is better than another.
-async fn carry<S, F>(context: &Context, caller: &Caller, upstream: &Rc<Upstream>, near: S, far: F)
-where
-    S: Transport,
-    F: Transport,
-{
-    let began = now();
-    upstream.edge.connection_opened();
-    let mut log = context.worker.shared.access.connection(Direction::Inbound, upstream.peer);
-    if let Some(log) = &mut log {
-        upstream.describe(&mut log.entry);
-    }
-    let mut carried = Carried::default();
-    let policies = context.worker.with_snapshot(|snapshot| Arc::clone(&snapshot.inbound));
-    let admitted = context.admit(upstream, policies);
-    let cut = async {
-        tokio::select! {
-            () = caller.disbelieved() => {}
-            () = admitted.banned() => {}
-        }
-    };
-    let ended = relay(near, far, IDLE, &context.worker.pipes, &mut carried, cut).await;
-    let cause = matches!(ended, Err(Ended::Cut)).then_some(Cause::Failed(Reason::Denied));
-    let failed = ended.is_err();
-    upstream.edge.sent(carried.forth);
-    upstream.edge.received(carried.back);
-    upstream.edge.connection_closed(cause, failed, since(began));
-    if let Some(mut log) = log {
-        log.relayed(&carried, failed);
-        log.ended(cause, failed);
-        log.end(&context.worker.shared);
-    }
-}
-
-/// Counts, and logs, a connection that is not carried anywhere.
-fn count_refused(context: &Context, upstream: &Upstream, reason: Reason, failed: bool) {
-    let cause = Cause::Failed(reason);
-    context.worker.shared.stats.answered(Direction::Inbound, cause);
-    upstream.edge.connection_refused(cause, failed);
-    let Some(mut log) = context.worker.shared.access.connection(Direction::Inbound, upstream.peer) else {
-        return;
-    };
-    upstream.describe(&mut log.entry);
-    log.failed(reason);
-    log.end(&context.worker.shared);
-}
-
-/// What a request of a peer that is not Weft says beside itself: nothing.
-pub(super) fn no_metadata() -> RequestMetadata {
-    RequestMetadata::default()
 }

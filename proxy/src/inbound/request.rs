@@ -110,7 +110,7 @@ pub(crate) async fn from_http(
     if start.is_some() {
         exchange.allow_tunnel();
     }
-    let metadata = super::connection::no_metadata();
+    let metadata = RequestMetadata::default();
     let forwarded = {
         let forwarding = pin!(forward(&worker, &upstream, Box::new(request), &metadata, &mut exchange));
         unless_still(&worker.recorder, Direction::Inbound, key, forwarding).await

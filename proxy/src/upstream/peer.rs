@@ -20,11 +20,10 @@ use super::connect::{Connector, Stream};
 use super::hop_pool::{HopPool, Limits};
 use super::shared_attempt::SharedAttempt;
 use crate::error::{BoxFailure, Failure};
-use crate::hop::client::{connect, open_failure};
+use crate::hop::client::{as_older_peers_take_it, connect, open_failure};
 use crate::hop::link::Link;
 use crate::http::body::Body;
 use crate::http::client::{Client, HttpVersion};
-use crate::http::upgrade;
 use crate::observe::stats::{Direction, Edge, EdgeKey, Retirement, Security, Stats};
 use crate::snapshot::Tls;
 use crate::transport::internal_listener::InternalListener;
@@ -373,22 +372,6 @@ impl Peer {
     pub fn is_drained(&self) -> bool {
         self.links.is_empty() && !self.opening.is_under_way()
     }
-}
-
-/// The head of a request for a peer that does not take it as it is; `None`: this one does, or has said so in time.
-async fn as_older_peers_take_it(
-    link: &Rc<Link>,
-    parts: &http::request::Parts,
-) -> Option<Box<http::request::Parts>> {
-    if !upgrade::has_content(parts) {
-        return None;
-    }
-    Box::pin(async {
-        // It says what it takes before anything else.
-        link.settled().await;
-        (!link.takes_content_before_tunnel()).then(|| Box::new(upgrade::without_asking(parts)))
-    })
-    .await
 }
 
 fn offered(alpn: &[&[u8]]) -> String {

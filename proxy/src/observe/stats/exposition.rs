@@ -1,6 +1,8 @@
 //! The counters as Prometheus reads them.
 
 mod collect;
+mod edges;
+mod labels;
 mod text;
 
 use std::fmt;
@@ -9,7 +11,8 @@ use std::sync::Arc;
 use prometheus_client::encoding;
 use prometheus_client::registry::Registry;
 
-use self::collect::{EdgeCollector, ProxyCollector};
+use self::collect::ProxyCollector;
+use self::edges::EdgeCollector;
 use crate::runtime::shared::Shared;
 
 /// How metrics are written.
