@@ -175,13 +175,7 @@ impl Injection<'_> {
             ));
         }
         let mut warnings = std::mem::take(&mut annotations.warnings);
-        for name in [containers::TOKEN_VOLUME, containers::ROOTS_VOLUME] {
-            if items(&self.pod["spec"], "volumes").any(|volume| volume["name"] == name) {
-                return Err(format!(
-                    "its volume {name} has the name of one of the proxy's; choose another name"
-                ));
-            }
-        }
+        self.check_volumes()?;
         self.check_conflicts(annotations.redirect)?;
         let grace = self.grace();
         let mut probes = Map::new();
@@ -198,11 +192,7 @@ impl Injection<'_> {
                     .to_owned(),
             );
         }
-        if native {
-            insert(spec, "initContainers", 0, proxy);
-        } else {
-            insert(spec, "containers", 0, proxy);
-        }
+        insert(spec, if native { "initContainers" } else { "containers" }, 0, proxy);
         if annotations.redirect == Redirect::Init {
             // Before a native sidecar, which looks whether it is redirected to. Init containers before a plain one have no
             // proxy yet: theirs go as they would without a mesh.
@@ -318,6 +308,18 @@ impl Injection<'_> {
         }
         // What runs as the proxy's user would not be redirected, and so get around every policy.
         if redirect == Redirect::None { Ok(()) } else { exempt::check(spec) }
+    }
+
+    /// What the proxy's volumes are called is taken by no other.
+    fn check_volumes(&self) -> Result<(), String> {
+        for name in [containers::TOKEN_VOLUME, containers::ROOTS_VOLUME] {
+            if items(&self.pod["spec"], "volumes").any(|volume| volume["name"] == name) {
+                return Err(format!(
+                    "its volume {name} has the name of one of the proxy's; choose another name"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn mark(&mut self, annotations: &Annotations, held: u64) {

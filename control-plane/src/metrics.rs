@@ -121,11 +121,52 @@ pub(crate) struct Levels {
     pub(crate) authority_expiry: usize,
 }
 
+impl Levels {
+    fn register(self, registry: &mut Registry) {
+        let levels = [
+            ("resources", "Resources in force", self.resources),
+            ("services", "Services", self.services),
+            ("endpoints", "Endpoints", self.endpoints),
+            (
+                "endpoints_withheld",
+                "Endpoints that proxies are not told of, because it is not known who is there or may be",
+                self.withheld,
+            ),
+            ("workloads", "Registered workloads", self.workloads),
+            ("compiled", "Compiled resources in memory", self.compiled),
+            ("telemetry_edges", "Edges with traffic", self.edges),
+            (
+                "authority_unusable",
+                "1 while the certificate authority's material can't be used",
+                self.authority_unusable,
+            ),
+            (
+                "authority_expiry_seconds",
+                "When the certificate authority's certificate ends, in seconds since 1970",
+                self.authority_expiry,
+            ),
+        ];
+        for (name, help, level) in levels {
+            let gauge = Gauge::<i64, std::sync::atomic::AtomicI64>::default();
+            gauge.set(i64::try_from(level).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        }
+    }
+}
+
 impl Metrics {
     /// Everything in the text format of Prometheus.
     pub(crate) fn encode(&self, levels: Levels) -> Result<String, fmt::Error> {
         self.begin_at_zero();
         let mut registry = Registry::with_prefix("weft_control_plane");
+        self.register(&mut registry);
+        levels.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    fn register(&self, registry: &mut Registry) {
         registry.register("refused", "Connections and calls that were refused", self.refused.clone());
         registry.register("admissions", "Pods that the webhook was asked about", self.admitted.clone());
         registry.register("connections", "Open connections", self.connections.clone());
@@ -162,37 +203,6 @@ impl Metrics {
             "Time until a response is accepted",
             self.ack_seconds.0.clone(),
         );
-        let levels = [
-            ("resources", "Resources in force", levels.resources),
-            ("services", "Services", levels.services),
-            ("endpoints", "Endpoints", levels.endpoints),
-            (
-                "endpoints_withheld",
-                "Endpoints that proxies are not told of, because it is not known who is there or may be",
-                levels.withheld,
-            ),
-            ("workloads", "Registered workloads", levels.workloads),
-            ("compiled", "Compiled resources in memory", levels.compiled),
-            ("telemetry_edges", "Edges with traffic", levels.edges),
-            (
-                "authority_unusable",
-                "1 while the certificate authority's material can't be used",
-                levels.authority_unusable,
-            ),
-            (
-                "authority_expiry_seconds",
-                "When the certificate authority's certificate ends, in seconds since 1970",
-                levels.authority_expiry,
-            ),
-        ];
-        for (name, help, level) in levels {
-            let gauge = Gauge::<i64, std::sync::atomic::AtomicI64>::default();
-            gauge.set(i64::try_from(level).unwrap_or(i64::MAX));
-            registry.register(name, help, gauge);
-        }
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry)?;
-        Ok(text)
     }
 
     /// Every counter is there before what it counts: the first one of it would be no increase to Prometheus.

@@ -2,51 +2,33 @@
 
 mod cluster;
 mod observed;
+mod parts;
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::transport::Server;
 use weft_identity::{Rotation, TokenIssuer, TrustBundle};
 use weft_mesh::name::TrustDomain;
-use weft_proto::v1::identity_server::IdentityServer;
-use weft_proto::v1::registration_server::RegistrationServer;
-use weft_proto::v1::telemetry_server::TelemetryServer;
-use weft_xds::server::{Config, Server as DiscoveryServer};
 
-use self::cluster::{Injector, Joined};
-use self::observed::Watched;
+use self::cluster::Injector;
+use self::parts::Parts;
 use crate::Error;
-use crate::admin::{Admin, Surface};
 use crate::authority::{Authority, Source};
-use crate::caller::Authenticator;
 use crate::config::ControlPlaneConfig;
-use crate::config_watcher::{ConfigFolder, ConfigStatus, tell_together};
+use crate::config_watcher::ConfigFolder;
 use crate::discovery::Discovery;
-use crate::grpc::{Issuer, Registrar, TrafficService};
 use crate::handshake_errors::HandshakeErrors;
-use crate::inject;
-use crate::kubernetes::{Accounts, Cluster};
-use crate::listener::Listener;
+use crate::kubernetes::Cluster;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::revocations::Revocations;
-use crate::settings::Settings;
 use crate::state::{Announcement, StateDir};
 use crate::traffic::Traffic;
 
-/// Connections whose handshake is done and that wait for the server.
-const HANDSHAKEN: usize = 64;
-/// A client that is gone without a word is noticed after at most twice this.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Time for the nodes of a cluster to hear that this replica is not ready any more.
 const LINGER: Duration = Duration::from_secs(4);
 /// Time for streams to end when the control plane does.
@@ -97,49 +79,23 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         Some(settings) => Some(Cluster::open(settings, &config.trust_domain).await?),
         None => None,
     };
-    let revocations = Arc::new(Revocations::new(config.trust_domain.clone()));
-    match &cluster {
-        Some(cluster) => cluster.read_revocations(&revocations).await?,
-        None => revocations.open(state.path())?,
-    }
+    let revocations = read_revocations(&config, cluster.as_ref(), &state).await?;
     let (authority, rotation) = open_authority(&config, cluster.as_ref(), &state, &revocations)?;
     let tokens = match &cluster {
         Some(cluster) => cluster.tokens(),
         None => TokenIssuer::open(state.path())?,
     };
     let metrics = Arc::new(Metrics::default());
-    let discovery = Arc::new(Discovery::new(config.trust_domain.clone()));
-    discovery.set_bundle(&authority.believed());
-    if cluster.is_some() {
-        discovery.watch_pods();
-    }
+    let discovery = discovery(&config, cluster.as_ref(), &authority);
     let folder = ConfigFolder::open(
         config.config_dir.clone(),
         Arc::clone(&state),
         Arc::clone(&discovery),
         Arc::clone(&metrics),
     )?;
-    let webhook = match (&cluster, config.kubernetes.as_ref().and_then(|it| it.webhook)) {
-        (Some(cluster), Some(address)) => {
-            let listener = bind(address, "the webhook", "--webhook").await?;
-            let cluster = inject::Cluster { native_sidecars: cluster.native_sidecars().await };
-            Some((listener, cluster))
-        }
-        _ => None,
-    };
-    let settings_file = config.kubernetes.as_ref().and_then(|it| it.settings.clone());
-    let settings = settings_file.as_deref().map_or_else(|| Ok(Settings::default()), Settings::read)?;
-    let listener = bind(config.listen, "discovery and identity", "--listen").await?;
-    let admin_listener = bind(config.admin, "the admin interface", "--admin").await?;
-    let monitor_listener = match config.monitor {
-        Some(address) => Some(bind(address, "readiness and metrics", "--monitor").await?),
-        None => None,
-    };
-    let monitor = match (&monitor_listener, config.monitor) {
-        (Some(listener), Some(address)) => Some(local(listener, address)?),
-        _ => None,
-    };
-    let (address, admin) = (local(&listener, config.listen)?, local(&admin_listener, config.admin)?);
+    let injector = Injector::open(&config, cluster.as_ref()).await?;
+    let listeners = Listeners::bind(&config).await?;
+    let (address, admin, monitor) = listeners.addresses(&config)?;
     let registry = Arc::new(Registry::open(
         &state.registrations(),
         Arc::clone(&discovery),
@@ -161,7 +117,7 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
         cut: CancellationToken::new(),
         announcing,
         cluster,
-        injector: Injector { webhook, settings: Arc::new(Mutex::new(settings)), file: settings_file },
+        injector,
         discovery,
         registry,
         metrics,
@@ -171,7 +127,6 @@ pub async fn start(config: ControlPlaneConfig) -> Result<Running, Error> {
     };
     let (stop, retire, cut) = (parts.stop.clone(), parts.retire.clone(), parts.cut.clone().drop_guard());
     let linger = if parts.config.kubernetes.is_some() { LINGER } else { Duration::ZERO };
-    let listeners = Listeners { listener, admin: admin_listener, monitor: monitor_listener };
     let tasks = parts.run(listeners, folder, rotation);
     Ok(Running { address, admin, monitor, retire, linger, stop, tasks, _cut: cut })
 }
@@ -193,6 +148,59 @@ struct Listeners {
     listener: TcpListener,
     admin: TcpListener,
     monitor: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(config: &ControlPlaneConfig) -> Result<Self, Error> {
+        Ok(Self {
+            listener: bind(config.listen, "discovery and identity", "--listen").await?,
+            admin: bind(config.admin, "the admin interface", "--admin").await?,
+            monitor: match config.monitor {
+                Some(address) => Some(bind(address, "readiness and metrics", "--monitor").await?),
+                None => None,
+            },
+        })
+    }
+
+    /// Where they are, with the ports that were taken.
+    fn addresses(
+        &self,
+        config: &ControlPlaneConfig,
+    ) -> Result<(SocketAddr, SocketAddr, Option<SocketAddr>), Error> {
+        let monitor = match (&self.monitor, config.monitor) {
+            (Some(listener), Some(address)) => Some(local(listener, address)?),
+            _ => None,
+        };
+        Ok((local(&self.listener, config.listen)?, local(&self.admin, config.admin)?, monitor))
+    }
+}
+
+/// What is revoked, from where that is kept.
+async fn read_revocations(
+    config: &ControlPlaneConfig,
+    cluster: Option<&Cluster>,
+    state: &StateDir,
+) -> Result<Arc<Revocations>, Error> {
+    let revocations = Arc::new(Revocations::new(config.trust_domain.clone()));
+    match cluster {
+        Some(cluster) => cluster.read_revocations(&revocations).await?,
+        None => revocations.open(state.path())?,
+    }
+    Ok(revocations)
+}
+
+/// What proxies can be told so far: whom to believe.
+fn discovery(
+    config: &ControlPlaneConfig,
+    cluster: Option<&Cluster>,
+    authority: &Authority,
+) -> Arc<Discovery> {
+    let discovery = Arc::new(Discovery::new(config.trust_domain.clone()));
+    discovery.set_bundle(&authority.believed());
+    if cluster.is_some() {
+        discovery.watch_pods();
+    }
+    discovery
 }
 
 /// The authority from where the settings say that it is.
@@ -246,172 +254,4 @@ async fn bind(address: SocketAddr, what: &'static str, flag: &str) -> Result<Tcp
 fn local(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, Error> {
     let fail = |source| Error::Listen { what: "a connection", address: asked, source, hint: String::new() };
     listener.local_addr().map_err(fail)
-}
-
-/// Everything that runs.
-struct Parts {
-    config: ControlPlaneConfig,
-    state: Arc<StateDir>,
-    authority: Arc<Authority>,
-    tokens: TokenIssuer,
-    discovery: Arc<Discovery>,
-    registry: Arc<Registry>,
-    traffic: Arc<Traffic>,
-    status: Arc<Mutex<ConfigStatus>>,
-    metrics: Arc<Metrics>,
-    handshake_errors: Arc<HandshakeErrors>,
-    revocations: Arc<Revocations>,
-    announcing: Announcing,
-    cluster: Option<Cluster>,
-    injector: Injector,
-    /// Lets readiness know that it will end.
-    retire: CancellationToken,
-    /// Lets clients know that it ends.
-    stop: CancellationToken,
-    /// Ends their connections.
-    cut: CancellationToken,
-}
-
-impl Parts {
-    fn run(mut self, listeners: Listeners, folder: ConfigFolder, rotation: Rotation) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
-        let stop = self.stop.clone();
-        let until_stopped = |work| until_stopped(&stop, work);
-        let authenticator = Authenticator::new(Arc::clone(&self.handshake_errors), self.revocations.watch());
-        let observer = Watched(Arc::clone(&self.metrics));
-        let notifier = self.discovery.notifier().clone();
-        let source = Arc::clone(&self.discovery);
-        let limits = Config { max_subscriptions: self.config.max_subscriptions, ..Config::default() };
-        let discovery = DiscoveryServer::new(limits, source, notifier, authenticator.clone(), observer);
-        let (connections, handshaken) = mpsc::channel(HANDSHAKEN);
-        let accepting = Listener {
-            socket: listeners.listener,
-            tls: Arc::clone(self.authority.tls()),
-            max_connections: self.config.max_connections,
-            revoked: self.revocations.watch(),
-            metrics: Arc::clone(&self.metrics),
-            handshake_errors: Arc::clone(&self.handshake_errors),
-            cut: self.cut.clone(),
-        };
-        let (authority, dependencies) = (Arc::clone(&self.authority), Arc::clone(&self.discovery));
-        let (state, announcing) = (Arc::clone(&self.state), self.announcing.clone());
-        let registered = Arc::clone(&self.registry);
-        if self.cluster.is_none() {
-            let (revocations, folder) = (Arc::clone(&self.revocations), state.path().to_owned());
-            tasks.spawn(until_stopped(Box::pin(async move { revocations.follow(folder).await })));
-        }
-        let Joined { accounts, roots, mut synced, watches } = self.join_cluster(&mut tasks);
-        let changed = move |bundle: &TrustBundle| {
-            dependencies.set_bundle(bundle);
-            registered.revoke(bundle.revoked());
-            if let Some(roots) = &roots {
-                roots.set(bundle);
-            }
-            if let Err(error) = announcing.announce(&state, bundle) {
-                tracing::error!(%error, "new join tokens name the roots from before");
-            }
-        };
-        tasks.spawn(until_stopped(Box::pin(async move { authority.keep(rotation, changed).await })));
-        let registry = Arc::clone(&self.registry);
-        tasks.spawn(until_stopped(Box::pin(async move { registry.reap().await })));
-        tasks.spawn(until_stopped(Box::pin(folder.follow())));
-        let together = tell_together(Arc::clone(&self.status), Arc::clone(&self.discovery));
-        tasks.spawn(until_stopped(Box::pin(together)));
-        let admin = Arc::new(Admin {
-            discovery: Arc::clone(&self.discovery),
-            server: discovery.clone(),
-            registry: Arc::clone(&self.registry),
-            traffic: Arc::clone(&self.traffic),
-            status: Arc::clone(&self.status),
-            metrics: Arc::clone(&self.metrics),
-            synced: synced.clone(),
-            watches,
-            authority: self.authority.state(),
-            stop: self.retire.clone(),
-        });
-        let stopping = self.stop.clone();
-        let mut authority = self.authority.state();
-        tasks.spawn(async move {
-            let ready = async {
-                // Who knows only a part would tell proxies that the rest is gone, and whom nobody believes has nothing to tell.
-                let _ = synced.wait_for(|synced| *synced).await;
-                let _ = authority.wait_for(|state| state.is_usable).await;
-            };
-            let known = stopping.run_until_cancelled(ready).await.is_some();
-            if known {
-                accepting.run(connections, stopping).await;
-            }
-        });
-        if let Some(monitor) = listeners.monitor {
-            let serving = Arc::clone(&admin).serve(monitor, Surface::Monitor);
-            tasks.spawn(until_stopped(Box::pin(serving)));
-        }
-        tasks.spawn(until_stopped(Box::pin(admin.serve(listeners.admin, Surface::Admin))));
-        let draining = (self.stop.clone(), discovery.clone());
-        tasks.spawn(async move {
-            draining.0.cancelled().await;
-            draining.1.drain();
-        });
-        tasks.spawn(self.serve(authenticator, accounts, discovery, handshaken));
-        tasks
-    }
-
-    async fn serve(
-        self,
-        authenticator: Authenticator,
-        accounts: Option<Accounts>,
-        discovery: DiscoveryServer,
-        connections: mpsc::Receiver<std::io::Result<crate::listener::Connection>>,
-    ) {
-        let issuer = Issuer {
-            authority: self.authority,
-            tokens: self.tokens,
-            accounts,
-            reviews: Issuer::reviews(),
-            trust_domain: self.config.trust_domain,
-            authenticator: authenticator.clone(),
-            metrics: Arc::clone(&self.metrics),
-        };
-        let registrar = Registrar {
-            registry: Arc::clone(&self.registry),
-            authenticator: authenticator.clone(),
-            open: self.config.kubernetes.as_ref().is_none_or(|cluster| cluster.registration),
-            stop: self.stop.clone(),
-        };
-        let traffic = TrafficService {
-            traffic: self.traffic,
-            registry: self.registry,
-            discovery: self.discovery,
-            config: self.status,
-            authenticator,
-            stop: self.stop.clone(),
-        };
-        let served = Server::builder()
-            .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE))
-            .add_service(IdentityServer::new(issuer))
-            .add_service(RegistrationServer::new(registrar))
-            .add_service(TelemetryServer::new(traffic))
-            .add_service(discovery)
-            .serve_with_incoming_shutdown(ReceiverStream::new(connections), self.stop.cancelled_owned())
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the server ended");
-        }
-        // Connections that are still open rest on it.
-        drop(self.revocations);
-        // The state folder is another's from here on.
-        drop(self.state);
-    }
-}
-
-/// Work that ends when the control plane does.
-fn until_stopped(
-    stop: &CancellationToken,
-    work: Pin<Box<dyn Future<Output = ()> + Send>>,
-) -> impl Future<Output = ()> + use<> {
-    let stop = stop.clone();
-    async move {
-        let _ = stop.run_until_cancelled(work).await;
-    }
 }

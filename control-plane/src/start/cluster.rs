@@ -9,7 +9,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Parts, until_stopped};
+use super::bind;
+use super::parts::{Parts, until_stopped};
+use crate::Error;
+use crate::config::ControlPlaneConfig;
 use crate::inject;
 use crate::kubernetes::{Accounts, Cluster, Roots};
 use crate::settings::Settings;
@@ -25,6 +28,24 @@ pub(super) struct Injector {
     pub(super) webhook: Option<(TcpListener, inject::Cluster)>,
     pub(super) settings: Arc<Mutex<Settings>>,
     pub(super) file: Option<PathBuf>,
+}
+
+impl Injector {
+    /// Listens for the API server in a cluster, and reads the settings; without one there is nothing to inject.
+    pub(super) async fn open(config: &ControlPlaneConfig, cluster: Option<&Cluster>) -> Result<Self, Error> {
+        let settings = config.kubernetes.as_ref();
+        let webhook = match (cluster, settings.and_then(|it| it.webhook)) {
+            (Some(cluster), Some(address)) => {
+                let listener = bind(address, "the webhook", "--webhook").await?;
+                let cluster = inject::Cluster { native_sidecars: cluster.native_sidecars().await };
+                Some((listener, cluster))
+            }
+            _ => None,
+        };
+        let file = settings.and_then(|it| it.settings.clone());
+        let settings = file.as_deref().map_or_else(|| Ok(Settings::default()), Settings::read)?;
+        Ok(Self { webhook, settings: Arc::new(Mutex::new(settings)), file })
+    }
 }
 
 /// Keeps the injector's settings what their file says. Never returns.
@@ -106,27 +127,30 @@ impl Parts {
                 }
             };
             tasks.spawn(until_stopped(&self.stop, Box::pin(lease.hold(work))));
-            if let Some((listener, dependencies)) = self.injector.webhook.take() {
-                let webhook = Webhook {
-                    authority: Arc::clone(&self.authority),
-                    settings: Arc::clone(&self.injector.settings),
-                    cluster: dependencies,
-                    metrics: Arc::clone(&self.metrics),
-                    life: self.config.certificate_life,
-                };
-                tasks.spawn(until_stopped(
-                    &self.stop,
-                    Box::pin(async move {
-                        if let Err(error) = webhook.serve(listener).await {
-                            tracing::error!(%error, "the webhook has no certificate and can't serve");
-                        }
-                    }),
-                ));
-                let (file, settings) = (self.injector.file.take(), Arc::clone(&self.injector.settings));
-                tasks.spawn(until_stopped(&self.stop, Box::pin(follow_settings(file, settings))));
-            }
+            self.serve_webhook(tasks);
             tasks.spawn(until_stopped(&self.stop, Box::pin(cluster.follow())));
         }
         Joined { accounts, roots, synced, watches: health }
+    }
+
+    fn serve_webhook(&mut self, tasks: &mut JoinSet<()>) {
+        let Some((listener, dependencies)) = self.injector.webhook.take() else { return };
+        let webhook = Webhook {
+            authority: Arc::clone(&self.authority),
+            settings: Arc::clone(&self.injector.settings),
+            cluster: dependencies,
+            metrics: Arc::clone(&self.metrics),
+            life: self.config.certificate_life,
+        };
+        tasks.spawn(until_stopped(
+            &self.stop,
+            Box::pin(async move {
+                if let Err(error) = webhook.serve(listener).await {
+                    tracing::error!(%error, "the webhook has no certificate and can't serve");
+                }
+            }),
+        ));
+        let (file, settings) = (self.injector.file.take(), Arc::clone(&self.injector.settings));
+        tasks.spawn(until_stopped(&self.stop, Box::pin(follow_settings(file, settings))));
     }
 }
