@@ -33,7 +33,22 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Vec<Source>> {
         }
     }
     sources.sort_by(|one, other| one.path.cmp(&other.path));
+    let of_tests: Vec<Vec<String>> = sources.iter().flat_map(modules_of_tests).collect();
+    for source in &mut sources {
+        source.is_test |= of_tests.iter().any(|module| source.module.starts_with(module));
+    }
     Ok(sources)
+}
+
+/// The modules in files of their own that a file declares for tests alone.
+fn modules_of_tests(source: &Source) -> Vec<Vec<String>> {
+    let declared = source.file.items.iter().filter_map(|item| match item {
+        syn::Item::Mod(module) if module.content.is_none() && is_for_tests(&module.attrs) => {
+            Some(&module.ident)
+        }
+        _ => None,
+    });
+    declared.map(|name| source.module.iter().cloned().chain([name.to_string()]).collect()).collect()
 }
 
 fn walk(root: &Path, folder: &Path, below: &str, sources: &mut Vec<Source>) -> anyhow::Result<()> {
