@@ -14,34 +14,47 @@ fn sides() -> impl Strategy<Value = Side> {
     prop::sample::select(vec![Side::Two, Side::More, Side::Fewer])
 }
 
-/// The integral by Simpson's rule with fine steps, in the form of the documentation.
+/// The integral by Simpson's rule with fine steps around its peak, in the form of the documentation.
 fn naive(stages: &[Stage], side: Side, tau: f64, null: f64) -> f64 {
-    let (centre, from, to, halves): (f64, f64, f64, f64) = match side {
-        Side::Two => (0.0, -9.0, 9.0, 1.0),
-        Side::More => (null.ln(), 0.0, 9.0, 2.0),
-        Side::Fewer => (null.ln(), -9.0, 0.0, 2.0),
+    // Many events lead the peak far away from the middle of the prior.
+    let (centre, least, most, halves): (f64, f64, f64, f64) = match side {
+        Side::Two => (0.0, -60.0, 60.0, 1.0),
+        Side::More => (null.ln(), 0.0, 60.0, 2.0),
+        Side::Fewer => (null.ln(), -60.0, 0.0, 2.0),
     };
+    let log = |u: f64| {
+        let r = (centre + tau * u).exp();
+        let of_stage = |stage: &Stage| {
+            let rho = stage.share.get();
+            let n = (stage.canary + stage.control) as f64;
+            stage.canary as f64 * (r / null).ln()
+                + n * ((1.0 - rho + rho * null) / (1.0 - rho + rho * r)).ln()
+        };
+        -0.5 * u * u - 0.5 * (2.0 * PI).ln() + stages.iter().map(of_stage).sum::<f64>()
+    };
+    let coarse = (0..=2_000_u32).map(|index| least + (most - least) * f64::from(index) / 2_000.0);
+    let peak = coarse.max_by(|one, other| log(*one).total_cmp(&log(*other))).unwrap();
+    // A peak may be narrow, and stand at the end of its side.
+    let reach = |end: f64| {
+        let mut end = end;
+        while log(f64::midpoint(peak, end)) < log(peak) - 60.0 {
+            end = f64::midpoint(peak, end);
+        }
+        end
+    };
+    let (from, to) = (reach(least), reach(most));
     let steps = 40_000_u32;
     let step = (to - from) / f64::from(steps);
-    let log = |index: u32| {
-        let u = from + step * f64::from(index);
+    let weighted = |index: u32| {
         let weight = match index {
             0 => 1.0,
             _ if index == steps => 1.0,
             _ if index.is_multiple_of(2) => 2.0,
             _ => 4.0,
         };
-        let r = (centre + tau * u).exp();
-        let mut log = -0.5 * u * u - 0.5 * (2.0 * PI).ln() + f64::ln(halves * weight * step / 3.0);
-        for stage in stages {
-            let rho = stage.share.get();
-            let n = (stage.canary + stage.control) as f64;
-            log += stage.canary as f64 * (r / null).ln()
-                + n * ((1.0 - rho + rho * null) / (1.0 - rho + rho * r)).ln();
-        }
-        log
+        log(from + step * f64::from(index)) + f64::ln(halves * weight * step / 3.0)
     };
-    let logs: Vec<f64> = (0..=steps).map(log).collect();
+    let logs: Vec<f64> = (0..=steps).map(weighted).collect();
     log_sum_exp(logs.into_iter())
 }
 
