@@ -7,30 +7,7 @@ use super::{CALM, Report, Run, SETTLED, schedule};
 
 impl Report {
     pub(super) fn markdown(&self) -> String {
-        let mut text = format!(
-            "# Chaos under load\n\n{}; Linux {}, {} x {}.\n\nTo repeat it:\n\n```sh\n{}\n```\n\n\
-             {} instances of an application, each behind its own sidecar, and one sidecar in front of the clients, all of them\n\
-             processes. For {} s with each seed, clients send {} requests a second to a service of HTTP/1.1, one of HTTP/2 and\n\
-             one of gRPC: what the routes let be repeated, what they don't, large answers that are read late, and what they\n\
-             cancel before the head, after it and in the middle of the body; every three seconds 60 more come at once. At most\n\
-             half of the instances are in trouble at a time, but for twice {} s in which three of four have been killed at\n\
-             once; and none in the last {} s. In the last {} s nothing may fail.\n\n\
-             Each failure that a client sees has to be one that nobody could have avoided, by what applications, schedule, access\n\
-             log and metrics say. Every answer has to be the one to its request, and nothing that must not be repeated may be\n\
-             processed twice. What clients have counted has to be what the metrics of their sidecar say, its access log, and the\n\
-             control plane's telemetry.\n\n",
-            self.host.date,
-            self.host.kernel,
-            self.host.cores,
-            self.host.processor,
-            self.command,
-            self.instances,
-            self.seconds,
-            self.rate,
-            schedule::GONE.as_secs(),
-            CALM.as_secs(),
-            SETTLED.as_secs(),
-        );
+        let mut text = self.introduction();
         self.table(&mut text, "Requests", |run| {
             let kinds = run.requests.iter().map(|(kind, count)| (kind.clone(), count.to_string()));
             kinds
@@ -85,6 +62,34 @@ impl Report {
             text.push('\n');
         }
         text
+    }
+
+    /// What was done, on what, and what is asked of it.
+    fn introduction(&self) -> String {
+        format!(
+            "# Chaos under load\n\n{}; Linux {}, {} x {}.\n\nTo repeat it:\n\n```sh\n{}\n```\n\n\
+             {} instances of an application, each behind its own sidecar, and one sidecar in front of the clients, all of them\n\
+             processes. For {} s with each seed, clients send {} requests a second to a service of HTTP/1.1, one of HTTP/2 and\n\
+             one of gRPC: what the routes let be repeated, what they don't, large answers that are read late, and what they\n\
+             cancel before the head, after it and in the middle of the body; every three seconds 60 more come at once. At most\n\
+             half of the instances are in trouble at a time, but for twice {} s in which three of four have been killed at\n\
+             once; and none in the last {} s. In the last {} s nothing may fail.\n\n\
+             Each failure that a client sees has to be one that nobody could have avoided, by what applications, schedule, access\n\
+             log and metrics say. Every answer has to be the one to its request, and nothing that must not be repeated may be\n\
+             processed twice. What clients have counted has to be what the metrics of their sidecar say, its access log, and the\n\
+             control plane's telemetry.\n\n",
+            self.host.date,
+            self.host.kernel,
+            self.host.cores,
+            self.host.processor,
+            self.command,
+            self.instances,
+            self.seconds,
+            self.rate,
+            schedule::GONE.as_secs(),
+            CALM.as_secs(),
+            SETTLED.as_secs(),
+        )
     }
 
     /// A table with a column for each run; rows are named by whatever runs have.

@@ -6,6 +6,22 @@ use super::{INJECT_LABEL, NAMESPACE, VERSION, Values, labelled, metadata, unless
 
 const NAME: &str = "weft-cni";
 
+/// Lets the plugin's pods be privileged on `OpenShift`.
+fn privileged_binding() -> Value {
+    labelled(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata(NAME),
+        // OpenShift has this role for who may use its security context constraint of the same name.
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "system:openshift:scc:privileged",
+        },
+        "subjects": [{ "kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE }],
+    }))
+}
+
 /// The `DaemonSet` that installs the plugin on its node, and takes it away at its end.
 pub(super) fn documents(values: &Values) -> Vec<Value> {
     let cni = &values.cni;
@@ -34,18 +50,7 @@ pub(super) fn documents(values: &Values) -> Vec<Value> {
     unless_empty(&mut pod, "imagePullSecrets", secrets);
     let mut made = Vec::new();
     if values.openshift {
-        made.push(labelled(json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata(NAME),
-            // OpenShift has this role for who may use its security context constraint of the same name.
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": "system:openshift:scc:privileged",
-            },
-            "subjects": [{ "kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE }],
-        })));
+        made.push(privileged_binding());
     }
     made.extend([
         labelled(json!({
