@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use weft_mesh::violation::Violation;
 use weft_mesh::http_validation::Frames;
+use weft_mesh::violation::Violation;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

@@ -133,6 +133,7 @@ impl Application {
             match checked.end {
                 End::Violation(violation) => panic!("{violation}: {rest:?}"),
                 End::Encode(from, to) => panic!("a target that must be encoded, {from} to {to}: {rest:?}"),
+                End::Room => panic!("the application has room from the beginning: {rest:?}"),
                 End::Undecided => self.requests.decided(false),
                 End::More => {}
             }

@@ -1,5 +1,5 @@
-//! Requests of HTTP/1: no panic, no octet is invented, the cut changes nothing, and what may go on is what a parser that
-//! knows nothing of it takes for the same requests.
+//! Requests of HTTP/1: no panic, no octet is invented, and neither the cut nor room that is given only when it is asked for changes
+//! what may go on.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,25 +7,36 @@ use weft_mesh::http_validation::{End, Requests, encode_target};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&size, bytes)) = input.split_first() else { return };
-    let (good, end) = fed(bytes, usize::MAX);
-    let (cut, cut_end) = fed(bytes, usize::from(size) + 1);
-    match end {
-        End::Violation(_) => assert!(matches!(cut_end, End::Violation(_))),
-        _ => assert_eq!((good, end), (cut, cut_end)),
+    let (good, end) = fed(Requests::default(), bytes, usize::MAX);
+    let cut = || usize::from(size) + 1;
+    for other in [fed(Requests::default(), bytes, cut()), fed(Requests::for_little_room(), bytes, cut())] {
+        match end {
+            End::Violation(_) => assert!(matches!(other.1, End::Violation(_))),
+            _ => assert_eq!((good, end), other),
+        }
     }
 });
 
-fn fed(bytes: &[u8], size: usize) -> (usize, End) {
-    let mut requests = Requests::default();
+fn fed(mut requests: Requests, bytes: &[u8], size: usize) -> (usize, End) {
     let (mut held, mut good) = (Vec::new(), 0);
     for piece in bytes.chunks(size) {
         held.extend_from_slice(piece);
         let mut checked = requests.check(&held);
-        while let End::Encode(from, to) = checked.end {
-            good += checked.good;
-            held.drain(..checked.good);
-            let encoded = encode_target(&held[from..to]);
-            held.splice(from..to, encoded);
+        loop {
+            match checked.end {
+                End::Encode(from, to) => {
+                    good += checked.good;
+                    held.drain(..checked.good);
+                    let encoded = encode_target(&held[from..to]);
+                    held.splice(from..to, encoded);
+                }
+                End::Room => {
+                    good += checked.good;
+                    held.drain(..checked.good);
+                    requests.give_room();
+                }
+                _ => break,
+            }
             checked = requests.check(&held);
         }
         assert!(checked.good <= held.len());
